@@ -1,0 +1,71 @@
+package envelope
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Every error of this module that concerns a message or a key belongs to one
+// of three classes, told apart with [errors.Is] alone. Check them in this
+// order, because a keyring that tried several keys may report several causes:
+//
+//  1. [ErrUnavailable]: the key service could not be asked or could not answer.
+//  2. The caller's own context has ended: no verdict at all. (A deadline of the
+//     keyring's own is ErrUnavailable and never looks like the caller's.)
+//  3. [ErrInvalidMessage]: the message is at fault.
+//  4. Anything else is a refusal: the key service answered, and said no.
+var (
+	// ErrInvalidMessage is the root of every error whose cause is the message
+	// itself. Retrying cannot help, and the keys in hand stay good.
+	ErrInvalidMessage = errors.New("envelope: invalid message")
+
+	// ErrMalformed reports bytes that are not a message of this format.
+	ErrMalformed = fmt.Errorf("%w: malformed", ErrInvalidMessage)
+
+	// ErrUnsupported reports a message of a version, algorithm suite or
+	// feature that this release does not open.
+	ErrUnsupported = fmt.Errorf("%w: unsupported", ErrInvalidMessage)
+
+	// ErrContextMismatch reports an encryption context other than the one
+	// that the receiver demands.
+	ErrContextMismatch = fmt.Errorf("%w: encryption context mismatch", ErrInvalidMessage)
+
+	// ErrNoMatchingKey reports that no encrypted data key of the message is
+	// one that the keyring can, or may, decrypt.
+	ErrNoMatchingKey = fmt.Errorf("%w: no encrypted data key matches the keyring", ErrInvalidMessage)
+
+	// ErrAuthentication reports a message that was altered, or that was sealed
+	// under another data key. It is one value for the key commitment, the
+	// header tag, every frame and the signature, so that it tells a forger
+	// nothing about how far the forgery got.
+	ErrAuthentication = fmt.Errorf("%w: authentication failed", ErrInvalidMessage)
+
+	// ErrUnavailable reports that the key service could not be asked or could
+	// not answer. It says nothing about the message or the key: a data key in
+	// hand stays good, and a later attempt may succeed.
+	ErrUnavailable = errors.New("envelope: key service unavailable")
+)
+
+// RefusedError is a refusal whose reach is known. A [Keyring] returns it when
+// the key service said no, so that a cache can drop the data keys that the
+// refusal reaches and no others.
+type RefusedError struct {
+	// KeyInfo is the [EncryptedDataKey.ProviderInfo] of the wrapping key that
+	// was refused: every data key under it is reached. Empty: the reach is
+	// unknown, and only the request that was refused is.
+	KeyInfo string
+
+	// EntryOnly confines the refusal to the operation (generate or decrypt)
+	// and the data key that were asked for. A missing permission is of this
+	// kind: permission to decrypt says nothing about permission to generate.
+	EntryOnly bool
+
+	// Err is the service's own error. It is never nil.
+	Err error
+}
+
+// Error returns the text of the underlying error.
+func (e *RefusedError) Error() string { return "envelope: key refused: " + e.Err.Error() }
+
+// Unwrap returns the service's own error.
+func (e *RefusedError) Unwrap() error { return e.Err }

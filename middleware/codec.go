@@ -1,0 +1,83 @@
+package middleware
+
+import (
+	"context"
+
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+)
+
+// Codec turns the messages of one SQS operation into what travels, and back.
+// It is the only thing that this package asks of its user, and the only place
+// where keys and formats are known.
+//
+// Implementations must be safe for concurrent use. Arguments are read-only, the
+// messages, maps and slices in them included. Results have the length and the
+// order of the arguments; any other length fails the call.
+type Codec interface {
+	// AttributeNames lists the message attributes that the codec may add to a
+	// message. Receives ask SQS for them, and they are removed from every
+	// message that is delivered.
+	AttributeNames() []string
+
+	// Seal returns what to send in place of entries. Its error is a cause
+	// common to all entries: the call fails and nothing is sent. A cause that
+	// concerns one entry only goes into that entry's Sealed.Err.
+	Seal(ctx context.Context, q Queue, entries []types.SendMessageBatchRequestEntry) ([]Sealed, error)
+
+	// Admit is called before a receive is sent, and may wait, or refuse by an
+	// error, which fails the call with no request made.
+	Admit(ctx context.Context, q Queue, in *sqs.ReceiveMessageInput) (Admission, error)
+
+	// MaxMessageBytes is the largest message that the queue takes, attributes
+	// included, in bytes.
+	MaxMessageBytes(q Queue) int
+
+	// Open returns what to deliver in place of messages. It is called even if
+	// ctx has just ended, because the messages have arrived and are invisible
+	// to other consumers: it keeps a deadline of its own, and decides what to
+	// do in parallel.
+	Open(ctx context.Context, q Queue, messages []types.Message) []Opened
+}
+
+// Content is all of a message that a [Codec] may change.
+type Content struct {
+	Body            string
+	Attributes      map[string]types.MessageAttributeValue
+	DeduplicationID *string // sends only
+}
+
+// Sealed is what becomes of one entry of a send.
+type Sealed struct {
+	Content
+	// AsIs says that the entry travels exactly as the caller wrote it, because
+	// the queue is configured not to be sealed. Content is ignored, no limit is
+	// checked, and what SQS answers reaches the caller unchanged.
+	AsIs bool
+	// Err fails this entry only. If it is a smithy.APIError, its code, message
+	// and fault become those of the failed batch entry.
+	Err error
+}
+
+// Opened is what becomes of one received message.
+type Opened struct {
+	Content
+	// Info is kept for the caller in the metadata of the call: see [InfoOf].
+	Info any
+	// Err withholds the message: it is reported, is not delivered, and stays
+	// in the queue.
+	Err error
+	// Temporary says that Err is not the message's own fault, and that a later
+	// receive may succeed.
+	Temporary bool
+}
+
+// Admission is a receive's permission to go ahead.
+type Admission struct {
+	// MaxMessages caps the number of messages asked for. 0 leaves it as the
+	// caller asked.
+	MaxMessages int32
+	// Done, if not nil, runs exactly once, when the outcome is known: how many
+	// messages were delivered and withheld, and the error of the SQS call.
+	Done func(delivered, withheld int, err error)
+}

@@ -1,0 +1,61 @@
+package middleware
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+)
+
+// OpenError reports one message that was received but not delivered. The
+// message is not deleted: it becomes visible again when its visibility timeout
+// ends, and the queue's redrive policy takes care of it if that keeps on.
+type OpenError struct {
+	// Queue is the queue that the message was received from.
+	Queue Queue
+	// Message is the message as SQS sent it, sealed, with its receipt handle.
+	// It must not be modified.
+	Message types.Message
+	// Temporary says that the message itself is not known to be at fault.
+	Temporary bool
+	// Err says why. It holds neither plaintext nor key material.
+	Err error
+}
+
+// Error names the message, the queue and the cause.
+func (e *OpenError) Error() string {
+	return fmt.Sprintf("sealq: message %q of queue %q withheld: %v", aws.ToString(e.Message.MessageId), e.Queue.label(), e.Err)
+}
+
+// Unwrap returns the cause.
+func (e *OpenError) Unwrap() error { return e.Err }
+
+// ReceiveError fails a ReceiveMessage call whose response held messages of
+// which none could be delivered. It carries all of them, because a failed SDK
+// call has no output and no metadata.
+type ReceiveError struct {
+	Withheld []*OpenError // never empty
+}
+
+// Error counts the messages and quotes the first cause.
+func (e *ReceiveError) Error() string {
+	if len(e.Withheld) == 1 {
+		return "sealq: the one message received could not be delivered: " + e.Withheld[0].Error()
+	}
+	return fmt.Sprintf("sealq: none of the %d messages received could be delivered; the first: %v", len(e.Withheld), e.Withheld[0])
+}
+
+// Unwrap returns every withheld message's error.
+func (e *ReceiveError) Unwrap() []error {
+	errs := make([]error, len(e.Withheld))
+	for i, w := range e.Withheld {
+		errs[i] = w
+	}
+	return errs
+}
+
+// ErrGroupHeld withholds a healthy message of a FIFO queue because a message
+// before it in its message group was withheld: delivering it would break the
+// order of the group.
+var ErrGroupHeld = errors.New("sealq: held back behind a withheld message of its message group")
