@@ -75,12 +75,25 @@ func NewDataKey(plaintext []byte, encrypted ...EncryptedDataKey) (*DataKey, erro
 	}, nil
 }
 
-// Plaintext returns a copy of the secret bytes. It is for implementations of
-// [Keyring] and [Wrapper] outside this package; whoever calls it owns a secret.
-func (k *DataKey) Plaintext() []byte { return bytes.Clone(k.secret()[:]) }
+// valid reports whether k was made by NewDataKey.
+func (k *DataKey) valid() bool { return k != nil && k.secret != nil }
 
-// EncryptedDataKeys returns a deep copy of the encrypted forms.
+// Plaintext returns a copy of the secret bytes, or nil if k was not made by
+// [NewDataKey]. It is for implementations of [Keyring] and [Wrapper] outside
+// this package; whoever calls it owns a secret.
+func (k *DataKey) Plaintext() []byte {
+	if !k.valid() {
+		return nil
+	}
+	return bytes.Clone(k.secret()[:])
+}
+
+// EncryptedDataKeys returns a deep copy of the encrypted forms, or nil if k was
+// not made by [NewDataKey].
 func (k *DataKey) EncryptedDataKeys() []EncryptedDataKey {
+	if !k.valid() {
+		return nil
+	}
 	copies := make([]EncryptedDataKey, len(k.encrypted()))
 	for i, e := range k.encrypted() {
 		copies[i] = e.clone()

@@ -1,0 +1,175 @@
+package envelope
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"unicode/utf8"
+)
+
+// reservedPrefix starts the context keys that belong to the message format.
+const reservedPrefix = "aws-crypto-"
+
+// publicKeyName is the context key under which a signed message carries the key
+// that verifies it: base64 of a compressed P-384 point.
+const publicKeyName = reservedPrefix + "public-key"
+
+// checkWritable returns an error if ec is not a context that this package
+// writes. It names keys, but no values.
+func checkWritable(ec EncryptionContext) error {
+	for k, v := range ec {
+		switch {
+		case k == "":
+			return errors.New("envelope: encryption context has an empty key")
+		case !utf8.ValidString(k):
+			return fmt.Errorf("envelope: encryption context key %q is not UTF-8", k)
+		case strings.HasPrefix(k, reservedPrefix):
+			return fmt.Errorf("envelope: encryption context key %q starts with %q, which is reserved by the message format", k, reservedPrefix)
+		case v == "":
+			return fmt.Errorf("envelope: encryption context key %q has an empty value", k)
+		case !utf8.ValidString(v):
+			return fmt.Errorf("envelope: value of encryption context key %q is not UTF-8", k)
+		}
+	}
+	return checkContextSize(ec)
+}
+
+// checkContextSize returns an error if ec is beyond the limits of a context,
+// and so also if a length would not fit its field.
+func checkContextSize(ec EncryptionContext) error {
+	if len(ec) > maxContextPairs {
+		return fmt.Errorf("envelope: encryption context has %d pairs, want at most %d", len(ec), maxContextPairs)
+	}
+	if n := contextSize(ec); n > maxContextBytes {
+		return fmt.Errorf("envelope: encryption context takes %d bytes, want at most %d", n, maxContextBytes)
+	}
+	return nil
+}
+
+// contextSize is the length of ec's serialized form.
+func contextSize(ec EncryptionContext) int {
+	if len(ec) == 0 {
+		return 0
+	}
+	n := 2
+	for k, v := range ec {
+		n += 2 + len(k) + 2 + len(v)
+	}
+	return n
+}
+
+// appendContext appends the serialized form of ec, which must be within the
+// limits: a count, then pairs sorted by the bytes of their keys. The form of an
+// empty context is empty.
+func appendContext(dst []byte, ec EncryptionContext) []byte {
+	if len(ec) == 0 {
+		return dst
+	}
+	var few [8]string // most contexts fit, and cost no allocation
+	keys := few[:0]
+	for k := range ec {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	dst = binary.BigEndian.AppendUint16(dst, uint16(len(ec)))
+	for _, k := range keys {
+		dst = binary.BigEndian.AppendUint16(dst, uint16(len(k)))
+		dst = append(dst, k...)
+		dst = binary.BigEndian.AppendUint16(dst, uint16(len(ec[k])))
+		dst = append(dst, ec[k]...)
+	}
+	return dst
+}
+
+// parseContext parses the content of a header's context field. Any order of
+// pairs is accepted, as other producers sort otherwise; what is authenticated
+// is the bytes received.
+func parseContext(field []byte) (EncryptionContext, error) {
+	if len(field) == 0 {
+		return EncryptionContext{}, nil
+	}
+	if len(field) > maxContextBytes {
+		return nil, fmt.Errorf("%w: encryption context takes %d bytes, want at most %d", ErrUnsupported, len(field), maxContextBytes)
+	}
+	r := reader{rest: field}
+	count := int(r.uint16())
+	if count > maxContextPairs {
+		return nil, fmt.Errorf("%w: encryption context has %d pairs, want at most %d", ErrUnsupported, count, maxContextPairs)
+	}
+	if count == 0 {
+		// The one form of an empty context is an empty field.
+		return nil, fmt.Errorf("%w: encryption context of %d bytes holds no pair", ErrMalformed, len(field))
+	}
+	ec := make(EncryptionContext, count)
+	for range count {
+		k := r.bytes(uint64(r.uint16()))
+		v := r.bytes(uint64(r.uint16()))
+		if r.short {
+			return nil, fmt.Errorf("%w: encryption context is truncated", ErrMalformed)
+		}
+		if !utf8.Valid(k) || !utf8.Valid(v) {
+			return nil, fmt.Errorf("%w: encryption context is not UTF-8", ErrMalformed)
+		}
+		if _, ok := ec[string(k)]; ok {
+			return nil, fmt.Errorf("%w: encryption context holds a key twice", ErrMalformed)
+		}
+		ec[string(k)] = string(v)
+	}
+	if len(r.rest) != 0 {
+		return nil, fmt.Errorf("%w: encryption context is followed by %d bytes inside its field", ErrMalformed, len(r.rest))
+	}
+	return ec, nil
+}
+
+// reader takes fields off the front of a byte slice. Once a field does not fit,
+// short is set and stays set, and every further field is empty or zero: callers
+// check it before they rely on what they read.
+type reader struct {
+	rest  []byte
+	short bool
+}
+
+// bytes takes the next n bytes. The result aliases the input.
+func (r *reader) bytes(n uint64) []byte {
+	if r.short || n > uint64(len(r.rest)) {
+		r.rest, r.short = nil, true
+		return nil
+	}
+	b := r.rest[:n:n]
+	r.rest = r.rest[n:]
+	return b
+}
+
+func (r *reader) uint8() uint8 {
+	b := r.bytes(1)
+	if r.short {
+		return 0
+	}
+	return b[0]
+}
+
+func (r *reader) uint16() uint16 {
+	b := r.bytes(2)
+	if r.short {
+		return 0
+	}
+	return binary.BigEndian.Uint16(b)
+}
+
+func (r *reader) uint32() uint32 {
+	b := r.bytes(4)
+	if r.short {
+		return 0
+	}
+	return binary.BigEndian.Uint32(b)
+}
+
+func (r *reader) uint64() uint64 {
+	b := r.bytes(8)
+	if r.short {
+		return 0
+	}
+	return binary.BigEndian.Uint64(b)
+}
