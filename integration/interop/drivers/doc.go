@@ -1,0 +1,27 @@
+// Package drivers installs and runs the official AWS Encryption SDKs, so that
+// tests can seal with one implementation and open with another.
+//
+// Each SDK has a driver, a small program in its own language in a folder beside
+// this file. A driver lives as long as its tests and speaks JSON, one line a
+// request on standard input and one line an answer on standard output:
+//
+//	{"op":"encrypt","keyring":K,"suite":"0478","frame":4096,"context":{"a":"b"},"plaintext":"base64"}
+//	{"ok":true,"message":"base64"}
+//	{"op":"decrypt","keyring":K,"message":"base64"}
+//	{"ok":true,"plaintext":"base64","context":{"a":"b"}}
+//	{"ok":false,"class":"SerializationError","error":"text of the SDK"}
+//
+// The suite is "0478" or "0578", and without a frame the SDK uses its default
+// frame length. A keyring is one of
+//
+//	{"type":"raw-aes","namespace":"ns","name":"n","key":"base64"}
+//	{"type":"kms","key":"ARN, alias or key ID","endpoint":"http://...","region":"us-east-1"}
+//	{"type":"multi","generator":K,"children":[K]}
+//
+// Every SDK is installed by its own package manager from pinned manifests into
+// a cache folder: $SEALQ_CACHE, or sealq-integration in the user's cache folder.
+// A stamp of the manifests and sources makes a second run start at once, and
+// deleting the folder costs time only. A tool that is missing or an
+// installation that does not work is an error, never a skip; the environment
+// variable SEALQ_INTEROP narrows a run to some SDKs by name.
+package drivers

@@ -1,0 +1,200 @@
+package drivers
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// answerTimeout bounds one answer. The slowest is a first request that makes a
+// JVM load its classes on a busy machine.
+const answerTimeout = 2 * time.Minute
+
+// Keyring describes a keyring to a driver.
+type Keyring struct {
+	Type      string    `json:"type"`
+	Namespace string    `json:"namespace,omitempty"`
+	Name      string    `json:"name,omitempty"`
+	Key       any       `json:"key,omitempty"`
+	Endpoint  string    `json:"endpoint,omitempty"`
+	Region    string    `json:"region,omitempty"`
+	Generator *Keyring  `json:"generator,omitempty"`
+	Children  []Keyring `json:"children,omitempty"`
+
+	// LocaleSorting builds the JavaScript raw keyring as its own default
+	// would; see the test that needs it. Others ignore it.
+	LocaleSorting bool `json:"localeSorting,omitempty"`
+}
+
+// RawAES describes a raw AES-256 wrapping key.
+func RawAES(namespace, name string, key []byte) Keyring {
+	return Keyring{Type: "raw-aes", Namespace: namespace, Name: name, Key: key}
+}
+
+// KMS describes a KMS key: an alias, an alias ARN, a key ID or a key ARN.
+func KMS(key, endpoint, region string) Keyring {
+	return Keyring{Type: "kms", Key: key, Endpoint: endpoint, Region: region}
+}
+
+// Multi describes a multi-keyring.
+func Multi(generator Keyring, children ...Keyring) Keyring {
+	return Keyring{Type: "multi", Generator: &generator, Children: children}
+}
+
+// EncryptRequest is what to seal and how.
+type EncryptRequest struct {
+	Keyring   Keyring           `json:"keyring"`
+	Suite     string            `json:"suite"`           // "0478" or "0578"
+	Frame     int               `json:"frame,omitempty"` // bytes; 0 is the SDK's default
+	Context   map[string]string `json:"context"`         // nil is empty
+	Plaintext []byte            `json:"plaintext"`
+}
+
+// Opened is what a driver opened. The context includes the pair that a signed
+// message adds.
+type Opened struct {
+	Plaintext []byte
+	Context   map[string]string
+}
+
+// Refusal is an SDK's own no. Every other error of a driver is a fault of the
+// test's machinery and proves nothing about the message.
+type Refusal struct {
+	SDK   string
+	Class string // the SDK's exception type
+	Text  string
+}
+
+// Error returns the SDK's own text.
+func (r *Refusal) Error() string { return fmt.Sprintf("%s refuses: %s: %s", r.SDK, r.Class, r.Text) }
+
+// Driver is a running SDK. It is safe for concurrent use, and answers one
+// request at a time.
+type Driver struct {
+	SDK
+
+	mu     sync.Mutex
+	cmd    *exec.Cmd
+	in     io.WriteCloser
+	out    *bufio.Reader
+	stderr bytes.Buffer // read only after the process has ended
+}
+
+// Start starts the SDK's driver, which tb's end stops.
+func (i Installed) Start(tb testing.TB) *Driver {
+	tb.Helper()
+	arguments := i.arguments(i.dir)
+	d := &Driver{SDK: i.SDK, cmd: exec.Command(arguments[0], arguments[1:]...)}
+	d.cmd.Env = environ()
+	d.cmd.Stderr = &d.stderr
+	var err error
+	if d.in, err = d.cmd.StdinPipe(); err != nil {
+		tb.Fatal(err)
+	}
+	stdout, err := d.cmd.StdoutPipe()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	d.out = bufio.NewReader(stdout)
+	if err := d.cmd.Start(); err != nil {
+		tb.Fatalf("drivers: start %s: %v", i.ID, err)
+	}
+	tb.Cleanup(func() {
+		d.in.Close() // the end of its input ends a driver
+		stop := time.AfterFunc(10*time.Second, func() { d.cmd.Process.Kill() })
+		defer stop.Stop()
+		if err := d.cmd.Wait(); err != nil {
+			tb.Errorf("drivers: %s ended with %v\n%s", i.ID, err, tail(d.stderr.Bytes()))
+		}
+	})
+	return d
+}
+
+// environ is the caller's environment with credentials that are worth nothing,
+// so that no driver can reach an account.
+func environ() []string {
+	var env []string
+	for _, pair := range os.Environ() {
+		if !strings.HasPrefix(pair, "AWS_") {
+			env = append(env, pair)
+		}
+	}
+	return append(env,
+		"AWS_ACCESS_KEY_ID=test",
+		"AWS_SECRET_ACCESS_KEY=test",
+		"AWS_REGION=us-east-1",
+		"AWS_DEFAULT_REGION=us-east-1",
+		"AWS_EC2_METADATA_DISABLED=true",
+		"AWS_CONFIG_FILE="+os.DevNull,
+		"AWS_SHARED_CREDENTIALS_FILE="+os.DevNull,
+		"AWS_REQUEST_CHECKSUM_CALCULATION=when_required",
+	)
+}
+
+// Encrypt seals a message. An error is a [*Refusal] if it is the SDK's own.
+func (d *Driver) Encrypt(req EncryptRequest) ([]byte, error) {
+	if req.Context == nil {
+		req.Context = map[string]string{}
+	}
+	if req.Plaintext == nil {
+		req.Plaintext = []byte{}
+	}
+	a, err := d.ask(struct {
+		Op string `json:"op"`
+		EncryptRequest
+	}{"encrypt", req})
+	return a.Message, err
+}
+
+// Decrypt opens a message. An error is a [*Refusal] if it is the SDK's own.
+func (d *Driver) Decrypt(kr Keyring, message []byte) (Opened, error) {
+	a, err := d.ask(struct {
+		Op      string  `json:"op"`
+		Keyring Keyring `json:"keyring"`
+		Message []byte  `json:"message"`
+	}{"decrypt", kr, message})
+	return Opened{a.Plaintext, a.Context}, err
+}
+
+type answer struct {
+	OK        bool              `json:"ok"`
+	Message   []byte            `json:"message"`
+	Plaintext []byte            `json:"plaintext"`
+	Context   map[string]string `json:"context"`
+	Class     string            `json:"class"`
+	Error     string            `json:"error"`
+}
+
+func (d *Driver) ask(request any) (answer, error) {
+	line, err := json.Marshal(request)
+	if err != nil {
+		return answer{}, err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	timer := time.AfterFunc(answerTimeout, func() { d.cmd.Process.Kill() })
+	defer timer.Stop()
+	if _, err := d.in.Write(append(line, '\n')); err != nil {
+		return answer{}, fmt.Errorf("drivers: %s takes no request: %w", d.ID, err)
+	}
+	text, err := d.out.ReadBytes('\n')
+	if err != nil {
+		return answer{}, fmt.Errorf("drivers: %s gives no answer within %v: %w", d.ID, answerTimeout, err)
+	}
+	var a answer
+	if err := json.Unmarshal(text, &a); err != nil {
+		return answer{}, fmt.Errorf("drivers: %s answers nonsense: %w", d.ID, err)
+	}
+	if !a.OK {
+		return answer{}, &Refusal{SDK: d.ID, Class: a.Class, Text: a.Error}
+	}
+	return a, nil
+}

@@ -1,0 +1,148 @@
+//! Opens and seals messages with the official AWS Encryption SDK for Rust. One
+//! JSON request a line on standard input, one JSON answer a line on standard
+//! output; see ../../doc.go.
+
+use std::collections::HashMap;
+use std::error::Error;
+use std::io::{self, BufRead, Write};
+
+use aws_esdk::client::Client;
+use aws_esdk::material_providers::client::Client as MaterialProviders;
+use aws_esdk::material_providers::types::keyring::KeyringRef;
+use aws_esdk::material_providers::types::material_providers_config::MaterialProvidersConfig;
+use aws_esdk::material_providers::types::{AesWrappingAlg, EsdkAlgorithmSuiteId};
+use aws_esdk::types::aws_encryption_sdk_config::AwsEncryptionSdkConfig;
+use base64::prelude::{Engine, BASE64_STANDARD};
+use serde_json::{json, Value};
+
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+fn text<'a>(object: &'a Value, field: &str) -> Result<&'a str> {
+    object[field].as_str().ok_or_else(|| format!("no string {field:?}").into())
+}
+
+fn bytes(object: &Value, field: &str) -> Result<Vec<u8>> {
+    Ok(BASE64_STANDARD.decode(text(object, field)?)?)
+}
+
+struct Driver {
+    sdk: Client,
+    providers: MaterialProviders,
+    keyrings: HashMap<String, KeyringRef>,
+}
+
+impl Driver {
+    fn new() -> Result<Self> {
+        Ok(Self {
+            sdk: Client::from_conf(AwsEncryptionSdkConfig::builder().build()?)?,
+            providers: MaterialProviders::from_conf(MaterialProvidersConfig::builder().build()?)?,
+            keyrings: HashMap::new(),
+        })
+    }
+
+    async fn keyring(&self, spec: &Value) -> Result<KeyringRef> {
+        Ok(match text(spec, "type")? {
+            "raw-aes" => {
+                self.providers
+                    .create_raw_aes_keyring()
+                    .key_namespace(text(spec, "namespace")?)
+                    .key_name(text(spec, "name")?)
+                    .wrapping_key(bytes(spec, "key")?)
+                    .wrapping_alg(AesWrappingAlg::AlgAes256GcmIv12Tag16)
+                    .send()
+                    .await?
+            }
+            "kms" => {
+                let config = aws_config::defaults(aws_config::BehaviorVersion::latest())
+                    .endpoint_url(text(spec, "endpoint")?)
+                    .region(aws_config::Region::new(text(spec, "region")?.to_owned()))
+                    .load()
+                    .await;
+                self.providers
+                    .create_aws_kms_keyring()
+                    .kms_key_id(text(spec, "key")?)
+                    .kms_client(aws_sdk_kms::Client::new(&config))
+                    .send()
+                    .await?
+            }
+            "multi" => {
+                let mut children = Vec::new();
+                for child in spec["children"].as_array().ok_or("no children")? {
+                    children.push(Box::pin(self.keyring(child)).await?);
+                }
+                self.providers
+                    .create_multi_keyring()
+                    .generator(Box::pin(self.keyring(&spec["generator"])).await?)
+                    .set_child_keyrings(Some(children))
+                    .send()
+                    .await?
+            }
+            other => return Err(format!("unknown keyring type {other:?}").into()),
+        })
+    }
+
+    async fn answer(&mut self, line: &str) -> Result<Value> {
+        let request: Value = serde_json::from_str(line)?;
+        let name = request["keyring"].to_string();
+        if !self.keyrings.contains_key(&name) {
+            let made = self.keyring(&request["keyring"]).await?;
+            self.keyrings.insert(name.clone(), made);
+        }
+        let keyring = self.keyrings[&name].clone();
+        match text(&request, "op")? {
+            "encrypt" => {
+                let suite = match text(&request, "suite")? {
+                    "0478" => EsdkAlgorithmSuiteId::AlgAes256GcmHkdfSha512CommitKey,
+                    "0578" => EsdkAlgorithmSuiteId::AlgAes256GcmHkdfSha512CommitKeyEcdsaP384,
+                    other => return Err(format!("unknown suite {other:?}").into()),
+                };
+                let context: HashMap<String, String> =
+                    serde_json::from_value(request["context"].clone())?;
+                let sealed = self
+                    .sdk
+                    .encrypt()
+                    .plaintext(bytes(&request, "plaintext")?)
+                    .keyring(keyring)
+                    .algorithm_suite_id(suite)
+                    .encryption_context(context)
+                    .set_frame_length(request["frame"].as_i64())
+                    .send()
+                    .await?;
+                let message = sealed.ciphertext.ok_or("no ciphertext")?;
+                Ok(json!({"ok": true, "message": BASE64_STANDARD.encode(message.as_ref())}))
+            }
+            "decrypt" => {
+                let opened = self
+                    .sdk
+                    .decrypt()
+                    .ciphertext(bytes(&request, "message")?)
+                    .keyring(keyring)
+                    .send()
+                    .await?;
+                let plaintext = opened.plaintext.ok_or("no plaintext")?;
+                Ok(json!({
+                    "ok": true,
+                    "plaintext": BASE64_STANDARD.encode(plaintext.as_ref()),
+                    "context": opened.encryption_context,
+                }))
+            }
+            other => Err(format!("unknown operation {other:?}").into()),
+        }
+    }
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let mut driver = Driver::new()?;
+    for line in io::stdin().lock().lines() {
+        let result = match driver.answer(&line?).await {
+            Ok(result) => result,
+            // Every refusal of the SDK is an answer.
+            Err(e) => json!({"ok": false, "class": "Error", "error": e.to_string()}),
+        };
+        let mut out = io::stdout().lock();
+        writeln!(out, "{result}")?;
+        out.flush()?;
+    }
+    Ok(())
+}

@@ -1,0 +1,151 @@
+package drivers
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// SelectVariable is the environment variable that narrows a run to the SDKs
+// whose IDs it lists, separated by commas. Unset or empty: all.
+const SelectVariable = "SEALQ_INTEROP"
+
+// SDK is one implementation of the message format. The zero value is invalid.
+type SDK struct {
+	ID      string // for example "python-legacy": test names, SelectVariable
+	Name    string // for example "Python, master keys": the table of results
+	Version string
+	Pin     string // the text in the folder's manifest that pins Version
+
+	// Differences that the tests assert, because they decide what sealq and
+	// its users may write.
+	RefusesFullFinalFrame bool // a last frame that is full and marked as last
+	ReordersWrappingKeys  bool // encrypted data keys in no fixed order
+
+	environment *environment
+	arguments   func(dir string) []string
+}
+
+// environment is what one installation provides. Several SDKs can share one.
+type environment struct {
+	folder   string // of the sources, and in the cache
+	manifest string
+	tools    []tool
+	install  func(b *build) error
+}
+
+// tool is a program that must be on PATH.
+type tool struct{ name, versionFlag, from string }
+
+// All returns every SDK.
+func All() []SDK {
+	python := &environment{
+		folder:   "python",
+		manifest: "requirements.txt",
+		tools:    []tool{{"python3", "--version", "Python 3.11 or later"}},
+		install:  installPython,
+	}
+	cli := &environment{
+		folder:   "cli",
+		manifest: "requirements.txt",
+		tools:    python.tools,
+		install:  installPython,
+	}
+	javascript := &environment{
+		folder:   "javascript",
+		manifest: "package.json",
+		tools:    []tool{{"node", "--version", "Node.js 20 or later"}, {"npm", "--version", "Node.js 20 or later"}},
+		install:  installJavaScript,
+	}
+	java := &environment{
+		folder:   "java",
+		manifest: "pom.xml",
+		tools:    []tool{{"javac", "-version", "a JDK, 17 or later"}, {"mvn", "--version", "Apache Maven 3.8 or later"}},
+		install:  installJava,
+	}
+	golang := &environment{
+		folder:   "go",
+		manifest: "go.mod",
+		tools:    []tool{{"go", "version", "Go"}},
+		install:  installGo,
+	}
+	rust := &environment{
+		folder:   "rust",
+		manifest: "Cargo.toml",
+		tools:    []tool{{"cargo", "--version", "Rust 1.91 or later"}, {"cc", "--version", "a C compiler"}},
+		install:  installRust,
+	}
+	return []SDK{
+		{
+			ID: "python", Name: "Python", Version: "4.0.7", Pin: "aws-encryption-sdk==4.0.7",
+			ReordersWrappingKeys: true, // it keeps them in a set
+			environment:          python,
+			arguments: func(dir string) []string {
+				return []string{filepath.Join(dir, "venv/bin/python"), filepath.Join(dir, "src/driver.py"), "mpl"}
+			},
+		},
+		{
+			ID: "python-legacy", Name: "Python, master keys", Version: "4.0.7", Pin: "aws-encryption-sdk==4.0.7",
+			ReordersWrappingKeys: true,
+			environment:          python,
+			arguments: func(dir string) []string {
+				return []string{filepath.Join(dir, "venv/bin/python"), filepath.Join(dir, "src/driver.py"), "legacy"}
+			},
+		},
+		{
+			ID: "javascript", Name: "JavaScript", Version: "5.0.2", Pin: `"@aws-crypto/client-node": "5.0.2"`,
+			environment: javascript,
+			arguments:   func(dir string) []string { return []string{"node", filepath.Join(dir, "src/driver.js")} },
+		},
+		{
+			ID: "java", Name: "Java", Version: "3.0.2", Pin: "<version>3.0.2</version>",
+			environment: java,
+			arguments: func(dir string) []string {
+				classPath := filepath.Join(dir, "classes") + string(filepath.ListSeparator) + filepath.Join(dir, "lib", "*")
+				return []string{"java", "-cp", classPath, "Driver"}
+			},
+		},
+		{
+			ID: "go", Name: "Go", Version: "0.4.0", Pin: "releases/go/encryption-sdk v0.4.0",
+			environment: golang,
+			arguments:   func(dir string) []string { return []string{filepath.Join(dir, "driver")} },
+		},
+		{
+			ID: "rust", Name: "Rust", Version: "1.2.4", Pin: `aws-esdk = "=1.2.4"`,
+			environment: rust,
+			arguments:   func(dir string) []string { return []string{filepath.Join(dir, "target/debug/interop-driver")} },
+		},
+		{
+			ID: "cli", Name: "Command line", Version: "4.3.0", Pin: "aws-encryption-sdk-cli==4.3.0",
+			RefusesFullFinalFrame: true, // it stands on release 3.3.1 of the Python SDK
+			ReordersWrappingKeys:  true,
+			environment:           cli,
+			arguments: func(dir string) []string {
+				return []string{filepath.Join(dir, "venv/bin/python"), filepath.Join(dir, "src/driver.py")}
+			},
+		},
+	}
+}
+
+// Selected returns the SDKs that [SelectVariable] asks for.
+func Selected() ([]SDK, error) {
+	all := All()
+	value := os.Getenv(SelectVariable)
+	if value == "" {
+		return all, nil
+	}
+	var chosen []SDK
+	for id := range strings.SplitSeq(value, ",") {
+		i := slices.IndexFunc(all, func(s SDK) bool { return s.ID == id })
+		if i < 0 {
+			return nil, fmt.Errorf("drivers: %s names %q, which is no SDK", SelectVariable, id)
+		}
+		chosen = append(chosen, all[i])
+	}
+	return chosen, nil
+}
+
+// Manifest is the path of the file that pins the SDK, relative to this package.
+func (s SDK) Manifest() string { return filepath.Join(s.environment.folder, s.environment.manifest) }
