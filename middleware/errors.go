@@ -59,3 +59,21 @@ func (e *ReceiveError) Unwrap() []error {
 // before it in its message group was withheld: delivering it would break the
 // order of the group.
 var ErrGroupHeld = errors.New("sealq: held back behind a withheld message of its message group")
+
+// ErrBypassed stops a call that would have sent a message unsealed, or would
+// have received without opening: something between the caller and the wire
+// removed or undid the middleware. No request was made.
+//
+// The usual causes are an option that sets APIOptions instead of appending to
+// it, a middleware that clears a step of the stack, and a middleware inside the
+// sealer that replaces bodies.
+var ErrBypassed = errors.New("sealq: the call bypasses the sealer and was stopped")
+
+// ErrInstalledTwice stops the calls of a client in which two different
+// middlewares are installed: a message would be sealed twice. No request was
+// made.
+var ErrInstalledTwice = errors.New("sealq: two different sealers are installed in one client: install one, for all queues")
+
+// ErrUninitialized stops every call of a nil or zero [Middleware]. No request
+// was made.
+var ErrUninitialized = errors.New("sealq: the installed sealer is nil or its zero value: make one with its constructor, and check the constructor's error")

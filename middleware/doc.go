@@ -1,0 +1,37 @@
+// Package middleware intercepts the operations of an SQS client that carry
+// message bodies: SendMessage, SendMessageBatch and ReceiveMessage. What becomes
+// of a body is decided by a [Codec]; this package knows no keys and no formats.
+// It knows the SDK: where in the stack a body may be changed, which limits and
+// digests then need care, and how a call without the codec is made to fail.
+//
+//	client := sqs.NewFromConfig(cfg, m.Install)
+//
+//	SendMessage(in)                            ReceiveMessage(in)
+//	  copy in                                    Codec.Admit
+//	  Codec.Seal                                 copy in, ask for the codec's attributes
+//	  limits                                     SQS
+//	  guard: is this what Seal returned?         guard: is the attribute asked for?
+//	  guard: does the call carry our mark?       guard: does the call carry our mark?
+//	  SQS                                        Codec.Open
+//	  digests of what the caller wrote           deliver, withhold, or fail
+//
+// # Guarantees
+//
+//   - The caller's structs, slices and maps are never written, and outputs are
+//     new structs, so that nobody who kept a pointer sees them change.
+//   - Every middleware and interceptor inside this one sees sealed bodies only.
+//     Those registered later with position Before are outside, and see
+//     plaintext: install last.
+//   - A call that lost the middleware fails with [ErrBypassed] before a request
+//     is made, whether it was lost through APIOptions, the stack, or another
+//     middleware that put a different body in. The one way around is an option
+//     that replaces both APIOptions and AuthSchemeResolver.
+//   - A message that cannot be opened is never delivered, and never deleted.
+//     It is reported: see [ReceiveError], [Withheld] and [Options].
+//   - The digests in outputs are those of what the caller sees.
+//
+// # What it does not do
+//
+// It does not seal message attributes, groups or any other metadata, splits no
+// batch, deletes no message, and leaves every other operation alone.
+package middleware

@@ -1,0 +1,141 @@
+package middleware
+
+import (
+	"fmt"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+	"github.com/aws/smithy-go"
+)
+
+const (
+	// maxAttributes is the number of message attributes that SQS takes on one
+	// message. Source: SQS Developer Guide, message metadata.
+	maxAttributes = 10
+	// maxBytes is the largest message, and the largest sum of a batch, that SQS
+	// takes, attributes included, 1 MiB. A queue's MaximumMessageSize lowers it
+	// for messages, never for batches. Source: SQS API reference, SendMessage
+	// and SendMessageBatch.
+	maxBytes = 1 << 20
+)
+
+// TooLargeError reports a message, or the messages of a batch together, that
+// SQS would refuse for their size. It was found before a request was made.
+//
+// It implements smithy.APIError with the code that SQS answers:
+// InvalidParameterValue for a message, and for a batch
+// AWS.SimpleQueueService.BatchRequestTooLong, where errors.As also finds a
+// *types.BatchRequestTooLong.
+//
+// Sizes are in bytes and count the body and the name, type and value of every
+// attribute.
+type TooLargeError struct {
+	Batch  bool
+	Plain  int // as the caller wrote it
+	Sealed int // as it would travel
+	Limit  int // on Sealed
+}
+
+// Error names the code and the sizes.
+func (e *TooLargeError) Error() string { return e.ErrorCode() + ": " + e.ErrorMessage() }
+
+// ErrorCode returns SQS's code.
+func (e *TooLargeError) ErrorCode() string {
+	if e.Batch {
+		return "AWS.SimpleQueueService.BatchRequestTooLong"
+	}
+	return "InvalidParameterValue"
+}
+
+// ErrorMessage names the sizes and the remedy.
+func (e *TooLargeError) ErrorMessage() string {
+	if e.Batch {
+		return fmt.Sprintf("the messages of the batch are %d bytes sealed (%d as written), the limit is %d: send fewer or smaller messages in one batch", e.Sealed, e.Plain, e.Limit)
+	}
+	return fmt.Sprintf("the message is %d bytes sealed (%d as written), the limit of the queue is %d: send a smaller message", e.Sealed, e.Plain, e.Limit)
+}
+
+// ErrorFault says that the sender is at fault.
+func (e *TooLargeError) ErrorFault() smithy.ErrorFault { return smithy.FaultClient }
+
+// Unwrap returns the SDK's own type for a batch, and nil for a message, for
+// which the SDK has none.
+func (e *TooLargeError) Unwrap() error {
+	if !e.Batch {
+		return nil
+	}
+	return &types.BatchRequestTooLong{Message: aws.String(e.ErrorMessage()), ErrorCodeOverride: aws.String(e.ErrorCode())}
+}
+
+// maxMessageBytes is the codec's limit, kept inside SQS's own.
+func (m *Middleware) maxMessageBytes(q Queue) int {
+	if n := m.codec.MaxMessageBytes(q); n > 0 {
+		return min(n, maxBytes)
+	}
+	return maxBytes
+}
+
+// checkLimits compares one sealed entry with what SQS takes, and with what it
+// would have taken of the caller's: a sealed message is never empty, so that
+// SQS would no longer notice an empty one.
+func checkLimits(e types.SendMessageBatchRequestEntry, c Content, names []string, limit int) error {
+	if *e.MessageBody == "" {
+		return errNoBody()
+	}
+	for _, name := range names {
+		if _, taken := e.MessageAttributes[name]; taken {
+			return invalidParameter("message attribute name %q is reserved for the sealed message: rename the attribute", name)
+		}
+	}
+	if n := len(c.Attributes); n > maxAttributes {
+		return invalidParameter("number of message attributes %d exceeds the limit of %d (%d as written): remove an attribute", n, maxAttributes, len(e.MessageAttributes))
+	}
+	if n := messageBytes(c.Body, c.Attributes); n > limit {
+		return &TooLargeError{Plain: messageBytes(*e.MessageBody, e.MessageAttributes), Sealed: n, Limit: limit}
+	}
+	return nil
+}
+
+// checkBatch compares the sum of the entries that are about to be sent with
+// what SQS takes. SQS itself speaks if nothing was sealed.
+func checkBatch(written, sent []types.SendMessageBatchRequestEntry, sealed []Sealed) error {
+	ours := false
+	for _, s := range sealed {
+		ours = ours || !s.AsIs
+	}
+	if n := batchBytes(sent); ours && n > maxBytes {
+		return &TooLargeError{Batch: true, Plain: batchBytes(written), Sealed: n, Limit: maxBytes}
+	}
+	return nil
+}
+
+func batchBytes(entries []types.SendMessageBatchRequestEntry) int {
+	n := 0
+	for _, e := range entries {
+		n += messageBytes(*e.MessageBody, e.MessageAttributes)
+	}
+	return n
+}
+
+// messageBytes is the size of a message as SQS counts it: binary values raw,
+// system attributes not at all.
+func messageBytes(body string, attributes map[string]types.MessageAttributeValue) int {
+	n := len(body)
+	for name, v := range attributes {
+		n += len(name) + len(aws.ToString(v.DataType)) + len(aws.ToString(v.StringValue)) + len(v.BinaryValue)
+	}
+	return n
+}
+
+// errNoBody has the code that SQS answers to an empty body.
+func errNoBody() error {
+	return &smithy.GenericAPIError{
+		Code:    "MissingParameter",
+		Message: "the message body is empty, which SQS does not take: send at least one character",
+		Fault:   smithy.FaultClient,
+	}
+}
+
+func invalidParameter(format string, args ...any) error {
+	return &smithy.GenericAPIError{Code: "InvalidParameterValue", Message: fmt.Sprintf(format, args...), Fault: smithy.FaultClient}
+}

@@ -1,0 +1,118 @@
+package middleware
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+)
+
+// Options configures a [Middleware]. The zero value is ready for use.
+type Options struct {
+	// OnWithheld, if not nil, is called for each message that was received but
+	// is not delivered, in the order of the response, before the receive
+	// returns. It may be called concurrently, must return soon, and must not
+	// modify the error.
+	OnWithheld func(context.Context, *OpenError)
+}
+
+// Middleware runs a [Codec] inside SQS clients. Make one with [New]. It is safe
+// for concurrent use, and one value may be installed in any number of clients.
+// A nil or zero Middleware refuses every call.
+type Middleware struct {
+	codec      Codec
+	onWithheld func(context.Context, *OpenError)
+	sdk        resolvers
+}
+
+// New returns a middleware that runs c.
+func New(c Codec, optFns ...func(*Options)) (*Middleware, error) {
+	if c == nil {
+		return nil, errors.New("middleware: codec is nil")
+	}
+	if v := reflect.ValueOf(c); v.Kind() == reflect.Pointer && v.IsNil() {
+		return nil, fmt.Errorf("middleware: codec is a nil %T", c)
+	}
+	if slices.Contains(c.AttributeNames(), "") {
+		return nil, errors.New("middleware: codec has an empty attribute name")
+	}
+	var o Options
+	for _, fn := range optFns {
+		fn(&o)
+	}
+	return &Middleware{codec: c, onWithheld: o.OnWithheld, sdk: sdkResolvers()}, nil
+}
+
+func (m *Middleware) usable() bool { return m != nil && m.codec != nil }
+
+// SealMessage returns a copy of in as an installed client would send it to q,
+// for messages that reach the queue by another road than an SQS client of this
+// process. The result must go out through a client that has no middleware
+// installed, or it is sealed twice. The input is not modified.
+//
+// The limits of SQS are checked. The error is the codec's own, or implements
+// smithy.APIError with the code that SQS would answer.
+func (m *Middleware) SealMessage(ctx context.Context, q Queue, in *sqs.SendMessageInput) (*sqs.SendMessageInput, error) {
+	switch {
+	case !m.usable():
+		return nil, ErrUninitialized
+	case in == nil:
+		return nil, errors.New("sealq: the SendMessageInput is nil")
+	case in.MessageBody == nil:
+		return nil, errNoBody()
+	}
+	sealed, err := m.seal(ctx, q, []types.SendMessageBatchRequestEntry{asEntry(in)})
+	if err != nil {
+		return nil, err
+	}
+	if sealed[0].Err != nil {
+		return nil, sealed[0].Err
+	}
+	return withContent(in, sealed[0].Content), nil
+}
+
+// OpenMessages returns what an installed client would deliver of messages that
+// were received from q by another road (a Lambda event, a pipe, an archive),
+// and a report of the others, each in their order. Messages keep all attributes
+// but the codec's own. Attributes and system attributes must be those that SQS
+// sent; without a MessageGroupId, a message of a FIFO queue counts as a member
+// of every group.
+//
+// [Options.OnWithheld] is called for the reported ones. The messages are not
+// modified.
+func (m *Middleware) OpenMessages(ctx context.Context, q Queue, msgs []types.Message) ([]types.Message, []*OpenError) {
+	if !m.usable() {
+		return nil, withholdAll(q, msgs, ErrUninitialized)
+	}
+	opened := m.open(ctx, q, msgs, receiver{digests: digestsAllowed()})
+	m.report(ctx, opened.withheld)
+	return opened.delivered, opened.withheld
+}
+
+// asEntry views a single message as a batch entry, so that a codec has one kind
+// of message to seal.
+func asEntry(in *sqs.SendMessageInput) types.SendMessageBatchRequestEntry {
+	return types.SendMessageBatchRequestEntry{
+		Id:                      aws.String("0"),
+		MessageBody:             in.MessageBody,
+		DelaySeconds:            in.DelaySeconds,
+		MessageAttributes:       in.MessageAttributes,
+		MessageDeduplicationId:  in.MessageDeduplicationId,
+		MessageGroupId:          in.MessageGroupId,
+		MessageSystemAttributes: in.MessageSystemAttributes,
+	}
+}
+
+// withContent returns a copy of in with another content.
+func withContent(in *sqs.SendMessageInput, c Content) *sqs.SendMessageInput {
+	out := *in
+	out.MessageBody = aws.String(c.Body)
+	out.MessageAttributes = c.Attributes
+	out.MessageDeduplicationId = c.DeduplicationID
+	return &out
+}
