@@ -1,0 +1,191 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/sealq/sealq/envelope"
+)
+
+// class is what a fetch came to. A higher class outweighs a lower one where a
+// message has several encrypted data keys.
+type class int
+
+const (
+	answered    class = iota // a data key
+	invalid                  // the message is at fault
+	refused                  // the key service said no
+	unavailable              // the key service could not be asked
+)
+
+// classify follows the order that [envelope.ErrInvalidMessage] documents.
+func (s *side) classify(err error) class {
+	switch {
+	case err == nil:
+		return answered
+	case errors.Is(err, envelope.ErrUnavailable):
+		return unavailable
+	case isContextError(err):
+		// The fetch has a context of its own: no caller ended it. Whoever did,
+		// the key service has given no verdict.
+		return unavailable
+	case s.opens && errors.Is(err, envelope.ErrInvalidMessage):
+		return invalid
+	default:
+		return refused
+	}
+}
+
+func isContextError(err error) bool {
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
+}
+
+// failure is the memory of fetches that did not bring a key. It belongs to one
+// fetch (an encryption context, or a set of encrypted data keys), or is shared
+// by all that a refusal of a whole wrapping key reaches.
+type failure struct {
+	shared bool
+	class  class
+	err    error
+	count  int       // consecutive ones of this class
+	at     time.Time // of the last one
+	until  time.Time // answers from memory before that
+
+	// probe is the fetch that asks, after until, whether a refusal still
+	// stands. One asks for all: the others are answered from memory meanwhile.
+	probe *flight
+}
+
+const (
+	// A refusal is remembered for 1 s, and twice as long each further time, up
+	// to 10 s: a disabled key is not asked for on every send, and a key that
+	// is enabled again is noticed soon.
+	minRefusal = time.Second
+	maxRefusal = 10 * time.Second
+
+	// An outage with no key in hand fails the callers, so it is remembered for
+	// much less than one with a key in hand. The first failure is not
+	// remembered at all: a blip costs the callers that were waiting and no
+	// other. From the second on callers are paced, up to a second: an endpoint
+	// that refuses connections at once would otherwise be called as often as
+	// the application sends.
+	minOutage = 100 * time.Millisecond
+	maxOutage = time.Second
+
+	// A message at fault stays at fault; this only has to outlast a few
+	// redeliveries. It ends so that a keyring which learns (a re-pointed alias)
+	// is asked again. A shorter ReusePeriod shortens it.
+	maxInvalid = 5 * time.Minute
+)
+
+// again records one more failure: of a fetch that began at asked.
+func (f *failure) again(c class, err error, asked, now time.Time, o *Options) {
+	if f.class == c && f.count > 0 && asked.Before(f.at) {
+		return // fetches that ran side by side are one failure
+	}
+	if f.class != c {
+		f.count = 0
+	}
+	f.class, f.err, f.at = c, err, now
+	f.count++
+	var memory time.Duration
+	switch {
+	case c == invalid:
+		memory = min(maxInvalid, o.ReusePeriod)
+	case c == refused:
+		memory = backoff(minRefusal, maxRefusal, f.count)
+	case f.count > 1:
+		memory = jitter(backoff(minOutage, maxOutage, f.count-1))
+	}
+	f.until = now.Add(memory)
+}
+
+// answers reports whether callers get the failure from memory.
+func (f *failure) answers(now time.Time) bool {
+	return f != nil && (now.Before(f.until) || f.probe != nil)
+}
+
+// outweighs reports whether f, rather than other, is what a caller must hear.
+func (f *failure) outweighs(other *failure) bool { return other == nil || f.class > other.class }
+
+// remembered is the error of a call that was not made. The service's own error
+// stays in the chain.
+func (f *failure) remembered(now time.Time) error {
+	return fmt.Errorf("cache: answered from memory, next attempt in %v: %w",
+		max(f.until.Sub(now), 0).Round(time.Millisecond), f.err)
+}
+
+// refusals returns every refusal in the tree of err: a keyring that tried
+// several keys may report several.
+func refusals(err error) []*envelope.RefusedError {
+	var found []*envelope.RefusedError
+	if r, ok := err.(*envelope.RefusedError); ok {
+		found = append(found, r)
+	}
+	switch u := err.(type) {
+	case interface{ Unwrap() error }:
+		if inner := u.Unwrap(); inner != nil {
+			found = append(found, refusals(inner)...)
+		}
+	case interface{ Unwrap() []error }:
+		for _, inner := range u.Unwrap() {
+			found = append(found, refusals(inner)...)
+		}
+	}
+	return found
+}
+
+// refuse drops every key that the refusal reaches and remembers it. It is
+// called with k.mu held.
+func (k *Keyring) refuse(s *side, f *flight, err error, now time.Time) {
+	// Keys that were asked about go whatever the reach. Of a set, it is not
+	// known which one was refused; all of them were due for a fetch anyway.
+	for _, id := range f.asked {
+		s.keys.delete(id)
+	}
+	s.remember(f, refused, err, now, &k.opts)
+
+	for _, r := range refusals(err) {
+		if r.EntryOnly || r.KeyInfo == "" {
+			continue
+		}
+		shared := k.refused.get(r.KeyInfo)
+		if shared == nil {
+			shared = &failure{shared: true}
+			k.refused.put(r.KeyInfo, shared)
+		}
+		shared.again(refused, err, f.began, now, &k.opts)
+		// The wrapping key that sealing will be given is not known before it
+		// is given; so what is remembered goes to the contexts it was last
+		// given for. Opening finds it by the name in the encrypted data key.
+		if !s.opens {
+			s.failures.put(f.set, shared)
+		}
+		for _, side := range []*side{&k.encrypt, &k.decrypt} {
+			for id, e := range side.keys.all() {
+				if !slices.Contains(e.infos, r.KeyInfo) {
+					continue
+				}
+				side.keys.delete(id)
+				if !side.opens {
+					side.failures.put(id, shared)
+				}
+			}
+		}
+	}
+}
+
+// remember records a failure of the fetch f as a whole. A set of encrypted
+// data keys is remembered as that set and no other: a keyring may give up
+// before it has tried all of them, so nothing is known of any one alone.
+func (s *side) remember(f *flight, c class, err error, now time.Time, o *Options) {
+	fl := s.failures.get(f.set)
+	if fl == nil || fl.shared {
+		fl = new(failure)
+	}
+	fl.again(c, err, f.began, now, o)
+	s.failures.put(f.set, fl)
+}

@@ -1,0 +1,250 @@
+package cache
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"time"
+
+	"github.com/sealq/sealq/envelope"
+)
+
+// flight is one call to the next keyring, and the callers who wait for it.
+//
+// For opening, callers share a flight only if they ask about the same set of
+// encrypted data keys. Sharing by overlap would let a sender tie the messages of
+// others to the fate of his own, by adding junk beside their encrypted data
+// key; as it is, such a message causes one call of its own.
+type flight struct {
+	generation *generation
+	began      time.Time
+	set        identity
+	asked      []identity
+	probes     []*failure
+	// seats are the callers who may still join: of a key that MaxMessages
+	// bounds, each waiter is promised one use when it joins.
+	seats uint64
+
+	done chan struct{} // closed when what follows is set
+	outcome
+	purged bool
+}
+
+// outcome is what a fetch came to.
+type outcome struct {
+	class  class
+	key    *envelope.DataKey
+	infos  []string // of key
+	opened int      // the index in what was asked that key goes under
+	err    error
+}
+
+// start begins a fetch of the parts of q that ask lists. It is called with k.mu
+// held.
+func (k *Keyring) start(ctx context.Context, q *query, ask []int, now time.Time) *flight {
+	s := q.side
+	f := &flight{
+		generation: k.generation,
+		began:      now,
+		set:        q.set(ask),
+		asked:      make([]identity, len(ask)),
+		seats:      k.opts.MaxMessages,
+		done:       make(chan struct{}),
+	}
+	for i, a := range ask {
+		f.asked[i] = q.ids[a]
+		f.probe(s.failures.peek(q.ids[a]))
+		if s.opens {
+			f.probe(k.refused.peek(string(q.edks[a].ProviderInfo)))
+		}
+	}
+	s.flights[f.set] = f
+	k.stats.Fetches++
+
+	// The fetch may outlive the caller and its arguments: it works on copies,
+	// and keeps of the caller's context the values only, for tracing.
+	ec := q.ec.Clone()
+	edks := make([]envelope.EncryptedDataKey, 0, len(ask))
+	if s.opens {
+		for _, a := range ask {
+			edk := q.edks[a]
+			edk.ProviderInfo = bytes.Clone(edk.ProviderInfo)
+			edk.Ciphertext = bytes.Clone(edk.Ciphertext)
+			edks = append(edks, edk)
+		}
+	}
+	go k.fly(context.WithoutCancel(ctx), s, f, edks, ec)
+	return f
+}
+
+// probe makes f the one that asks whether a refusal still stands.
+func (f *flight) probe(fl *failure) {
+	if fl != nil && fl.shared && fl.class == refused && fl.probe == nil {
+		fl.probe = f
+		f.probes = append(f.probes, fl)
+	}
+}
+
+// fly calls the next keyring and lands f, whatever happens.
+func (k *Keyring) fly(ctx context.Context, s *side, f *flight, edks []envelope.EncryptedDataKey, ec envelope.EncryptionContext) {
+	ctx, cancel := context.WithTimeout(ctx, k.opts.FetchTimeout)
+	defer cancel()
+	defer context.AfterFunc(f.generation.ctx, cancel)()
+
+	// A panic on a goroutine of ours could not be recovered by any caller and
+	// would end the process. It says nothing about the key, so it counts as
+	// unavailable: a key in hand stays in use. Its value may hold anything, a
+	// key even, and is not shown unless it is the runtime's own.
+	out := outcome{class: unavailable, err: fmt.Errorf("cache: %w: the keyring ended the goroutine of a fetch", envelope.ErrUnavailable)}
+	defer func() {
+		switch p := recover().(type) {
+		case nil:
+		case runtime.Error:
+			out = outcome{class: unavailable, err: fmt.Errorf("cache: %w: the keyring panicked: %w", envelope.ErrUnavailable, p)}
+		default:
+			out = outcome{class: unavailable, err: fmt.Errorf("cache: %w: the keyring panicked with a value of type %T", envelope.ErrUnavailable, p)}
+		}
+		k.land(s, f, out)
+	}()
+
+	if s.opens {
+		key, err := k.next.DecryptDataKey(ctx, edks, ec)
+		out = k.examine(s, key, err)
+		if out.class == answered {
+			out = matchOpened(out, edks)
+		}
+	} else {
+		key, err := k.next.GenerateDataKey(ctx, ec)
+		out = k.examine(s, key, err)
+	}
+}
+
+// examine classifies an answer of the next keyring.
+func (k *Keyring) examine(s *side, key *envelope.DataKey, err error) outcome {
+	if err == nil && key == nil {
+		err = errors.New("cache: the keyring returned neither a data key nor an error")
+	}
+	out := outcome{class: s.classify(err), key: key, err: err}
+	switch {
+	case out.class == unavailable && !errors.Is(err, envelope.ErrUnavailable):
+		// The context that ended is the fetch's. It must not look like the
+		// caller's, so the error does not stay in the chain.
+		out.err = fmt.Errorf("cache: %w: no answer within %v", envelope.ErrUnavailable, k.opts.FetchTimeout)
+	case out.class == answered:
+		for _, edk := range key.EncryptedDataKeys() {
+			out.infos = append(out.infos, string(edk.ProviderInfo))
+		}
+	}
+	return out
+}
+
+// matchOpened finds which of edks the key was opened from. A key that is stored
+// under another name would be handed out for messages it does not belong to.
+func matchOpened(out outcome, edks []envelope.EncryptedDataKey) outcome {
+	opened := out.key.EncryptedDataKeys()
+	if len(opened) == 1 {
+		for i, edk := range edks {
+			if edk.ProviderID == opened[0].ProviderID &&
+				bytes.Equal(edk.ProviderInfo, opened[0].ProviderInfo) &&
+				bytes.Equal(edk.Ciphertext, opened[0].Ciphertext) {
+				out.opened = i
+				return out
+			}
+		}
+	}
+	return outcome{class: refused, err: fmt.Errorf(
+		"cache: the keyring returned a data key with %d encrypted data keys, want exactly the one of the %d asked about that it decrypted",
+		len(opened), len(edks))}
+}
+
+// land records what f came to and wakes its waiters.
+func (k *Keyring) land(s *side, f *flight, out outcome) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	defer close(f.done)
+	if f.generation != k.generation {
+		f.purged = true
+		return
+	}
+	now := time.Now()
+	if s.flights[f.set] == f {
+		delete(s.flights, f.set)
+	}
+	for _, fl := range f.probes {
+		fl.probe = nil
+	}
+	if out.class == answered {
+		if fl := k.overruled(s, f, &out); fl != nil {
+			out = outcome{class: refused, err: fl.err}
+		} else {
+			k.keep(s, f, &out)
+		}
+	} else {
+		k.lost(s, f, &out, now)
+	}
+	f.outcome = out
+}
+
+// overruled returns the refusal, if any, that arrived while f was under way and
+// reaches its key: the older answer must not bring the key back.
+func (k *Keyring) overruled(s *side, f *flight, out *outcome) *failure {
+	older := func(fl *failure) bool { return fl != nil && fl.class == refused && f.began.Before(fl.at) }
+	if fl := s.failures.peek(f.asked[out.opened]); older(fl) {
+		return fl
+	}
+	for _, info := range out.infos {
+		if fl := k.refused.peek(info); older(fl) {
+			return fl
+		}
+	}
+	return nil
+}
+
+// keep stores the key of a successful fetch.
+func (k *Keyring) keep(s *side, f *flight, out *outcome) {
+	id := f.asked[out.opened]
+	s.failures.delete(f.set)
+	s.failures.delete(id)
+	for _, info := range out.infos {
+		k.refused.delete(info)
+	}
+	e := &entry{key: out.key, infos: out.infos, asked: f.began, due: refreshAge(&k.opts)}
+	if !s.opens {
+		e.uses = k.opts.MaxMessages - f.seats
+		if f.seats == 0 {
+			return // all promised to those who wait
+		}
+	}
+	if s.keys.put(id, e) {
+		k.stats.Evictions++
+	}
+}
+
+// lost records a fetch that brought no key.
+func (k *Keyring) lost(s *side, f *flight, out *outcome, now time.Time) {
+	switch out.class {
+	case unavailable:
+		k.stats.Unavailable++
+		inHand := false
+		for _, id := range f.asked {
+			if e := s.keys.peek(id); e != nil {
+				e.outage.note(f.began, now)
+				inHand = true
+			}
+		}
+		if !inHand {
+			s.remember(f, unavailable, out.err, now, &k.opts)
+		}
+	case invalid:
+		k.stats.Invalid++
+		s.remember(f, invalid, out.err, now, &k.opts)
+		if len(f.asked) == 1 {
+			s.keys.delete(f.asked[0])
+		}
+	case refused:
+		k.stats.Refusals++
+		k.refuse(s, f, out.err, now)
+	}
+}

@@ -1,0 +1,326 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/sealq/sealq/envelope"
+)
+
+// Keyring is a cache in front of another [envelope.Keyring]. Make one with
+// [New]. All of its methods are safe for concurrent use.
+//
+// It is not an [envelope.Wrapper], so that it cannot become a member of an
+// [envelope.MultiKeyring], where it would hand out a key that was wrapped for
+// another message. The cache goes around the multi-keyring.
+type Keyring struct {
+	next envelope.Keyring
+	opts Options // complete and in range
+
+	// mu guards all that follows. It is never held during a call to next, nor
+	// during any wait.
+	mu               sync.Mutex
+	generation       *generation
+	encrypt, decrypt side
+	refused          *lru[string, *failure] // wrapping keys, by ProviderInfo
+	stats            Stats
+}
+
+var _ envelope.Keyring = (*Keyring)(nil)
+
+// side is one direction: what is kept for sealing, or for opening.
+type side struct {
+	opens    bool
+	keys     *lru[identity, *entry]
+	failures *lru[identity, *failure]
+	// flights are the fetches under way that further callers may join, one for
+	// each distinct question. Their number is bounded by that of the callers.
+	flights map[identity]*flight
+}
+
+// generation is the time between two calls of Purge. Its context is the parent
+// of every fetch of that time.
+type generation struct {
+	ctx context.Context
+	end context.CancelFunc
+}
+
+func newGeneration() *generation {
+	ctx, end := context.WithCancel(context.Background())
+	return &generation{ctx: ctx, end: end}
+}
+
+// New returns a cache in front of next. It makes no call and starts no
+// goroutine. An error names the option that is out of range, its value, and
+// the range.
+func New(next envelope.Keyring, optFns ...func(*Options)) (*Keyring, error) {
+	if next == nil {
+		return nil, errors.New("cache: next keyring is nil")
+	}
+	if _, ok := next.(*Keyring); ok {
+		return nil, errors.New("cache: next keyring is a cache already; the periods of two would add up")
+	}
+	var o Options
+	for i, fn := range optFns {
+		if fn == nil {
+			return nil, fmt.Errorf("cache: option function %d is nil", i)
+		}
+		fn(&o)
+	}
+	o.complete()
+	if err := o.validate(); err != nil {
+		return nil, err
+	}
+	k := &Keyring{next: next, opts: o}
+	k.encrypt = side{
+		keys:     newLRU[identity, *entry](o.EncryptEntries),
+		failures: newLRU[identity, *failure](o.EncryptEntries),
+	}
+	k.decrypt = side{
+		opens:    true,
+		keys:     newLRU[identity, *entry](o.DecryptEntries),
+		failures: newLRU[identity, *failure](o.NegativeEntries),
+	}
+	k.refused = newLRU[string, *failure](o.NegativeEntries)
+	k.forget()
+	return k, nil
+}
+
+// Purge forgets every key and every failure, and cancels the fetches under
+// way; calls that wait for one of those start over. No answer to a question
+// that was asked before Purge is used after it. Purge does not wait.
+//
+// Plaintext keys that callers hold stay with them. The memory is left to the
+// garbage collector: Go gives no means to wipe every copy.
+func (k *Keyring) Purge() {
+	if k == nil || k.next == nil {
+		return
+	}
+	k.mu.Lock()
+	old := k.generation
+	k.forget()
+	k.mu.Unlock()
+	old.end()
+}
+
+// forget begins a new generation with nothing in it.
+func (k *Keyring) forget() {
+	k.generation = newGeneration()
+	for _, s := range []*side{&k.encrypt, &k.decrypt} {
+		s.keys.clear()
+		s.failures.clear()
+		s.flights = make(map[identity]*flight)
+	}
+	k.refused.clear()
+}
+
+// GenerateDataKey implements [envelope.Keyring]. It returns the data key in
+// hand for ec, and counts one use of it, or waits for one to be fetched.
+//
+// Every distinct ec has a data key of its own. A context that differs from
+// message to message makes the cache useless.
+//
+// An error is that of the next keyring, as it is or, from memory, with the time
+// of the next attempt in front; or it is that of ctx.
+func (k *Keyring) GenerateDataKey(ctx context.Context, ec envelope.EncryptionContext) (*envelope.DataKey, error) {
+	if err := k.ready(ctx); err != nil {
+		return nil, err
+	}
+	ids := [1]identity{contextIdentity(ec)}
+	return k.get(ctx, &query{side: &k.encrypt, ids: ids[:], ec: ec})
+}
+
+// DecryptDataKey implements [envelope.Keyring]. It returns the data key in hand
+// for any one of edks under ec; if there is none, it asks the next keyring, in
+// one call, about all of edks that are not known to fail.
+//
+// Errors are those of GenerateDataKey. Where some of edks are known to fail for
+// a reason that is not the message's, that reason outweighs a verdict on the
+// others that blames the message.
+func (k *Keyring) DecryptDataKey(ctx context.Context, edks []envelope.EncryptedDataKey, ec envelope.EncryptionContext) (*envelope.DataKey, error) {
+	if err := k.ready(ctx); err != nil {
+		return nil, err
+	}
+	if len(edks) == 0 {
+		return nil, fmt.Errorf("cache: %w: there is none", envelope.ErrNoMatchingKey)
+	}
+	var idArray [4]identity // on the stack
+	ids := idArray[:0]
+	context := contextIdentity(ec)
+	for i := range edks {
+		ids = append(ids, keyIdentity(&edks[i], context))
+	}
+	return k.get(ctx, &query{side: &k.decrypt, ids: ids, edks: edks, ec: ec})
+}
+
+func (k *Keyring) ready(ctx context.Context) error {
+	if k == nil || k.next == nil {
+		return errors.New("cache: Keyring was not made by New")
+	}
+	return ctx.Err()
+}
+
+// query is one call of a caller. ids and edks are parallel; edks is nil for
+// sealing, which has one id.
+type query struct {
+	side *side
+	ids  []identity
+	edks []envelope.EncryptedDataKey
+	ec   envelope.EncryptionContext
+}
+
+// get answers q from what is in hand, or else from a fetch that it shares with
+// every caller who asks the same.
+func (k *Keyring) get(ctx context.Context, q *query) (*envelope.DataKey, error) {
+	missed := false
+	for {
+		k.mu.Lock()
+		now := time.Now()
+		if key := k.inHand(ctx, q, now); key != nil {
+			if !missed {
+				k.stats.Hits++
+			}
+			k.mu.Unlock()
+			return key, nil
+		}
+		if !missed {
+			missed = true
+			k.stats.Misses++
+		}
+		f, known := k.join(ctx, q, now)
+		if f == nil {
+			k.stats.Remembered++
+			k.mu.Unlock()
+			return nil, known.remembered(now)
+		}
+		k.mu.Unlock()
+
+		select {
+		case <-f.done:
+		case <-f.generation.ctx.Done():
+			continue
+		case <-ctx.Done():
+			// Only this wait ends. The fetch goes on to its own deadline: there
+			// may be others, and the next caller will want the key. If the last
+			// caller's leaving cancelled it, callers less patient than the key
+			// service is slow would never get a key.
+			return nil, ctx.Err()
+		}
+		switch {
+		case f.purged:
+			continue
+		case f.class == answered:
+			return f.key, nil
+		case f.class == unavailable:
+			k.mu.Lock()
+			key := k.inHand(ctx, q, time.Now())
+			k.mu.Unlock()
+			if key != nil {
+				return key, nil
+			}
+		}
+		if known != nil && known.class > f.class {
+			return nil, known.remembered(now)
+		}
+		return nil, f.err
+	}
+}
+
+// inHand hands out a key that may be used without waiting, if there is one, and
+// starts its refresh if that is due. It is called with k.mu held.
+func (k *Keyring) inHand(ctx context.Context, q *query, now time.Time) *envelope.DataKey {
+	s := q.side
+	best, bestStage := -1, absent
+	var found *entry
+	for i, id := range q.ids {
+		e := s.keys.peek(id)
+		stage := e.stage(now, &k.opts)
+		if stage == spent {
+			s.keys.delete(id)
+		}
+		// The stages that are usable are better the earlier they come.
+		if stage.usable() && (best < 0 || stage < bestStage) {
+			best, bestStage, found = i, stage, e
+		}
+	}
+	if best < 0 {
+		return nil
+	}
+	id := q.ids[best]
+	s.keys.get(id) // mark it used
+	if found.refreshDue(now, bestStage) && s.flights[id] == nil {
+		k.stats.Refreshes++
+		k.start(ctx, q, []int{best}, now)
+	}
+	if bestStage == stale {
+		k.stats.StaleUses++
+	}
+	if !s.opens {
+		if found.uses++; found.uses >= k.opts.MaxMessages {
+			s.keys.delete(id)
+		}
+	}
+	return found.key
+}
+
+// join returns the fetch that q waits for: one under way that asks the same, or
+// a new one. What is known to fail is left out; known is the weightiest of
+// that. If nothing is left there is no fetch. It is called with k.mu held.
+func (k *Keyring) join(ctx context.Context, q *query, now time.Time) (f *flight, known *failure) {
+	s := q.side
+	var ask []int
+	for i, id := range q.ids {
+		if s.flights[id] == nil { // else it is being asked again
+			if fl := k.knownFailure(q, i, now); fl != nil {
+				if fl.outweighs(known) {
+					known = fl
+				}
+				continue
+			}
+		}
+		ask = append(ask, i)
+	}
+	if len(ask) == 0 {
+		return nil, known
+	}
+	set := q.set(ask)
+	if f := s.flights[set]; f != nil && f.seats > 0 {
+		f.seats--
+		return f, known
+	}
+	if fl := s.failures.get(set); fl.answers(now) {
+		if fl.outweighs(known) {
+			known = fl
+		}
+		return nil, known
+	}
+	f = k.start(ctx, q, ask, now)
+	f.seats--
+	return f, known
+}
+
+// knownFailure returns the failure from which the i-th part of q is answered
+// now, or nil.
+func (k *Keyring) knownFailure(q *query, i int, now time.Time) *failure {
+	if fl := q.side.failures.get(q.ids[i]); fl.answers(now) {
+		return fl
+	}
+	if q.side.opens {
+		if fl := k.refused.get(string(q.edks[i].ProviderInfo)); fl.answers(now) {
+			return fl
+		}
+	}
+	return nil
+}
+
+// set names the parts of q that are asked about.
+func (q *query) set(ask []int) identity {
+	ids := make([]identity, len(ask))
+	for i, a := range ask {
+		ids[i] = q.ids[a]
+	}
+	return setIdentity(ids)
+}

@@ -1,0 +1,150 @@
+package cache
+
+import (
+	"fmt"
+	"math"
+	"time"
+)
+
+// Options configures a [Keyring]. The zero value of every field is the safe
+// one and the default. New reads the options once and keeps a copy.
+type Options struct {
+	// ReusePeriod is how long a data key is used, for sealing and for opening,
+	// before the key service is asked again. It is also the longest time for
+	// which a change at the key service (a disabled key, a removed permission)
+	// goes unnoticed while the service can be reached.
+	//
+	// From [MinReusePeriod] to [MaxReusePeriod]; 0 means
+	// [DefaultReusePeriod]. It counts from the moment the key was asked for.
+	ReusePeriod time.Duration
+
+	// MaxMessages is how many messages are sealed under one data key; every
+	// answer of GenerateDataKey counts as one. A new key is fetched ahead when
+	// nine tenths are used up. Opening is not counted: it adds nothing to what
+	// a data key has protected.
+	//
+	// From 1 (no reuse) to [MaxMaxMessages]; 0 means [DefaultMaxMessages].
+	MaxMessages uint64
+
+	// MaxStale is how long a data key may be used after its last successful
+	// fetch while the key service answers [envelope.ErrUnavailable], the
+	// ReusePeriod included. A refusal ends the use of a key at once, whatever
+	// this says.
+	//
+	// At least ReusePeriod, or [NoStale], or [Unlimited]; 0 means
+	// [DefaultMaxStale], which leaves nothing to bridge an outage with if
+	// ReusePeriod is as long.
+	MaxStale time.Duration
+
+	// EncryptEntries bounds the data keys kept for sealing: one for each
+	// distinct encryption context. The least recently used goes first.
+	//
+	// From 1 to [MaxEntries]; 0 means [DefaultEncryptEntries].
+	EncryptEntries int
+
+	// DecryptEntries bounds the data keys kept for opening: one for each
+	// distinct encrypted data key and context that was opened.
+	//
+	// From 1 to [MaxEntries]; 0 means [DefaultDecryptEntries].
+	DecryptEntries int
+
+	// NegativeEntries bounds what is remembered of fetches that failed, for
+	// opening. It is apart from DecryptEntries so that a flood of messages
+	// that do not open cannot push out a key. Failures of sealing are bounded
+	// by EncryptEntries.
+	//
+	// From 1 to [MaxEntries]; 0 means [DefaultNegativeEntries].
+	NegativeEntries int
+
+	// FetchTimeout is the deadline of one call to the next keyring. It is the
+	// cache's own, because the call serves many callers; a caller's own
+	// deadline ends that caller's wait only.
+	//
+	// From [MinFetchTimeout] to [MaxFetchTimeout]; 0 means
+	// [DefaultFetchTimeout].
+	FetchTimeout time.Duration
+}
+
+// Ranges and defaults of [Options].
+const (
+	// The range and the default of the reuse period are those of the
+	// KmsDataKeyReusePeriodSeconds attribute of an SQS queue.
+	MinReusePeriod     = time.Minute
+	MaxReusePeriod     = 24 * time.Hour
+	DefaultReusePeriod = 5 * time.Minute
+
+	// 2^32 is the limit of NIST SP 800-38D, section 8.3, for one AES-GCM key
+	// with random nonces, and the message limit of the AWS Encryption SDK's
+	// caching. It has room to spare here: a data key only derives the keys
+	// that encrypt, one for each message.
+	MaxMaxMessages     uint64 = 1 << 32
+	DefaultMaxMessages        = MaxMaxMessages
+
+	DefaultMaxStale = 24 * time.Hour
+
+	MaxEntries             = 1 << 20
+	DefaultEncryptEntries  = 1024
+	DefaultDecryptEntries  = 4096
+	DefaultNegativeEntries = 1024
+
+	// A refresh starts at least one FetchTimeout before its key expires, so
+	// the top is a quarter of the shortest ReusePeriod.
+	MinFetchTimeout     = time.Second
+	MaxFetchTimeout     = 15 * time.Second
+	DefaultFetchTimeout = 10 * time.Second
+)
+
+// Values of [Options.MaxStale] that are not durations.
+const (
+	// Unlimited uses a key for as long as the outage lasts, which is what
+	// server-side encryption of SQS does.
+	Unlimited time.Duration = math.MaxInt64
+
+	// NoStale never uses a key beyond its ReusePeriod: an outage of the key
+	// service that is longer stops sending and receiving.
+	NoStale time.Duration = -1
+)
+
+// complete replaces zeros by defaults.
+func (o *Options) complete() {
+	setDefault(&o.ReusePeriod, DefaultReusePeriod)
+	setDefault(&o.MaxMessages, DefaultMaxMessages)
+	setDefault(&o.MaxStale, DefaultMaxStale)
+	setDefault(&o.EncryptEntries, DefaultEncryptEntries)
+	setDefault(&o.DecryptEntries, DefaultDecryptEntries)
+	setDefault(&o.NegativeEntries, DefaultNegativeEntries)
+	setDefault(&o.FetchTimeout, DefaultFetchTimeout)
+}
+
+func setDefault[T comparable](field *T, value T) {
+	if *field == *new(T) {
+		*field = value
+	}
+}
+
+// validate checks options that are complete.
+func (o *Options) validate() error {
+	switch {
+	case o.ReusePeriod < MinReusePeriod || o.ReusePeriod > MaxReusePeriod:
+		return fmt.Errorf("cache: ReusePeriod is %v, want %v to %v", o.ReusePeriod, MinReusePeriod, MaxReusePeriod)
+	case o.MaxMessages > MaxMaxMessages:
+		return fmt.Errorf("cache: MaxMessages is %d, want 1 to %d", o.MaxMessages, MaxMaxMessages)
+	case o.MaxStale != NoStale && o.MaxStale < o.ReusePeriod:
+		return fmt.Errorf("cache: MaxStale is %v, want at least the ReusePeriod of %v, or NoStale, or Unlimited", o.MaxStale, o.ReusePeriod)
+	case o.FetchTimeout < MinFetchTimeout || o.FetchTimeout > MaxFetchTimeout:
+		return fmt.Errorf("cache: FetchTimeout is %v, want %v to %v", o.FetchTimeout, MinFetchTimeout, MaxFetchTimeout)
+	}
+	for _, bound := range []struct {
+		name  string
+		value int
+	}{
+		{"EncryptEntries", o.EncryptEntries},
+		{"DecryptEntries", o.DecryptEntries},
+		{"NegativeEntries", o.NegativeEntries},
+	} {
+		if bound.value < 1 || bound.value > MaxEntries {
+			return fmt.Errorf("cache: %s is %d, want 1 to %d", bound.name, bound.value, MaxEntries)
+		}
+	}
+	return nil
+}

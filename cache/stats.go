@@ -1,0 +1,53 @@
+package cache
+
+// Stats is a snapshot of what a [Keyring] has done since it was made, and of
+// what it holds. Counters only grow; Purge does not reset them.
+//
+// Every call of GenerateDataKey or DecryptDataKey that is not cut short by its
+// own context is one of Hits and Misses.
+type Stats struct {
+	// Hits counts calls answered at once with a data key in hand, StaleUses
+	// among them.
+	Hits uint64
+	// Misses counts calls that found no data key to use: they waited for a
+	// fetch, or got an error from memory.
+	Misses uint64
+	// Fetches counts calls to the next keyring, Refreshes among them.
+	Fetches uint64
+	// Refreshes counts fetches made in the background for a key in use.
+	Refreshes uint64
+	// StaleUses counts uses of a key beyond its ReusePeriod, because the key
+	// service was unavailable. While it grows, changes at the key service go
+	// unnoticed.
+	StaleUses uint64
+	// Unavailable counts fetches that ended in envelope.ErrUnavailable.
+	Unavailable uint64
+	// Refusals counts fetches that the key service refused.
+	Refusals uint64
+	// Invalid counts fetches that found the message at fault.
+	Invalid uint64
+	// Remembered counts calls answered with an error from memory.
+	Remembered uint64
+	// Evictions counts data keys that were dropped to make room. If it grows
+	// steadily, there are more distinct encryption contexts, or more data keys
+	// in flight, than the bounds allow for.
+	Evictions uint64
+
+	// EncryptEntries and DecryptEntries are the data keys in hand.
+	// NegativeEntries are the failures that are remembered.
+	EncryptEntries, DecryptEntries, NegativeEntries int
+}
+
+// Stats returns a snapshot. It is cheap, and safe for concurrent use.
+func (k *Keyring) Stats() Stats {
+	if k == nil || k.next == nil {
+		return Stats{}
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	s := k.stats
+	s.EncryptEntries = k.encrypt.keys.len()
+	s.DecryptEntries = k.decrypt.keys.len()
+	s.NegativeEntries = k.encrypt.failures.len() + k.decrypt.failures.len() + k.refused.len()
+	return s
+}
