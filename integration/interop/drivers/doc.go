@@ -21,7 +21,5 @@
 // Every SDK is installed by its own package manager from pinned manifests into
 // a cache folder: $SEALQ_CACHE, or sealq-integration in the user's cache folder.
 // A stamp of the manifests and sources makes a second run start at once, and
-// deleting the folder costs time only. A tool that is missing or an
-// installation that does not work is an error, never a skip; the environment
-// variable SEALQ_INTEROP narrows a run to some SDKs by name.
+// deleting the folder costs time only. Linux and macOS only.
 package drivers

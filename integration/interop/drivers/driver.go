@@ -10,7 +10,6 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
-	"testing"
 	"time"
 )
 
@@ -50,11 +49,16 @@ func Multi(generator Keyring, children ...Keyring) Keyring {
 }
 
 // EncryptRequest is what to seal and how.
+//
+// Unusual messages, which sealq never writes, are for test vectors and made by
+// the Python drivers only: those of one block, and those of format version 1,
+// under suite "0178".
 type EncryptRequest struct {
 	Keyring   Keyring           `json:"keyring"`
-	Suite     string            `json:"suite"`           // "0478" or "0578"
-	Frame     int               `json:"frame,omitempty"` // bytes; 0 is the SDK's default
-	Context   map[string]string `json:"context"`         // nil is empty
+	Suite     string            `json:"suite"`              // "0478" or "0578"; see Unusual
+	Frame     int               `json:"frame,omitempty"`    // bytes; 0 is the SDK's default
+	Unframed  bool              `json:"unframed,omitempty"` // one block; see Unusual
+	Context   map[string]string `json:"context"`            // nil is empty
 	Plaintext []byte            `json:"plaintext"`
 }
 
@@ -88,34 +92,41 @@ type Driver struct {
 	stderr bytes.Buffer // read only after the process has ended
 }
 
-// Start starts the SDK's driver, which tb's end stops.
-func (i Installed) Start(tb testing.TB) *Driver {
-	tb.Helper()
+// Start starts the SDK's driver. The caller must call [Driver.Stop].
+func (i Installed) Start() (*Driver, error) {
+	if i.Err != nil {
+		return nil, i.Err
+	}
 	arguments := i.arguments(i.dir)
 	d := &Driver{SDK: i.SDK, cmd: exec.Command(arguments[0], arguments[1:]...)}
 	d.cmd.Env = environ()
 	d.cmd.Stderr = &d.stderr
 	var err error
 	if d.in, err = d.cmd.StdinPipe(); err != nil {
-		tb.Fatal(err)
+		return nil, err
 	}
 	stdout, err := d.cmd.StdoutPipe()
 	if err != nil {
-		tb.Fatal(err)
+		return nil, err
 	}
 	d.out = bufio.NewReader(stdout)
 	if err := d.cmd.Start(); err != nil {
-		tb.Fatalf("drivers: start %s: %v", i.ID, err)
+		return nil, fmt.Errorf("drivers: start %s: %w", i.ID, err)
 	}
-	tb.Cleanup(func() {
-		d.in.Close() // the end of its input ends a driver
-		stop := time.AfterFunc(10*time.Second, func() { d.cmd.Process.Kill() })
-		defer stop.Stop()
-		if err := d.cmd.Wait(); err != nil {
-			tb.Errorf("drivers: %s ended with %v\n%s", i.ID, err, tail(d.stderr.Bytes()))
-		}
-	})
-	return d
+	return d, nil
+}
+
+// Stop ends the driver, by force if it does not end by itself. The error tells
+// of a driver that crashed, earlier or now, with what it wrote to standard
+// error.
+func (d *Driver) Stop() error {
+	d.in.Close() // the end of its input ends a driver
+	force := time.AfterFunc(10*time.Second, func() { d.cmd.Process.Kill() })
+	defer force.Stop()
+	if err := d.cmd.Wait(); err != nil {
+		return fmt.Errorf("drivers: %s ended with %w\n%s", d.ID, err, tail(d.stderr.Bytes()))
+	}
+	return nil
 }
 
 // environ is the caller's environment with credentials that are worth nothing,

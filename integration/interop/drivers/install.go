@@ -17,55 +17,42 @@ import (
 	"time"
 )
 
-// Installed is an SDK that is ready to start.
+// ErrPrerequisite reports a program that is not on this machine and that an SDK
+// needs: a language toolchain.
+var ErrPrerequisite = errors.New("drivers: prerequisite missing")
+
+// Installed is an SDK in the cache.
 type Installed struct {
 	SDK
+	Cached bool          // it was there already
+	Took   time.Duration // the installation, or the check that it is there
+	Err    error         // why it is not installed; nil otherwise
+
 	dir string
 }
 
-// Installation says what one environment cost.
-type Installation struct {
-	Folder string
-	Cached bool
-	Took   time.Duration
-}
-
 // Install brings all of sdks into the cache, several at a time, and returns
-// them in the same order. It fails if any of them fails, after all have ended.
-func Install(ctx context.Context, sdks []SDK) ([]Installed, []Installation, error) {
+// them in the same order when all have ended.
+func Install(ctx context.Context, sdks []SDK) ([]Installed, error) {
 	cache, err := cacheDir()
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	var (
-		wg      sync.WaitGroup
-		mu      sync.Mutex
-		seen    = make(map[string]bool)
-		reports []Installation
-		errs    []error
-	)
 	out := make([]Installed, len(sdks))
+	var wg sync.WaitGroup
 	for i, s := range sdks {
-		dir := filepath.Join(cache, s.environment.folder)
-		out[i] = Installed{SDK: s, dir: dir}
-		if seen[dir] {
-			continue
-		}
-		seen[dir] = true
+		out[i] = Installed{SDK: s, dir: filepath.Join(cache, s.environment.folder)}
 		wg.Go(func() {
 			start := time.Now()
-			cached, err := installInto(ctx, s.environment, dir)
-			mu.Lock()
-			defer mu.Unlock()
-			if err != nil {
-				errs = append(errs, fmt.Errorf("drivers: install %s: %w", s.environment.folder, err))
-				return
+			out[i].Cached, out[i].Err = installInto(ctx, s.environment, out[i].dir)
+			out[i].Took = time.Since(start)
+			if err := out[i].Err; err != nil {
+				out[i].Err = fmt.Errorf("drivers: install %s: %w", s.ID, err)
 			}
-			reports = append(reports, Installation{s.environment.folder, cached, time.Since(start)})
 		})
 	}
 	wg.Wait()
-	return out, reports, errors.Join(errs...)
+	return out, nil
 }
 
 // cacheDir is the folder that outlives a run.
@@ -104,7 +91,7 @@ type build struct {
 }
 
 // installInto makes dir hold a working environment, and reports whether it
-// already did. Other processes that want the same one wait.
+// already did. Whoever else wants the same one waits.
 func installInto(ctx context.Context, e *environment, dir string) (cached bool, err error) {
 	root, err := sourceDir()
 	if err != nil {
@@ -148,7 +135,7 @@ func (e *environment) stamp(ctx context.Context, src string) (string, error) {
 	h := sha256.New()
 	for _, t := range e.tools {
 		if _, err := exec.LookPath(t.name); err != nil {
-			return "", fmt.Errorf("%s is not on PATH: install %s, or leave this SDK out with %s", t.name, t.from, SelectVariable)
+			return "", fmt.Errorf("%w: %s is not on PATH: install %s", ErrPrerequisite, t.name, t.from)
 		}
 		version, err := exec.CommandContext(ctx, t.name, t.versionFlag).CombinedOutput()
 		if err != nil {
@@ -171,7 +158,8 @@ func (e *environment) stamp(ctx context.Context, src string) (string, error) {
 	return hex.EncodeToString(h.Sum(nil)), err
 }
 
-// lock waits for an exclusive lock on a file, across processes.
+// lock waits for an exclusive lock on a file. It excludes other processes and
+// other callers in this one.
 func lock(path string) (unlock func(), err error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {

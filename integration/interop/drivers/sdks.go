@@ -1,20 +1,12 @@
 package drivers
 
 import (
-	"fmt"
-	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 )
-
-// SelectVariable is the environment variable that narrows a run to the SDKs
-// whose IDs it lists, separated by commas. Unset or empty: all.
-const SelectVariable = "SEALQ_INTEROP"
 
 // SDK is one implementation of the message format. The zero value is invalid.
 type SDK struct {
-	ID      string // for example "python-legacy": test names, SelectVariable
+	ID      string // for example "python-legacy": test names
 	Name    string // for example "Python, master keys": the table of results
 	Version string
 	Pin     string // the text in the folder's manifest that pins Version
@@ -127,24 +119,6 @@ func All() []SDK {
 			},
 		},
 	}
-}
-
-// Selected returns the SDKs that [SelectVariable] asks for.
-func Selected() ([]SDK, error) {
-	all := All()
-	value := os.Getenv(SelectVariable)
-	if value == "" {
-		return all, nil
-	}
-	var chosen []SDK
-	for id := range strings.SplitSeq(value, ",") {
-		i := slices.IndexFunc(all, func(s SDK) bool { return s.ID == id })
-		if i < 0 {
-			return nil, fmt.Errorf("drivers: %s names %q, which is no SDK", SelectVariable, id)
-		}
-		chosen = append(chosen, all[i])
-	}
-	return chosen, nil
 }
 
 // Manifest is the path of the file that pins the SDK, relative to this package.

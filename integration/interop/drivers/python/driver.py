@@ -12,11 +12,12 @@ import os
 import sys
 
 import aws_encryption_sdk
-from aws_encryption_sdk.identifiers import Algorithm, EncryptionKeyType, WrappingAlgorithm
+from aws_encryption_sdk.identifiers import Algorithm, CommitmentPolicy, EncryptionKeyType, WrappingAlgorithm
 from aws_encryption_sdk.internal.crypto.wrapping_keys import WrappingKey
 from aws_encryption_sdk.key_providers.raw import RawMasterKeyProvider
 
 SUITES = {
+    "0178": Algorithm.AES_256_GCM_IV12_TAG16_HKDF_SHA256,  # format version 1
     "0478": Algorithm.AES_256_GCM_HKDF_SHA512_COMMIT_KEY,
     "0578": Algorithm.AES_256_GCM_HKDF_SHA512_COMMIT_KEY_ECDSA_P384,
 }
@@ -119,9 +120,16 @@ def answer(client, interface, request):
         options = {}
         if request.get("frame"):
             options["frame_length"] = request["frame"]
+        if request.get("unframed"):
+            options["frame_length"] = 0
+        algorithm = SUITES[request["suite"]]
+        if not algorithm.is_committing():
+            client = aws_encryption_sdk.EncryptionSDKClient(
+                commitment_policy=CommitmentPolicy.FORBID_ENCRYPT_ALLOW_DECRYPT
+            )
         message, _ = client.encrypt(
             source=base64.b64decode(request["plaintext"]),
-            algorithm=SUITES[request["suite"]],
+            algorithm=algorithm,
             encryption_context=request["context"],
             **options,
             **source,
