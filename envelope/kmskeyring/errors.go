@@ -1,0 +1,211 @@
+package kmskeyring
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+
+	"github.com/sealq/sealq/envelope"
+)
+
+type operation string
+
+const (
+	opGenerateDataKey operation = "GenerateDataKey"
+	opEncrypt         operation = "Encrypt"
+	opDecrypt         operation = "Decrypt"
+	opDescribeKey     operation = "DescribeKey"
+)
+
+// question is what KMS was asked, as far as the answer's meaning depends on it.
+type question struct {
+	op         operation
+	keyID      string // as given to KMS
+	region     string // "" is the client's
+	keyInfo    string // the reach of a refusal: the key's ARN as messages name it; "" if unknown
+	configured bool   // the configuration names the key; else only a message does
+}
+
+// classify says what an error of the client means: for the key service, for the
+// key, or for the message. It goes by the service's error code alone. The SDK
+// has no Go types for two of the most important codes, and statuses differ from
+// the documented ones.
+func classify(q question, err error) error {
+	code, ok := kmsCode(err)
+	if !ok {
+		return q.unavailable(err, "")
+	}
+	switch code {
+	case "KMSInternalException", "KeyUnavailableException", "DependencyTimeoutException",
+		"InternalFailure", "InternalError", "InternalServerError", "InternalException",
+		"ServiceUnavailable", "ServiceUnavailableException", "RequestTimeout", "RequestTimeoutException",
+		"Throttling", "ThrottlingException", "ThrottledException", "RequestThrottled", "RequestThrottledException",
+		"TooManyRequestsException", "RequestLimitExceeded", "SlowDown", "LimitExceededException":
+		return q.unavailable(err, "")
+
+	case "ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired",
+		"UnrecognizedClientException", "InvalidClientTokenId", "InvalidAccessKeyId",
+		"MissingAuthenticationToken", "MissingAuthenticationTokenException",
+		"IncompleteSignature", "IncompleteSignatureException",
+		"InvalidSignatureException", "SignatureDoesNotMatch",
+		"RequestExpired", "RequestTimeTooSkewed", "AuthFailure":
+		return q.unavailable(err, credentialsRemedy)
+
+	case "AccessDeniedException", "AccessDenied":
+		// Under a skewed clock KMS says this too, and the SDK marks it.
+		if skewed, ok := errors.AsType[interface {
+			error
+			RetryableError() bool
+		}](err); ok && skewed.RetryableError() {
+			return q.unavailable(err, "the clock of this machine is wrong")
+		}
+		return q.refused(err, &envelope.RefusedError{EntryOnly: true}, q.permissionRemedy())
+
+	case "InvalidCiphertextException", "IncorrectKeyException", "ValidationException":
+		if q.op == opDecrypt {
+			return q.messageFault(err, "the message was sealed under another encryption context, or was altered")
+		}
+		return q.refused(err, &envelope.RefusedError{}, "")
+
+	case "DisabledException":
+		return q.refused(err, &envelope.RefusedError{KeyInfo: q.keyInfo}, "enable the key, or configure another")
+	case "KMSInvalidStateException":
+		return q.refused(err, &envelope.RefusedError{KeyInfo: q.keyInfo}, "the key is pending deletion or otherwise not usable: see its state, and cancel the deletion if it was a mistake")
+	case "InvalidKeyUsageException":
+		return q.refused(err, &envelope.RefusedError{KeyInfo: q.keyInfo}, "the key must be a symmetric encryption key: KeySpec SYMMETRIC_DEFAULT, KeyUsage ENCRYPT_DECRYPT")
+	case "NotFoundException":
+		// What does not exist may be the alias, of which the key knows nothing.
+		reach := &envelope.RefusedError{}
+		if q.op == opDecrypt || q.keyID == q.keyInfo {
+			reach.KeyInfo = q.keyInfo
+		}
+		return q.refused(err, reach, "check the name, the account and the Region")
+	case "InvalidGrantTokenException", "InvalidGrantIdException":
+		return q.refused(err, &envelope.RefusedError{EntryOnly: true}, "give Options.GrantTokens of grants on this key that still exist")
+	}
+	if status, ok := httpStatus(err); code == "" || code == "UnknownError" || ok && status >= 500 {
+		return q.unavailable(err, "")
+	}
+	return q.refused(err, &envelope.RefusedError{}, "")
+}
+
+const credentialsRemedy = "the AWS credentials of this process are at fault, not the key"
+
+// kmsCode returns the code of an answer of KMS. There is none in err if KMS was
+// not reached or its answer was not understood, but there may be an answer of
+// another service: the SDK asks STS, SSO or the instance for credentials inside
+// the call, and a refusal there is no refusal of the key.
+func kmsCode(err error) (code string, ok bool) {
+	if call, isCall := errors.AsType[*smithy.OperationError](err); isCall {
+		if _, nested := errors.AsType[*smithy.OperationError](call.Err); nested || call.ServiceID != kms.ServiceID {
+			return "", false
+		}
+		if _, answered := httpStatus(call.Err); !answered {
+			return "", false
+		}
+	}
+	api, ok := errors.AsType[smithy.APIError](err)
+	if !ok {
+		return "", false
+	}
+	return api.ErrorCode(), true
+}
+
+func httpStatus(err error) (int, bool) {
+	response, ok := errors.AsType[*smithyhttp.ResponseError](err)
+	if !ok || response.Response == nil || response.Response.Response == nil {
+		return 0, false
+	}
+	return response.HTTPStatusCode(), true
+}
+
+func (q question) permissionRemedy() string {
+	if q.op == opDescribeKey {
+		return fmt.Sprintf("opening messages with key ID %q needs the permission kms:DescribeKey, to learn which key that is: grant it, or configure the key's ARN", q.keyID)
+	}
+	return "the permission kms:" + string(q.op) + " is missing, in this role's policy or the key's, or the key policy forbids this encryption context"
+}
+
+// describe names the call, and the Region if the key's name does not hold it.
+func (q question) String() string {
+	s := fmt.Sprintf("%s with key %q", q.op, q.keyID)
+	if q.region != "" && q.keyID != q.keyInfo && q.op != opDecrypt {
+		s += fmt.Sprintf(" in Region %q", q.region)
+	}
+	return s
+}
+
+func remedy(text string) string {
+	if text == "" {
+		return ""
+	}
+	return " (" + text + ")"
+}
+
+func (q question) unavailable(err error, hint string) error {
+	return fmt.Errorf("kmskeyring: %s: %w: %w%s", q, envelope.ErrUnavailable, own(err), remedy(hint))
+}
+
+func (q question) messageFault(err error, hint string) error {
+	return fmt.Errorf("kmskeyring: %s: %w: %w%s", q, envelope.ErrNoMatchingKey, own(err), remedy(hint))
+}
+
+// refused is a refusal, of the reach of r. For a key that only the message
+// names it is the message's fault: else anybody who may send to a queue could
+// stop its consumers, by naming a key that refuses them.
+func (q question) refused(err error, r *envelope.RefusedError, hint string) error {
+	if !q.configured {
+		return q.messageFault(err, fmt.Sprintf("to rely on this key: o.DecryptKeys = append(o.DecryptKeys, %q)", q.keyInfo))
+	}
+	r.Err = fmt.Errorf("kmskeyring: %s: %w%s", q, own(err), remedy(hint))
+	return r
+}
+
+// badAnswer reports an answer that cannot be the service's to this question.
+func (q question) badAnswer(why string) error {
+	return fmt.Errorf("kmskeyring: %s: %w: the answer cannot be used: %s", q, envelope.ErrUnavailable, why)
+}
+
+// notADataKey reports something else than a data key, which somebody encrypted
+// under the key and put into a message.
+func (q question) notADataKey(size int) error {
+	return fmt.Errorf("kmskeyring: %s: %w: what was decrypted is %d bytes, want %d", q, envelope.ErrNoMatchingKey, size, envelope.DataKeySize)
+}
+
+// own makes an error fit to be passed on. An error of a deadline of ours, or of
+// the HTTP client's, must not look like the end of the caller's context. And an
+// answer that could not be decoded travels in its error, data key included.
+func own(err error) error {
+	if _, ok := errors.AsType[*smithy.DeserializationError](err); ok {
+		return errors.New("the answer could not be decoded")
+	}
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		return &notTheCallers{err}
+	}
+	return err
+}
+
+// notTheCallers hides the context package's errors from errors.Is, and only
+// these.
+type notTheCallers struct{ err error }
+
+func (e *notTheCallers) Error() string { return e.err.Error() }
+
+func (e *notTheCallers) Is(target error) bool {
+	return target != context.DeadlineExceeded && target != context.Canceled && errors.Is(e.err, target)
+}
+
+func (e *notTheCallers) As(target any) bool { return errors.As(e.err, target) }
+
+// shorten bounds what an answer says before it goes into an error.
+func shorten(s string) string {
+	const limit = 200
+	if len(s) > limit {
+		return s[:limit] + "..."
+	}
+	return s
+}

@@ -1,0 +1,192 @@
+package kmskeyring
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+)
+
+// Client is the part of AWS KMS that a [Keyring] uses. [*kms.Client] implements
+// it.
+//
+// Implementations must be safe for concurrent use. They should apply the option
+// functions, which hold the keyring's Region, attempts and log mode; one that
+// does not must take care of these itself. Outputs belong to the keyring, which
+// overwrites the plaintext in them. An error that comes from the service is a
+// smithy.APIError; all others mean that the service could not be asked.
+type Client interface {
+	GenerateDataKey(context.Context, *kms.GenerateDataKeyInput, ...func(*kms.Options)) (*kms.GenerateDataKeyOutput, error)
+	Decrypt(context.Context, *kms.DecryptInput, ...func(*kms.Options)) (*kms.DecryptOutput, error)
+	Encrypt(context.Context, *kms.EncryptInput, ...func(*kms.Options)) (*kms.EncryptOutput, error)
+	DescribeKey(context.Context, *kms.DescribeKeyInput, ...func(*kms.Options)) (*kms.DescribeKeyOutput, error)
+}
+
+var _ Client = (*kms.Client)(nil)
+
+// DefaultAliasPeriod is the value of [Options.AliasPeriod] when it is zero.
+const DefaultAliasPeriod = 5 * time.Minute
+
+const (
+	minAliasPeriod = time.Second
+	maxAliasPeriod = 24 * time.Hour
+
+	// maxGrantTokens and maxGrantToken are of the AWS KMS API Reference, Decrypt.
+	maxGrantTokens = 10
+	maxGrantToken  = 8192 // bytes
+)
+
+// Options configures a [Keyring]. The zero value is the default. The keyring
+// keeps a copy.
+type Options struct {
+	// Region is the Region of the calls, where the key's name leaves it open:
+	// for a key ID, for an alias, and for the ARN of a multi-Region key, which is
+	// rewritten to that Region, so that every Region uses its own replica. It
+	// does not change where other ARNs are used. Empty: the ARN's Region, or the
+	// client's.
+	Region string
+
+	// DecryptKeys are the ARNs of further keys that messages may be encrypted
+	// under: the old key after a change of the configured one, or the key of a
+	// producer in another account. They are never used to encrypt. The ARN of a
+	// multi-Region key stands for all its relatives.
+	DecryptKeys []string
+
+	// StrictAlias restricts a keyring that is configured with an alias to the
+	// key that the alias points at (as of the last [Options.AliasPeriod]) and to
+	// DecryptKeys. Messages that were sealed before the alias was moved then open
+	// only if the old key is in DecryptKeys.
+	StrictAlias bool
+
+	// AliasPeriod is how long the keyring remembers which key an alias or a key
+	// ID stands for, 1 second to 24 hours. Zero: [DefaultAliasPeriod]. It matters
+	// for decryption only: KMS itself resolves the alias when a data key is
+	// generated.
+	AliasPeriod time.Duration
+
+	// GrantTokens are passed to KMS with every call, at most 10: a grant that was
+	// made a moment ago works at once with its token.
+	GrantTokens []string
+
+	// Discovery makes a keyring that only decrypts, under any key of the named
+	// accounts. It takes the place of a key: New's keyID must then be empty.
+	Discovery Discovery
+}
+
+// Discovery names keys by where they are. All fields are required.
+type Discovery struct {
+	// Partition is "aws", "aws-cn", "aws-us-gov", ...
+	Partition string
+	// Region is the keys' Region and that of the calls. A multi-Region key is
+	// used by its replica in Region, wherever the message was sealed.
+	Region string
+	// Accounts are the accounts, of 12 digits each, whose keys may be used.
+	Accounts []string
+}
+
+func (d Discovery) used() bool {
+	return d.Partition != "" || d.Region != "" || len(d.Accounts) > 0
+}
+
+func (d Discovery) check() error {
+	switch {
+	case !validPart(d.Partition):
+		return fmt.Errorf("kmskeyring: Options.Discovery.Partition is %q, want one like \"aws\"", d.Partition)
+	case !validPart(d.Region):
+		return fmt.Errorf("kmskeyring: Options.Discovery.Region is %q, want one like \"eu-west-1\"", d.Region)
+	case len(d.Accounts) == 0:
+		return errors.New("kmskeyring: Options.Discovery.Accounts is empty: name the accounts whose keys you trust")
+	}
+	for _, account := range d.Accounts {
+		if !validAccount(account) {
+			return fmt.Errorf("kmskeyring: Options.Discovery.Accounts has %q, want accounts of %d digits", account, accountLength)
+		}
+	}
+	return nil
+}
+
+// check validates all but keyID and makes o the keyring's own.
+func (o *Options) check() error {
+	if o.Region != "" && !validPart(o.Region) {
+		return fmt.Errorf("kmskeyring: Options.Region is %q, want one like \"eu-west-1\"", o.Region)
+	}
+	if o.AliasPeriod == 0 {
+		o.AliasPeriod = DefaultAliasPeriod
+	}
+	if o.AliasPeriod < minAliasPeriod || o.AliasPeriod > maxAliasPeriod {
+		return fmt.Errorf("kmskeyring: Options.AliasPeriod is %v, want %v to %v, or 0 for %v", o.AliasPeriod, minAliasPeriod, maxAliasPeriod, DefaultAliasPeriod)
+	}
+	if len(o.GrantTokens) > maxGrantTokens {
+		return fmt.Errorf("kmskeyring: Options.GrantTokens has %d tokens, want at most %d", len(o.GrantTokens), maxGrantTokens)
+	}
+	for i, token := range o.GrantTokens {
+		if token == "" || len(token) > maxGrantToken {
+			return fmt.Errorf("kmskeyring: Options.GrantTokens[%d] is %d bytes, want 1 to %d", i, len(token), maxGrantToken)
+		}
+	}
+	o.DecryptKeys = slices.Clone(o.DecryptKeys)
+	o.GrantTokens = slices.Clone(o.GrantTokens)
+	o.Discovery.Accounts = slices.Clone(o.Discovery.Accounts)
+	return nil
+}
+
+// decryptKeys parses DecryptKeys.
+func (o *Options) decryptKeys() ([]keyARN, error) {
+	keys := make([]keyARN, len(o.DecryptKeys))
+	for i, s := range o.DecryptKeys {
+		a, err := parseARN(s)
+		if err == nil && !a.isKey() {
+			err = errors.New("an alias: messages name keys, so give the key's ARN")
+		}
+		if err != nil {
+			return nil, fmt.Errorf("kmskeyring: Options.DecryptKeys[%d] %q: %w", i, s, err)
+		}
+		keys[i] = a.in(o.Region)
+	}
+	return keys, nil
+}
+
+// keyForm is how a keyring's key is named.
+type keyForm int
+
+const (
+	formNone keyForm = iota // Discovery
+	formKeyARN
+	formAliasARN
+	formKeyID
+	formAlias
+)
+
+func (f keyForm) alias() bool { return f == formAlias || f == formAliasARN }
+
+// parseKeyID tells the forms of a key's name apart. The ARN is set for the two
+// forms that are one.
+func parseKeyID(s string) (keyForm, keyARN, error) {
+	form, arn := formAlias, keyARN{}
+	switch {
+	case s == "":
+		return 0, keyARN{}, errors.New("kmskeyring: key ID is empty: give a KMS key ID, key ARN, alias or alias ARN (or Options.Discovery, to decrypt only)")
+	case strings.HasPrefix(s, "arn:"):
+		var err error
+		if arn, err = parseARN(s); err != nil {
+			return 0, keyARN{}, fmt.Errorf("kmskeyring: key ID %q: %w", s, err)
+		}
+		form = formAliasARN
+		if arn.isKey() {
+			form = formKeyARN
+		}
+	case validAlias(s):
+	case looksLikeKeyID(s):
+		form = formKeyID
+	default:
+		return 0, keyARN{}, fmt.Errorf("kmskeyring: key ID %q is no KMS key ID, key ARN, alias or alias ARN; an alias is written %q", s, aliasPrefix+"orders")
+	}
+	if strings.HasPrefix(s, reservedAliasPrefix) || strings.HasPrefix(arn.resource, reservedAliasPrefix) {
+		return 0, keyARN{}, fmt.Errorf("kmskeyring: key ID %q is an AWS managed key, which only its AWS service can use: create a customer managed key and give its alias or ARN", s)
+	}
+	return form, arn, nil
+}
