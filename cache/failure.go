@@ -32,6 +32,7 @@ func (s *side) classify(err error) class {
 		// The fetch has a context of its own: no caller ended it. Whoever did,
 		// the key service has given no verdict.
 		return unavailable
+	// A request to seal has no message that could be at fault.
 	case s.opens && errors.Is(err, envelope.ErrInvalidMessage):
 		return invalid
 	default:
@@ -57,6 +58,9 @@ type failure struct {
 	// probe is the fetch that asks, after until, whether a refusal still
 	// stands. One asks for all: the others are answered from memory meanwhile.
 	probe *flight
+	// lifted ends that: some fetch has got through, and the others need not
+	// queue up to find the same.
+	lifted bool
 }
 
 const (
@@ -89,7 +93,7 @@ func (f *failure) again(c class, err error, asked, now time.Time, o *Options) {
 	if f.class != c {
 		f.count = 0
 	}
-	f.class, f.err, f.at = c, err, now
+	f.class, f.err, f.at, f.lifted = c, err, now, false
 	f.count++
 	var memory time.Duration
 	switch {
@@ -108,14 +112,26 @@ func (f *failure) answers(now time.Time) bool {
 	return f != nil && (now.Before(f.until) || f.probe != nil)
 }
 
-// outweighs reports whether f, rather than other, is what a caller must hear.
-func (f *failure) outweighs(other *failure) bool { return other == nil || f.class > other.class }
+// verdict is a failure as told to a caller; the zero verdict is none. It is
+// taken from a failure while k.mu is held.
+type verdict struct {
+	class class
+	err   error
+}
 
-// remembered is the error of a call that was not made. The service's own error
-// stays in the chain.
-func (f *failure) remembered(now time.Time) error {
-	return fmt.Errorf("cache: answered from memory, next attempt in %v: %w",
-		max(f.until.Sub(now), 0).Round(time.Millisecond), f.err)
+// remembered is the verdict on a call that was not made. The service's own
+// error stays in the chain.
+func (f *failure) remembered(now time.Time) verdict {
+	return verdict{f.class, fmt.Errorf("cache: answered from memory, next attempt in %v: %w",
+		max(f.until.Sub(now), 0).Round(time.Millisecond), f.err)}
+}
+
+// heavier returns the one that a caller must hear.
+func heavier(a, b verdict) verdict {
+	if b.class > a.class {
+		return b
+	}
+	return a
 }
 
 // refusals returns every refusal in the tree of err: a keyring that tried

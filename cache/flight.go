@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"runtime"
 	"time"
 
@@ -23,8 +24,9 @@ type flight struct {
 	set        identity
 	asked      []identity
 	probes     []*failure
-	// seats are the callers who may still join: of a key that MaxMessages
-	// bounds, each waiter is promised one use when it joins.
+	// seats are the callers who may still join. Where MaxMessages bounds the
+	// use of a key, a caller is promised one use when it joins, and one who
+	// leaves does not give it back: the count may be too high, never too low.
 	seats uint64
 
 	done chan struct{} // closed when what follows is set
@@ -50,8 +52,11 @@ func (k *Keyring) start(ctx context.Context, q *query, ask []int, now time.Time)
 		began:      now,
 		set:        q.set(ask),
 		asked:      make([]identity, len(ask)),
-		seats:      k.opts.MaxMessages,
+		seats:      math.MaxUint64,
 		done:       make(chan struct{}),
+	}
+	if !s.opens {
+		f.seats = k.opts.MaxMessages
 	}
 	for i, a := range ask {
 		f.asked[i] = q.ids[a]
@@ -81,7 +86,7 @@ func (k *Keyring) start(ctx context.Context, q *query, ask []int, now time.Time)
 
 // probe makes f the one that asks whether a refusal still stands.
 func (f *flight) probe(fl *failure) {
-	if fl != nil && fl.shared && fl.class == refused && fl.probe == nil {
+	if fl != nil && fl.shared && !fl.lifted && fl.probe == nil {
 		fl.probe = f
 		f.probes = append(f.probes, fl)
 	}
@@ -207,8 +212,14 @@ func (k *Keyring) keep(s *side, f *flight, out *outcome) {
 	id := f.asked[out.opened]
 	s.failures.delete(f.set)
 	s.failures.delete(id)
+	for _, fl := range f.probes {
+		fl.lifted = fl.lifted || !s.opens
+	}
 	for _, info := range out.infos {
-		k.refused.delete(info)
+		if fl := k.refused.peek(info); fl != nil {
+			fl.lifted = true
+			k.refused.delete(info)
+		}
 	}
 	e := &entry{key: out.key, infos: out.infos, asked: f.began, due: refreshAge(&k.opts)}
 	if !s.opens {

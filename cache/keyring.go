@@ -90,8 +90,9 @@ func New(next envelope.Keyring, optFns ...func(*Options)) (*Keyring, error) {
 }
 
 // Purge forgets every key and every failure, and cancels the fetches under
-// way; calls that wait for one of those start over. No answer to a question
-// that was asked before Purge is used after it. Purge does not wait.
+// way; calls that wait for one of those start over. No call that begins after
+// Purge is answered from anything that was asked for before it. Purge does not
+// wait.
 //
 // Plaintext keys that callers hold stay with them. The memory is left to the
 // garbage collector: Go gives no means to wipe every copy.
@@ -149,9 +150,9 @@ func (k *Keyring) DecryptDataKey(ctx context.Context, edks []envelope.EncryptedD
 	}
 	var idArray [4]identity // on the stack
 	ids := idArray[:0]
-	context := contextIdentity(ec)
+	under := contextIdentity(ec)
 	for i := range edks {
-		ids = append(ids, keyIdentity(&edks[i], context))
+		ids = append(ids, keyIdentity(&edks[i], under))
 	}
 	return k.get(ctx, &query{side: &k.decrypt, ids: ids, edks: edks, ec: ec})
 }
@@ -194,7 +195,7 @@ func (k *Keyring) get(ctx context.Context, q *query) (*envelope.DataKey, error) 
 		if f == nil {
 			k.stats.Remembered++
 			k.mu.Unlock()
-			return nil, known.remembered(now)
+			return nil, known.err
 		}
 		k.mu.Unlock()
 
@@ -222,10 +223,7 @@ func (k *Keyring) get(ctx context.Context, q *query) (*envelope.DataKey, error) 
 				return key, nil
 			}
 		}
-		if known != nil && known.class > f.class {
-			return nil, known.remembered(now)
-		}
-		return nil, f.err
+		return nil, heavier(verdict{f.class, f.err}, known).err
 	}
 }
 
@@ -267,17 +265,15 @@ func (k *Keyring) inHand(ctx context.Context, q *query, now time.Time) *envelope
 }
 
 // join returns the fetch that q waits for: one under way that asks the same, or
-// a new one. What is known to fail is left out; known is the weightiest of
+// a new one. What is known to fail is left out; known is the heaviest verdict of
 // that. If nothing is left there is no fetch. It is called with k.mu held.
-func (k *Keyring) join(ctx context.Context, q *query, now time.Time) (f *flight, known *failure) {
+func (k *Keyring) join(ctx context.Context, q *query, now time.Time) (f *flight, known verdict) {
 	s := q.side
 	var ask []int
 	for i, id := range q.ids {
 		if s.flights[id] == nil { // else it is being asked again
 			if fl := k.knownFailure(q, i, now); fl != nil {
-				if fl.outweighs(known) {
-					known = fl
-				}
+				known = heavier(known, fl.remembered(now))
 				continue
 			}
 		}
@@ -292,10 +288,7 @@ func (k *Keyring) join(ctx context.Context, q *query, now time.Time) (f *flight,
 		return f, known
 	}
 	if fl := s.failures.get(set); fl.answers(now) {
-		if fl.outweighs(known) {
-			known = fl
-		}
-		return nil, known
+		return nil, heavier(known, fl.remembered(now))
 	}
 	f = k.start(ctx, q, ask, now)
 	f.seats--
