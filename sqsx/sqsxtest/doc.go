@@ -1,0 +1,34 @@
+// Package sqsxtest is Amazon SQS and AWS KMS in memory, for tests.
+//
+//	server := sqsxtest.New(t)
+//	client := sqs.NewFromConfig(server.Config())
+//
+// The clients are the SDK's own and unchanged: requests and responses are those of the real wire protocols (awsJson 1.0 with the error
+// codes of the query protocol for SQS, awsJson 1.1 for KMS), carried by a transport in the same process, or by a loopback socket
+// ([Server.URL]). Queues, messages, keys and aliases are made with the ordinary SDK calls.
+//
+// # What it is faithful to
+//
+//   - Digests: MD5 of bodies, message attributes and system attributes; on a receive over the attributes that are returned.
+//   - Limits: 1 MiB (or MaximumMessageSize) with attributes, the sum of a batch, 10 attributes, their names, types and values,
+//     the legal characters, batch IDs, queue names, and the ranges of parameters and queue attributes; with the service's error codes.
+//   - Time: visibility, delays, long polling, retention. All of it follows package time, so that a [testing/synctest] bubble
+//     makes hours pass in an instant. There is no goroutine in the background.
+//   - Dead-letter queues: a message that has been received maxReceiveCount times is moved, with its ID, when it would be received
+//     once more, and has DeadLetterQueueSourceArn afterwards. Move tasks bring messages back, as new ones.
+//   - FIFO queues: order, groups that wait while one of their messages is in flight, deduplication within five minutes by ID or
+//     by the SHA-256 of the body, sequence numbers, ReceiveRequestAttemptId. Standard queues take a MessageGroupId too (fair queues).
+//   - KMS: AES-256-GCM bound to the encryption context, aliases, disabled and deleted keys, rotation, multi-Region replicas.
+//   - Accounts and Regions are separate namespaces. The Region is that of the request's signature; the account is the access key ID
+//     if that is 12 digits, else [DefaultAccount].
+//
+// # What it is not
+//
+// Signatures are not verified and there are no permissions: any caller may use any queue or key that it can name, in any account.
+// Queue policies and SSE settings are stored and have no effect. Nothing is throttled. Whatever else a test needs to go wrong,
+// [Server.Intercept] makes it go wrong. A standard queue delivers in order and once, though the service promises neither; a message
+// that becomes visible again goes behind the others. Changes take effect at once, so a queue may be created or purged again within 60 seconds.
+// Memory grows with the messages that are stored, with five minutes of deduplication IDs, and with a bounded log of requests.
+//
+// Nothing is persisted, and the package is not for production.
+package sqsxtest
