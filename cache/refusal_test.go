@@ -1,0 +1,227 @@
+package cache_test
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/sealq/sealq/cache"
+	"github.com/sealq/sealq/envelope"
+)
+
+var shipping = envelope.EncryptionContext{"sealq:queue": "arn:aws:sqs:eu-west-1:111122223333:shipping"}
+
+// What a refusal drops, and what it leaves in use.
+func TestReachOfARefusal(t *testing.T) {
+	type inHand struct{ sealOrders, sealShipping, openOrders, openShipping, openB bool }
+	for name, test := range map[string]struct {
+		opens bool // the refused refresh is of openOrders, else of sealOrders
+		err   error
+		want  inHand
+	}{
+		"whole key, sealing":    {false, disabled(keyA), inHand{openB: true}},
+		"whole key, opening":    {true, disabled(keyA), inHand{openB: true}},
+		"another key, sealing":  {false, disabled(keyB), inHand{false, true, true, true, false}},
+		"access, sealing":       {false, denied(keyA), inHand{false, true, true, true, true}},
+		"access, opening":       {true, denied(keyA), inHand{true, true, false, true, true}},
+		"unknown reach":         {false, &envelope.RefusedError{Err: errDenied}, inHand{false, true, true, true, true}},
+		"bare error, sealing":   {false, errDenied, inHand{false, true, true, true, true}},
+		"bare error, opening":   {true, errDenied, inHand{true, true, false, true, true}},
+		"wrapped":               {false, fmt.Errorf("multi: %w", disabled(keyA)), inHand{openB: true}},
+		"several keys":          {false, errors.Join(denied(keyB), disabled(keyA), disabled(keyB)), inHand{}},
+		"message when sealing":  {false, envelope.ErrInvalidMessage, inHand{false, true, true, true, true}},
+		"unavailable outweighs": {false, errors.Join(disabled(keyA), envelope.ErrUnavailable), inHand{true, true, true, true, true}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newService()
+				k := newCache(t, s)
+				ordersEDKs := s.make(orders, time.Now()).EncryptedDataKeys()
+				shippingEDKs := s.make(shipping, time.Now()).EncryptedDataKeys()
+				s.setInfo(keyB)
+				edksB := s.make(orders, time.Now()).EncryptedDataKeys()
+				s.setInfo(keyA)
+				uses := []func() error{
+					func() error { _, err := k.GenerateDataKey(t.Context(), orders); return err },
+					func() error { _, err := k.GenerateDataKey(t.Context(), shipping); return err },
+					func() error { _, err := k.DecryptDataKey(t.Context(), ordersEDKs, orders); return err },
+					func() error { _, err := k.DecryptDataKey(t.Context(), shippingEDKs, shipping); return err },
+					func() error { _, err := k.DecryptDataKey(t.Context(), edksB, orders); return err },
+				}
+				// The one to be refused is fetched first, so that it alone is
+				// surely due while the others surely are not.
+				refused := 0
+				if test.opens {
+					refused = 2
+				}
+				if err := uses[refused](); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(surelyDue - surelyFresh + time.Second)
+				for _, use := range uses {
+					if err := use(); err != nil {
+						t.Fatal(err)
+					}
+				}
+				time.Sleep(surelyFresh - time.Second)
+				s.thenFail(test.err)
+				before := s.count()
+				if err := uses[refused](); err != nil {
+					t.Errorf("the use that starts the refresh: %v", err)
+				}
+				synctest.Wait()
+				wantCalls(t, s, before+1)
+
+				// Nothing that is asked now gets a key but from the cache.
+				s.thenFail(errDown)
+				var got inHand
+				for i, field := range []*bool{&got.sealOrders, &got.sealShipping, &got.openOrders, &got.openShipping, &got.openB} {
+					*field = uses[i]() == nil
+				}
+				if got != test.want {
+					t.Errorf("usable after the refusal:\n got %+v\nwant %+v", got, test.want)
+				}
+				synctest.Wait()
+			})
+		})
+	}
+}
+
+func TestRefusalIsAnsweredFromMemory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService()
+		k := newCache(t, s)
+		cause := errors.New("DisabledException")
+		s.thenFail(&envelope.RefusedError{KeyInfo: keyA, Err: cause})
+		calls := 0
+		for _, memory := range []time.Duration{1, 2, 4, 8, 10, 10, 10} {
+			memory *= time.Second
+			calls++
+			for _, at := range []time.Duration{0, memory / 2, memory/2 - 1} { // up to the last moment
+				time.Sleep(at)
+				_, err := k.GenerateDataKey(t.Context(), orders)
+				if !errors.Is(err, cause) {
+					t.Fatalf("got %v, want the service's error in the chain", err)
+				}
+				wantCalls(t, s, calls)
+			}
+			time.Sleep(1)
+		}
+		s.then(nil)
+		generate(t, k, orders)
+
+		// What was learned is forgotten with the first success.
+		s.thenFail(disabled(keyA))
+		time.Sleep(cache.DefaultReusePeriod)
+		k.GenerateDataKey(t.Context(), orders)
+		s.then(nil)
+		time.Sleep(time.Second)
+		generate(t, k, orders)
+	})
+}
+
+// A disabled key with a backlog of many data keys under it is asked about by
+// one at a time, not by each.
+func TestDisabledKeyIsNoStorm(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService()
+		s.setLatency(20 * time.Millisecond)
+		k := newCache(t, s)
+		var backlog [][]envelope.EncryptedDataKey
+		for range 500 {
+			backlog = append(backlog, s.make(orders, time.Now()).EncryptedDataKeys())
+		}
+		s.thenFail(disabled(keyA))
+		if _, err := k.DecryptDataKey(t.Context(), backlog[0], orders); err == nil {
+			t.Fatal("no refusal")
+		}
+		for range 60 {
+			together(10, func(i int) {
+				for _, edks := range backlog[50*i : 50*i+50] {
+					_, err := k.DecryptDataKey(t.Context(), edks, orders)
+					if r, ok := errors.AsType[*envelope.RefusedError](err); !ok || r.KeyInfo != keyA {
+						t.Errorf("got %v, want the refusal", err)
+					}
+				}
+			})
+			time.Sleep(time.Second)
+		}
+		if got := s.count(); got < 5 || got > 12 {
+			t.Errorf("calls in a minute: got %d, want 5 to 12", got)
+		}
+		s.then(nil)
+		time.Sleep(10 * time.Second)
+		decrypt(t, k, backlog[0], orders)
+		together(10, func(i int) {
+			for _, edks := range backlog[50*i : 50*i+50] {
+				decrypt(t, k, edks, orders)
+			}
+		})
+	})
+}
+
+// Many contexts under one disabled key: one probes, and once it got through
+// none of the others is held back.
+func TestContextsRecoverTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService()
+		k := newCache(t, s)
+		context := func(i int) envelope.EncryptionContext { return envelope.EncryptionContext{"n": fmt.Sprint(i)} }
+		for i := range 100 {
+			generate(t, k, context(i))
+		}
+		s.setLatency(20 * time.Millisecond)
+		s.thenFail(disabled(keyA))
+		time.Sleep(cache.DefaultReusePeriod)
+		if _, err := k.GenerateDataKey(t.Context(), context(0)); err == nil {
+			t.Fatal("no refusal")
+		}
+		before := s.count()
+		for range 60 {
+			together(100, func(i int) {
+				if _, err := k.GenerateDataKey(t.Context(), context(i)); err == nil {
+					t.Error("a disabled key is used")
+				}
+			})
+			time.Sleep(time.Second)
+		}
+		if got := s.count() - before; got > 12 {
+			t.Errorf("calls in a minute: got %d, want at most 12", got)
+		}
+
+		s.setInfo(keyB) // the alias is re-pointed: a key of another name
+		s.then(nil)
+		time.Sleep(10 * time.Second)
+		generate(t, k, context(0))
+		together(100, func(i int) { generate(t, k, context(i)) })
+	})
+}
+
+// An answer that is older than a refusal must not bring the key back.
+func TestAnswerOlderThanARefusal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService()
+		k := newCache(t, s)
+		edks := s.make(orders, time.Now()).EncryptedDataKeys()
+		s.setLatency(5 * time.Second)
+		var err error
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			_, err = k.DecryptDataKey(t.Context(), edks, orders)
+		}()
+		time.Sleep(time.Second)
+		s.setLatency(0)
+		s.thenFail(disabled(keyA))
+		k.GenerateDataKey(t.Context(), orders)
+		<-done
+		if _, ok := errors.AsType[*envelope.RefusedError](err); !ok {
+			t.Errorf("got %v, want the refusal", err)
+		}
+		if st := k.Stats(); st.DecryptEntries != 0 {
+			t.Error("the key was kept")
+		}
+	})
+}
