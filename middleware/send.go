@@ -38,6 +38,9 @@ func (m *Middleware) seal(ctx context.Context, q Queue, entries []types.SendMess
 			s.Err = nil
 			s.Content = Content{Body: *e.MessageBody, Attributes: maps.Clone(e.MessageAttributes), DeduplicationID: e.MessageDeduplicationId}
 		case s.Err == nil:
+			if s.Body == "" && *e.MessageBody != "" {
+				return nil, fmt.Errorf("middleware: codec returned neither a body nor an error for message %d", i)
+			}
 			s.Attributes = maps.Clone(s.Attributes)
 			s.DeduplicationID = cmp.Or(s.DeduplicationID, e.MessageDeduplicationId)
 			s.Err = checkLimits(e, s.Content, names, limit)
