@@ -60,9 +60,10 @@ const (
 
 func (m *kmsMaterial) seal(plaintext []byte, context map[string]string) []byte {
 	version := m.current()
-	blob := append([]byte(kmsBlobPrefix), m.id[:]...)
-	blob = binary.BigEndian.AppendUint32(blob, version)
-	blob = blob[: kmsNonceOffset+kmsNonceSize : kmsNonceOffset+kmsNonceSize]
+	blob := make([]byte, kmsNonceOffset+kmsNonceSize)
+	copy(blob, kmsBlobPrefix)
+	copy(blob[len(kmsBlobPrefix):], m.id[:])
+	binary.BigEndian.PutUint32(blob[kmsVersionOffset:], version)
 	rand.Read(blob[kmsSaltOffset:])
 	return m.aead(version, blob).Seal(blob, blob[kmsNonceOffset:], plaintext, kmsAAD(blob, context))
 }
