@@ -1,0 +1,143 @@
+package sqsx
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"hash"
+	"io"
+	"maps"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+
+	"github.com/sealq/sealq/envelope"
+	"github.com/sealq/sealq/middleware"
+)
+
+const (
+	// reservedPrefix marks the context names of this format. A reader refuses
+	// those it does not know: a message of a later release that uses one
+	// (sealed attributes, compression) would otherwise be delivered as garbage.
+	reservedPrefix = "sealq:"
+
+	// queueKey holds the ARN or the logical name of the queue that a message
+	// was sealed for. It is deliberately not the "aws:sqs:arn" of server-side
+	// encryption: key policies in the wild let the SQS service itself decrypt
+	// under that context.
+	queueKey = "sealq:queue"
+)
+
+// bindingName is what sealq:queue holds for q. It is empty under NoBinding.
+func (p *compiledPolicy) bindingName(q middleware.Queue) (string, error) {
+	switch {
+	case p.NoBinding:
+		return "", nil
+	case p.LogicalQueue != "":
+		return p.LogicalQueue, nil
+	}
+	return requireARN(q)
+}
+
+func requireARN(q middleware.Queue) (string, error) {
+	if arn := q.ARN(); arn != "" {
+		return arn, nil
+	}
+	switch {
+	case q.Account == "":
+		return "", fmt.Errorf("sqsx: the queue %q has no account, and messages are bound to a queue's ARN: use the full queue URL, set Options.Account, or set Policy.LogicalQueue", q.Name)
+	case q.Region == "":
+		return "", fmt.Errorf("sqsx: the Region of queue %q is unknown, and messages are bound to a queue's ARN: set Options.Region or the client's Region", q.Name)
+	}
+	return "", fmt.Errorf("sqsx: the ARN of queue %q is unknown, and messages are bound to it: use the full queue URL", q.Name)
+}
+
+// sendContext is the encryption context of every message sent to q.
+func (s *settings) sendContext(p *compiledPolicy, q middleware.Queue) (envelope.EncryptionContext, error) {
+	name, err := p.bindingName(q)
+	if err != nil {
+		return nil, err
+	}
+	ec := make(envelope.EncryptionContext, len(s.EncryptionContext)+1)
+	maps.Copy(ec, s.EncryptionContext)
+	if name != "" {
+		ec[queueKey] = name
+	}
+	return ec, nil
+}
+
+// accept returns the check that a received message's context must pass. It
+// runs before any key is asked for, so that a message of another queue costs no
+// KMS call. binding is the name of q itself.
+func (s *settings) accept(p *compiledPolicy, q middleware.Queue, binding string, m *types.Message) func(envelope.EncryptionContext) error {
+	return func(ec envelope.EncryptionContext) error {
+		for name := range ec {
+			if strings.HasPrefix(name, reservedPrefix) && name != queueKey {
+				return fmt.Errorf("%w: the message uses %.80q, a feature of a later release of sealq: upgrade this consumer", envelope.ErrUnsupported, name)
+			}
+		}
+		for name, want := range s.EncryptionContext {
+			if got, present := ec[name]; !present || got != want {
+				return fmt.Errorf("%w: %q is absent or differs from Options.EncryptionContext", envelope.ErrContextMismatch, name)
+			}
+		}
+		if p.NoBinding {
+			return nil
+		}
+		bound, present := ec[queueKey]
+		if !present {
+			return fmt.Errorf("%w: the message names no queue: its producer must write %q, or this queue's policy must set NoBinding", envelope.ErrContextMismatch, queueKey)
+		}
+		if bound == binding || s.acceptsQueue(p, q, bound, m) {
+			return nil
+		}
+		return fmt.Errorf("%w: the message was sealed for queue %.200q, and was received from %q: it was copied or moved; to open such messages here, add that queue to Policy.AcceptQueues", envelope.ErrContextMismatch, bound, binding)
+	}
+}
+
+// acceptsQueue reports whether messages bound to another queue are welcome: by
+// AcceptQueues, or because SQS says that redrive brought m from there.
+func (s *settings) acceptsQueue(p *compiledPolicy, q middleware.Queue, bound string, m *types.Message) bool {
+	for _, pattern := range p.accept {
+		if pattern.matches("", bound) {
+			return true
+		}
+	}
+	if p.StrictQueue {
+		return false
+	}
+	arn := m.Attributes[string(types.MessageSystemAttributeNameDeadLetterQueueSourceArn)]
+	source, err := middleware.ParseQueueARN(arn)
+	if err != nil || source.Account != q.Account || source.Region != q.Region || source.Partition != q.Partition {
+		return false
+	}
+	sourcePolicy, err := s.table.find(source)
+	if err != nil {
+		return false
+	}
+	name, err := sourcePolicy.bindingName(source)
+	return err == nil && name != "" && bound == name
+}
+
+// deduplicationLabel separates this use of the key from any other.
+const deduplicationLabel = "sealq-dedup-v1"
+
+// deduplicationID is lower-case hex of HMAC-SHA256 over label, queue and body,
+// each preceded by its length as 8 bytes, big-endian. A test vector is in
+// testdata; producers in other languages that share the key must agree with it.
+func deduplicationID(key []byte, queue, body string) string {
+	mac := hmac.New(sha256.New, key)
+	for _, part := range []string{deduplicationLabel, queue, body} {
+		writeCounted(mac, part)
+	}
+	return hex.EncodeToString(mac.Sum(nil))
+}
+
+func writeCounted(h hash.Hash, s string) {
+	var n [8]byte
+	binary.BigEndian.PutUint64(n[:], uint64(len(s)))
+	h.Write(n[:])
+	io.WriteString(h, s)
+}

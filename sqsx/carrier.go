@@ -1,0 +1,156 @@
+package sqsx
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+
+	"github.com/sealq/sealq/envelope"
+)
+
+// A sealed message travels in one of two carriers, described in docs/format.md:
+//
+//	attribute   header in the Binary attribute "sealq", base64 of the rest in the body
+//	body        base64 of the whole message in the body, no attribute
+const (
+	attributeName = "sealq"
+	attributeType = "Binary"
+
+	// crowdedAttributes is the number of the caller's own attributes from which
+	// the body carrier is used unasked. SQS allows 10 a message: with 9 and
+	// ours, tracing agents that run inside this middleware would find no room
+	// and drop their context without a word.
+	crowdedAttributes = 9
+)
+
+// Beginnings of bodies that are never plaintext.
+const (
+	// Base64 of version 2 and algorithm suite 0x0478 or 0x0578: a whole message.
+	bodyPrefix0478 = "AgR4"
+	bodyPrefix0578 = "AgV4"
+	// Base64 of the final-frame mark and sequence number 1: the rest of a
+	// message of one frame, as sealq writes it, without its header.
+	lonePrefixFinal = "/////wAAAAE"
+	// Base64 of sequence number 1 and most of the IV that goes with it: the
+	// rest of a message of several frames, without its header.
+	lonePrefixFrame = "AAAAAQAAAAAAAAAAAAAA"
+)
+
+// ErrNotSealed reports a message that is not sealed, on a queue whose policy
+// does not accept plaintext.
+var ErrNotSealed = fmt.Errorf("%w: not sealed", envelope.ErrInvalidMessage)
+
+var (
+	errAttributeLost = fmt.Errorf("%w: the body is the second half of a sealed message whose %q attribute was lost: something between sender and receiver copies bodies without attributes; let it copy both, or set Policy.BodyCarrier on the sender", envelope.ErrMalformed, attributeName)
+	errSNSEnvelope   = fmt.Errorf("%w: a sealed message inside an SNS notification: set RawMessageDelivery on the SNS subscription", envelope.ErrUnsupported)
+	errVersion1      = fmt.Errorf("%w: the body is a version 1 AWS Encryption SDK message, which does not commit to its key: let its producer use a committing algorithm suite", envelope.ErrUnsupported)
+)
+
+// unload returns the sealed message that m carries. ok is false if m is
+// plaintext. An error means that m is sealed, but not as it should be.
+func unload(m *types.Message) (msg envelope.Message, ok bool, err error) {
+	body := aws.ToString(m.Body)
+	if header, exists := m.MessageAttributes[attributeName]; exists {
+		msg, err = fromAttribute(header, body)
+		return msg, true, err
+	}
+	switch {
+	case strings.HasPrefix(body, bodyPrefix0478), strings.HasPrefix(body, bodyPrefix0578):
+		msg, err = fromBody(body)
+		return msg, true, err
+	case strings.HasPrefix(body, lonePrefixFinal), strings.HasPrefix(body, lonePrefixFrame):
+		return msg, true, errAttributeLost
+	case isVersion1(body):
+		return msg, true, errVersion1
+	case isSealedInSNS(body):
+		return msg, true, errSNSEnvelope
+	}
+	return msg, false, nil
+}
+
+// fromAttribute joins the two halves. The attribute decides: whatever its
+// type, its presence says that the message is sealed.
+func fromAttribute(header types.MessageAttributeValue, body string) (envelope.Message, error) {
+	if t := aws.ToString(header.DataType); t != attributeType {
+		return envelope.Message{}, fmt.Errorf("%w: the attribute %q has type %.40q, want %q", envelope.ErrMalformed, attributeName, t, attributeType)
+	}
+	rest, err := decodeBase64(body)
+	if err != nil {
+		return envelope.Message{}, err
+	}
+	return envelope.Message{Header: header.BinaryValue, Body: rest}, nil
+}
+
+func fromBody(body string) (envelope.Message, error) {
+	whole, err := decodeBase64(body)
+	if err != nil {
+		return envelope.Message{}, err
+	}
+	return envelope.Split(whole)
+}
+
+// decodeBase64 accepts exactly one spelling of the bytes.
+func decodeBase64(s string) ([]byte, error) {
+	// Strict covers the padding bits, but the package skips newlines even then.
+	if strings.ContainsAny(s, "\r\n") {
+		return nil, fmt.Errorf("%w: the body holds line breaks, want base64 without any", envelope.ErrMalformed)
+	}
+	b, err := base64.StdEncoding.Strict().DecodeString(s)
+	if err != nil {
+		return nil, fmt.Errorf("%w: the body is not padded standard base64", envelope.ErrMalformed)
+	}
+	return b, nil
+}
+
+// version1Suites are the algorithm suites of message format version 1 (AWS
+// Encryption SDK Developer Guide, algorithms reference).
+var version1Suites = [...]uint16{0x0014, 0x0046, 0x0078, 0x0114, 0x0146, 0x0178, 0x0214, 0x0346, 0x0378}
+
+// isVersion1 recognises base64 of a version 1 message header: version 1, type
+// 0x80, and a suite of that version.
+func isVersion1(body string) bool {
+	if !strings.HasPrefix(body, "AY") { // base64 of 01 80
+		return false
+	}
+	if len(body) < 8 {
+		return false
+	}
+	head, err := base64.StdEncoding.DecodeString(body[:8])
+	if err != nil || head[0] != 1 || head[1] != 0x80 {
+		return false
+	}
+	suite := uint16(head[2])<<8 | uint16(head[3])
+	for _, known := range version1Suites {
+		if suite == known {
+			_, err := decodeBase64(body)
+			return err == nil
+		}
+	}
+	return false
+}
+
+// isSealedInSNS recognises the JSON that SNS wraps around a message when raw
+// delivery is off, if what it wraps was sealed.
+func isSealedInSNS(body string) bool {
+	if !strings.HasPrefix(strings.TrimLeft(body, " \t\r\n"), "{") || !strings.Contains(body, "Notification") {
+		return false
+	}
+	var notification struct {
+		Type              string
+		Message           string
+		MessageAttributes map[string]json.RawMessage
+	}
+	if err := json.Unmarshal([]byte(body), &notification); err != nil || notification.Type != "Notification" {
+		return false
+	}
+	if _, sealed := notification.MessageAttributes[attributeName]; sealed {
+		return true
+	}
+	inner := types.Message{Body: &notification.Message}
+	_, sealed, _ := unload(&inner)
+	return sealed
+}

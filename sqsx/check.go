@@ -1,0 +1,100 @@
+package sqsx
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/sealq/sealq/middleware"
+)
+
+// CheckError reports what a service cannot do with a queue. At least one of its
+// fields is not nil.
+type CheckError struct {
+	Queue string // as given to Check
+	Seal  error  // why messages to the queue cannot be sealed
+	Open  error  // why messages from the queue cannot be opened
+}
+
+// Error names the halves that fail and why.
+func (e *CheckError) Error() string {
+	var parts []string
+	if e.Seal != nil {
+		parts = append(parts, fmt.Sprintf("cannot seal: %v", e.Seal))
+	}
+	if e.Open != nil {
+		parts = append(parts, fmt.Sprintf("cannot open: %v", e.Open))
+	}
+	return fmt.Sprintf("sqsx: queue %q: %s", e.Queue, strings.Join(parts, "; "))
+}
+
+// Unwrap returns the errors of both halves.
+func (e *CheckError) Unwrap() []error {
+	var errs []error
+	for _, err := range []error{e.Seal, e.Open} {
+		if err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errs
+}
+
+// errOpenUnchecked stands for the half that could not be tried.
+var errOpenUnchecked = errors.New("not checked: without a data key of one's own there is nothing to decrypt, and this keyring cannot ask for the permission alone")
+
+// decryptChecker is what a keyring may offer for roles that receive only:
+// asking whether it may decrypt, with nothing to decrypt. The KMS keyring does.
+type decryptChecker interface {
+	CheckDecrypt(ctx context.Context, ec map[string]string) error
+}
+
+// Check reports whether this process can seal messages to queue and open
+// messages from it, by generating and decrypting a data key under the context
+// of that queue. queue is an ARN, or a URL if [Options.Region] is known. It
+// returns nil or a [*CheckError], so that a role that only sends, or only
+// receives, can look at its half. The error says which permission is missing.
+//
+// Check goes through the data key cache: it costs at most one KMS call of each
+// kind in a reuse period, which suits a readiness probe, and while a data key is
+// in hand it reports what is true, that messages can be sealed.
+func (s *Sealer) Check(ctx context.Context, queue string) error {
+	result := &CheckError{Queue: queue}
+	q, err := s.queue(queue)
+	if err == nil {
+		err = s.codec.check(ctx, q, result)
+	}
+	if err != nil {
+		result.Seal, result.Open = err, err
+	}
+	if result.Seal == nil && result.Open == nil {
+		return nil
+	}
+	return result
+}
+
+// check fills in result. Its error is one of configuration, common to both
+// halves.
+func (c *codec) check(ctx context.Context, q middleware.Queue, result *CheckError) error {
+	policy, err := c.table.find(q)
+	if err != nil {
+		return err
+	}
+	ec, err := c.sendContext(policy, q)
+	if err != nil {
+		return err
+	}
+	key, err := policy.keyring.GenerateDataKey(ctx, ec)
+	switch {
+	case err == nil:
+		_, result.Open = policy.keyring.DecryptDataKey(ctx, key.EncryptedDataKeys(), ec)
+		return nil
+	case !policy.NoSeal:
+		result.Seal = err
+	}
+	result.Open = errOpenUnchecked
+	if checker, ok := policy.bare.(decryptChecker); ok {
+		result.Open = checker.CheckDecrypt(ctx, ec)
+	}
+	return nil
+}

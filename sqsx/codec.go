@@ -1,0 +1,289 @@
+package sqsx
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"maps"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+	"github.com/aws/smithy-go"
+	"github.com/aws/smithy-go/tracing"
+
+	"github.com/sealq/sealq/envelope"
+	"github.com/sealq/sealq/middleware"
+)
+
+// openTimeout bounds the opening of one response. It is the messages' own
+// deadline: they have left the queue for the length of their visibility
+// timeout, so they are opened even if the caller's context has just ended. It
+// leaves room for one fetch of the KMS keyring with all its attempts.
+const openTimeout = 10 * time.Second
+
+// openParallelism bounds how many messages of one response are opened at once.
+// A receive has at most 10; batches given to OpenMessages may have more.
+const openParallelism = 10
+
+// codec implements middleware.Codec: it decides by policy, seals and opens by
+// envelope, and packs and unpacks the carriers.
+type codec struct {
+	*settings
+	counters *counters
+	holds    *holds
+	sizes    *headerSizes
+}
+
+var _ middleware.Codec = (*codec)(nil)
+
+func (c *codec) AttributeNames() []string { return []string{attributeName} }
+
+func (c *codec) MaxMessageBytes(q middleware.Queue) int {
+	policy, err := c.table.find(q)
+	if err != nil || policy.MaxMessageBytes == 0 {
+		return serviceMaxMessageBytes
+	}
+	return policy.MaxMessageBytes
+}
+
+// Seal implements middleware.Codec. Causes of one entry are found before a data
+// key is asked for; trouble with the key is common to all entries.
+func (c *codec) Seal(ctx context.Context, q middleware.Queue, entries []types.SendMessageBatchRequestEntry) ([]middleware.Sealed, error) {
+	q = c.complete(q)
+	policy, err := c.table.find(q)
+	if err != nil {
+		return nil, err
+	}
+	sealed := make([]middleware.Sealed, len(entries))
+	if policy.NoSeal {
+		for i := range sealed {
+			sealed[i].AsIs = true
+		}
+		c.counters.sentPlain.add(ctx, q, len(entries))
+		return sealed, nil
+	}
+	ctx, span := tracing.StartSpan(ctx, "sealq.Seal")
+	defer span.End()
+
+	ec, err := c.sendContext(policy, q)
+	if err != nil {
+		return nil, err
+	}
+	done := 0
+	for i := range entries {
+		if sealed[i].Err = c.checkEntry(q, &entries[i]); sealed[i].Err != nil {
+			continue
+		}
+		if sealed[i].Content, err = c.sealEntry(ctx, policy, q, ec, &entries[i]); err != nil {
+			c.counters.sealFailed.add(ctx, q, len(entries))
+			return nil, err
+		}
+		done++
+	}
+	c.counters.sealed.add(ctx, q, done)
+	return sealed, nil
+}
+
+// checkEntry returns what the middleware cannot know: that sealing takes away
+// what a FIFO queue needs to recognise a message sent twice.
+func (c *codec) checkEntry(q middleware.Queue, e *types.SendMessageBatchRequestEntry) error {
+	if q.FIFO() && e.MessageDeduplicationId == nil && c.DeduplicationKey == nil {
+		return &smithy.GenericAPIError{
+			Code:    "InvalidParameterValue", // as SQS answers where content-based deduplication is off
+			Message: fmt.Sprintf("a message to the FIFO queue %q has no MessageDeduplicationId: content-based deduplication cannot recognise sealed bodies, whose bytes differ at every send; set MessageDeduplicationId, or set Options.DeduplicationKey to have it derived", q.Name),
+			Fault:   smithy.FaultClient,
+		}
+	}
+	return nil
+}
+
+func (c *codec) sealEntry(ctx context.Context, p *compiledPolicy, q middleware.Queue, ec envelope.EncryptionContext, e *types.SendMessageBatchRequestEntry) (middleware.Content, error) {
+	body := aws.ToString(e.MessageBody)
+	content := middleware.Content{Attributes: e.MessageAttributes, DeduplicationID: e.MessageDeduplicationId}
+	if q.FIFO() && content.DeduplicationID == nil {
+		queue := p.LogicalQueue
+		if queue == "" {
+			var err error
+			if queue, err = requireARN(q); err != nil {
+				return middleware.Content{}, err
+			}
+		}
+		content.DeduplicationID = aws.String(deduplicationID(c.DeduplicationKey, queue, body))
+	}
+	m, err := envelope.Seal(ctx, p.keyring, []byte(body), ec)
+	if err != nil {
+		return middleware.Content{}, err
+	}
+	c.sizes.record(q, len(m.Header))
+	if p.BodyCarrier || len(e.MessageAttributes) >= crowdedAttributes {
+		whole := make([]byte, 0, len(m.Header)+len(m.Body))
+		whole = append(append(whole, m.Header...), m.Body...)
+		content.Body = base64.StdEncoding.EncodeToString(whole)
+		return content, nil
+	}
+	content.Body = base64.StdEncoding.EncodeToString(m.Body)
+	content.Attributes = make(map[string]types.MessageAttributeValue, len(e.MessageAttributes)+1)
+	maps.Copy(content.Attributes, e.MessageAttributes)
+	content.Attributes[attributeName] = types.MessageAttributeValue{DataType: aws.String(attributeType), BinaryValue: m.Header}
+	return content, nil
+}
+
+// Admit implements middleware.Codec.
+func (c *codec) Admit(ctx context.Context, q middleware.Queue, in *sqs.ReceiveMessageInput) (middleware.Admission, error) {
+	q = c.complete(q)
+	if _, err := c.table.find(q); err != nil {
+		return middleware.Admission{}, err
+	}
+	admission, err := c.holds.admit(ctx, q, in)
+	if errors.Is(err, ErrHeld) {
+		c.counters.held.add(ctx, q, 1)
+	}
+	return admission, err
+}
+
+// Open implements middleware.Codec. Each message is opened in a goroutine of
+// its own, so that those under distinct data keys do not wait for one another;
+// the cache makes one call for those under the same.
+func (c *codec) Open(ctx context.Context, q middleware.Queue, messages []types.Message) []middleware.Opened {
+	q = c.complete(q)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), openTimeout)
+	defer cancel()
+	ctx, span := tracing.StartSpan(ctx, "sealq.Open")
+	defer span.End()
+
+	opened := make([]middleware.Opened, len(messages))
+	policy, err := c.table.find(q)
+	var binding string
+	if err == nil {
+		binding, err = policy.bindingName(q)
+	}
+	if err != nil {
+		for i := range opened {
+			opened[i] = middleware.Opened{Err: err, Temporary: true}
+		}
+		return opened
+	}
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, openParallelism)
+	for i := range messages {
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			opened[i] = c.openMessage(ctx, policy, q, binding, &messages[i])
+		})
+	}
+	wg.Wait()
+	c.holds.note(q, messages, opened)
+	c.count(ctx, q, opened)
+	return opened
+}
+
+// openMessage returns what m holds, or why it may not be delivered.
+func (c *codec) openMessage(ctx context.Context, p *compiledPolicy, q middleware.Queue, binding string, m *types.Message) middleware.Opened {
+	withhold := func(err error) middleware.Opened {
+		return middleware.Opened{Err: err, Temporary: classify(err) != messageFault}
+	}
+	sealed, ok, err := unload(m)
+	switch {
+	case err != nil:
+		return withhold(err)
+	case !ok && !p.AcceptPlaintext:
+		return withhold(ErrNotSealed)
+	case !ok:
+		return middleware.Opened{
+			Content: middleware.Content{Body: aws.ToString(m.Body), Attributes: m.MessageAttributes},
+			Info:    Info{},
+		}
+	}
+	result, err := envelope.Open(ctx, p.keyring, sealed, c.accept(p, q, binding, m))
+	if err != nil {
+		return withhold(err)
+	}
+	attributes := m.MessageAttributes
+	if _, ours := attributes[attributeName]; ours {
+		attributes = maps.Clone(attributes)
+		delete(attributes, attributeName)
+	}
+	return middleware.Opened{
+		Content: middleware.Content{Body: string(result.Plaintext), Attributes: attributes},
+		Info: Info{
+			Sealed:            true,
+			KeyProvider:       result.Key.ProviderID,
+			Key:               string(result.Key.ProviderInfo),
+			EncryptionContext: result.EncryptionContext,
+		},
+	}
+}
+
+func (c *codec) count(ctx context.Context, q middleware.Queue, opened []middleware.Opened) {
+	var sealed, plain int
+	var withheld [classes]int
+	for _, o := range opened {
+		switch info, _ := o.Info.(Info); {
+		case o.Err != nil:
+			withheld[classify(o.Err)]++
+		case info.Sealed:
+			sealed++
+		default:
+			plain++
+		}
+	}
+	c.counters.opened.add(ctx, q, sealed)
+	c.counters.openedPlain.add(ctx, q, plain)
+	for class, n := range withheld {
+		c.counters.withheld[class].add(ctx, q, n)
+	}
+}
+
+// tryOpen opens a message without delivering it, for the hold.
+func (c *codec) tryOpen(ctx context.Context, q middleware.Queue, m *types.Message) error {
+	ctx, cancel := context.WithTimeout(ctx, openTimeout)
+	defer cancel()
+	policy, err := c.table.find(q)
+	if err != nil {
+		return err
+	}
+	binding, err := policy.bindingName(q)
+	if err != nil {
+		return err
+	}
+	return c.openMessage(ctx, policy, q, binding, m).Err
+}
+
+// complete fills in the account of a queue that the caller gave by name.
+func (c *codec) complete(q middleware.Queue) middleware.Queue {
+	if q.Account == "" {
+		q.Account = c.Account
+	}
+	return q
+}
+
+// class says whose fault it is that a message does not open. The order of the
+// questions is that of the envelope package's error classes.
+type class int
+
+const (
+	messageFault   class = iota // the message's own
+	keyUnavailable              // the key service could not answer, or there was no time to ask
+	keyRefused                  // the key service said no
+	classes
+)
+
+func (c class) String() string {
+	return [...]string{"message", "unavailable", "refused"}[c]
+}
+
+func classify(err error) class {
+	switch {
+	case errors.Is(err, envelope.ErrUnavailable),
+		errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return keyUnavailable
+	case errors.Is(err, envelope.ErrInvalidMessage):
+		return messageFault
+	}
+	return keyRefused
+}

@@ -1,0 +1,168 @@
+package sqsx
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+
+	"github.com/aws/smithy-go/metrics"
+
+	"github.com/sealq/sealq/cache"
+	"github.com/sealq/sealq/middleware"
+)
+
+// Stats counts what a Sealer has done since it was made.
+type Stats struct {
+	Sealed      uint64 // messages sealed
+	SentPlain   uint64 // messages sent as they were, on NoSeal queues
+	SealFailed  uint64 // messages not sent because a data key could not be had
+	Opened      uint64 // sealed messages opened
+	OpenedPlain uint64 // messages delivered that were not sealed (AcceptPlaintext)
+
+	// Messages received but not delivered, by whose fault it was: the message's
+	// own, the key service's (unavailable), or a refusal of the key service.
+	WithheldMessage     uint64
+	WithheldUnavailable uint64
+	WithheldRefused     uint64
+
+	Held uint64 // receives that the half-open hold refused with ErrHeld
+
+	Cache cache.Stats // of all data key caches together
+}
+
+// Stats returns the counts so far. They are read one by one, so that two of
+// them may differ by messages in flight.
+func (s *Sealer) Stats() Stats {
+	if s == nil || s.codec == nil {
+		return Stats{}
+	}
+	c := s.codec.counters
+	stats := Stats{
+		Sealed:              c.sealed.n.Load(),
+		SentPlain:           c.sentPlain.n.Load(),
+		SealFailed:          c.sealFailed.n.Load(),
+		Opened:              c.opened.n.Load(),
+		OpenedPlain:         c.openedPlain.n.Load(),
+		WithheldMessage:     c.withheld[messageFault].n.Load(),
+		WithheldUnavailable: c.withheld[keyUnavailable].n.Load(),
+		WithheldRefused:     c.withheld[keyRefused].n.Load(),
+		Held:                c.held.n.Load(),
+	}
+	for _, kr := range s.codec.caches() {
+		addStats(&stats.Cache, kr.Stats())
+	}
+	return stats
+}
+
+func addStats(sum *cache.Stats, s cache.Stats) {
+	sum.Hits += s.Hits
+	sum.Misses += s.Misses
+	sum.Fetches += s.Fetches
+	sum.Refreshes += s.Refreshes
+	sum.StaleUses += s.StaleUses
+	sum.Unavailable += s.Unavailable
+	sum.Refusals += s.Refusals
+	sum.Invalid += s.Invalid
+	sum.Remembered += s.Remembered
+	sum.Evictions += s.Evictions
+	sum.EncryptEntries += s.EncryptEntries
+	sum.DecryptEntries += s.DecryptEntries
+	sum.NegativeEntries += s.NegativeEntries
+}
+
+// meterScope names this package to a MeterProvider.
+const meterScope = "github.com/sealq/sealq/sqsx"
+
+// counters are the counts of Stats, each also an instrument of the meter.
+type counters struct {
+	sealed, sentPlain, sealFailed, opened, openedPlain, held counter
+	withheld                                                 [classes]counter
+}
+
+// counter counts for Stats and, if there is a meter, for it too.
+type counter struct {
+	n          atomic.Uint64
+	instrument metrics.Int64Counter // nil: no meter
+	cause      string               // a property of the measurement, if not empty
+}
+
+func (c *counter) add(ctx context.Context, q middleware.Queue, n int) {
+	if n == 0 {
+		return
+	}
+	c.n.Add(uint64(n))
+	if c.instrument == nil {
+		return
+	}
+	c.instrument.Add(ctx, int64(n), func(o *metrics.RecordMetricOptions) {
+		o.Properties.Set("queue", q.ARN())
+		if c.cause != "" {
+			o.Properties.Set("cause", c.cause)
+		}
+	})
+}
+
+func newCounters(provider metrics.MeterProvider, caches []*cache.Keyring) (*counters, error) {
+	c := &counters{}
+	if provider == nil {
+		return c, nil
+	}
+	meter := provider.Meter(meterScope)
+	instruments := []struct {
+		name, description string
+		counters          []*counter
+	}{
+		{"sealq.messages.sealed", "messages sealed", []*counter{&c.sealed}},
+		{"sealq.messages.sent_plaintext", "messages sent unsealed on NoSeal queues", []*counter{&c.sentPlain}},
+		{"sealq.messages.seal_failed", "messages not sent for want of a data key", []*counter{&c.sealFailed}},
+		{"sealq.messages.opened", "sealed messages opened", []*counter{&c.opened}},
+		{"sealq.messages.received_plaintext", "unsealed messages delivered", []*counter{&c.openedPlain}},
+		{"sealq.receives.held", "receives refused by the half-open hold", []*counter{&c.held}},
+		{"sealq.messages.withheld", "messages received but not delivered", []*counter{&c.withheld[messageFault], &c.withheld[keyUnavailable], &c.withheld[keyRefused]}},
+	}
+	for i := range c.withheld {
+		c.withheld[i].cause = class(i).String()
+	}
+	for _, spec := range instruments {
+		instrument, err := meter.Int64Counter(spec.name, func(o *metrics.InstrumentOptions) {
+			o.UnitLabel, o.Description = "{message}", spec.description
+		})
+		if err != nil {
+			return nil, fmt.Errorf("sqsx: MeterProvider: instrument %s: %w", spec.name, err)
+		}
+		for _, counter := range spec.counters {
+			counter.instrument = instrument
+		}
+	}
+	return c, observeCaches(meter, caches)
+}
+
+// observeCaches offers the caches' own counts. The meter asks for them when it
+// collects, so that a cache hit costs nothing more.
+func observeCaches(meter metrics.Meter, caches []*cache.Keyring) error {
+	observed := []struct {
+		name, description string
+		value             func(cache.Stats) uint64
+	}{
+		{"sealq.keys.hits", "data keys answered from the cache", func(s cache.Stats) uint64 { return s.Hits }},
+		{"sealq.keys.misses", "data keys that had to be fetched first", func(s cache.Stats) uint64 { return s.Misses }},
+		{"sealq.keys.fetches", "fetches of data keys from the keyring", func(s cache.Stats) uint64 { return s.Fetches }},
+		{"sealq.keys.refreshes", "fetches in the background, before expiry", func(s cache.Stats) uint64 { return s.Refreshes }},
+		{"sealq.keys.stale_uses", "uses of data keys beyond the reuse period in an outage", func(s cache.Stats) uint64 { return s.StaleUses }},
+		{"sealq.keys.refusals", "refusals of the key service", func(s cache.Stats) uint64 { return s.Refusals }},
+		{"sealq.keys.evictions", "data keys dropped to keep within the bounds", func(s cache.Stats) uint64 { return s.Evictions }},
+	}
+	for _, spec := range observed {
+		_, err := meter.Int64AsyncCounter(spec.name, func(ctx context.Context, o metrics.Int64Observer) {
+			var sum cache.Stats
+			for _, c := range caches {
+				addStats(&sum, c.Stats())
+			}
+			o.Observe(ctx, int64(spec.value(sum)))
+		}, func(o *metrics.InstrumentOptions) { o.Description = spec.description })
+		if err != nil {
+			return fmt.Errorf("sqsx: MeterProvider: instrument %s: %w", spec.name, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,72 @@
+// Package sqsx seals what an SQS client of aws-sdk-go-v2 sends, and opens what
+// it receives, with data keys from AWS KMS:
+//
+//	sealer, err := sqsx.NewFromConfig(cfg, "alias/orders")
+//	...
+//	client := sqs.NewFromConfig(cfg, sealer.Install)
+//
+// client is a plain *sqs.Client. SendMessage, SendMessageBatch and
+// ReceiveMessage take and return plaintext; SQS, its operators, its logs and
+// everyone who may receive from the queue see ciphertext. All other operations
+// are as before. [Sealer.Wrap] does the same to a client that somebody else
+// made, [Sealer.InstallConfig] to every client of a config, and
+// [Sealer.SealMessage] and [Sealer.OpenMessages] to messages that travel without
+// a client (Lambda, Pipes). [Sealer.Check] tells at start what is missing.
+//
+// # Sending
+//
+// A message is sealed or the send fails; nothing is ever sent in plaintext
+// because something went wrong. One data key seals many messages, for five
+// minutes unless [Options.Cache] says otherwise, so that KMS is asked rarely, and
+// no send waits for a key to be renewed. A batch entry that cannot be sealed for
+// a reason of its own fails alone, with the code that SQS uses; trouble with the
+// key fails the call.
+//
+// # Receiving
+//
+// A message is delivered exactly as it was sent, or it is withheld: it is not in
+// the output, and it is not deleted, so that it becomes visible again, and the
+// queue's redrive policy moves it to the dead-letter queue if that goes on.
+// Healthy messages beside it are delivered. What was withheld is reported by
+// [Withheld] on the output, by [Options.OnWithheld], and by a log line that names
+// the cause and the remedy. If a receive got messages and none can be delivered,
+// the call fails with a [*ReceiveError] that carries them: a queue that cannot be
+// opened never looks like an empty one.
+//
+//	out, err := client.ReceiveMessage(ctx, in)
+//	if failed, ok := errors.AsType[*sqsx.ReceiveError](err); ok {
+//		for _, w := range failed.Withheld {
+//			// w.Err says why, w.Temporary whether to try again,
+//			// w.Message is the message as received.
+//		}
+//	}
+//
+// Errors tell whose fault it was by the classes of package envelope:
+// errors.Is(err, envelope.ErrInvalidMessage) is the message's,
+// errors.Is(err, envelope.ErrUnavailable) an outage, anything else a refusal of
+// the key service.
+//
+// # Trouble with the key
+//
+// While KMS cannot be reached, data keys in hand are used on, for 24 hours unless
+// configured otherwise. A key that KMS refuses (disabled, no permission) is
+// dropped when that is noticed, at the latest after the reuse period. When nothing of
+// a queue opens, receives from it are held ([ErrHeld]) except for one at a time,
+// so that a wrong setting or an outage does not drain the queue into its
+// dead-letter queue.
+//
+// # Policy
+//
+// [Policy] says per queue what is sealed and what is accepted; its zero value is
+// the strictest. Messages are bound to their queue: copied into another they do
+// not open there, unless SQS itself brought them there by redrive, or
+// [Policy.AcceptQueues] lists their origin. Migration of a queue in use goes
+// through [Policy.AcceptPlaintext]; docs/migration.md has the order of steps.
+//
+// # What it does not do
+//
+// Message attributes, message group and deduplication IDs, sizes and times stay
+// visible. Whoever controls the queue can withhold, repeat or reorder messages,
+// but not read or change them. A middleware that is added in front of this one
+// sees what the application sees.
+package sqsx

@@ -1,0 +1,251 @@
+package sqsx
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+	"github.com/aws/smithy-go/metrics"
+
+	"github.com/sealq/sealq/cache"
+	"github.com/sealq/sealq/envelope"
+	"github.com/sealq/sealq/envelope/kmskeyring"
+	"github.com/sealq/sealq/middleware"
+)
+
+// Options configure a [Sealer]. The zero value of every field is the safe
+// default. Constructors check them once and keep a copy; what the fields refer
+// to (callbacks, keyrings, logger) must be safe for concurrent use.
+type Options struct {
+	// Policy is for every queue that Queues does not name.
+	Policy Policy
+
+	// Queues holds the policies of particular queues, by queue name or ARN, or
+	// either with one trailing "*". An exact key wins over a prefix, a longer
+	// prefix over a shorter. Fields are not inherited from Policy: the policy
+	// that is found applies whole.
+	Queues map[string]Policy
+
+	// EncryptionContext is authenticated with every message: each pair must be
+	// present, and equal, on receive. It is NOT secret: it travels in clear and
+	// appears in CloudTrail. Keep it the same for many messages (environment,
+	// application): each distinct context needs a data key of its own. Names
+	// starting with "sealq:" or "aws-crypto-" are reserved.
+	EncryptionContext map[string]string
+
+	// DeduplicationKey lets messages be sent to FIFO queues without a
+	// MessageDeduplicationId: sealq then derives it from queue and body by
+	// HMAC-SHA256 under this key, because content-based deduplication cannot
+	// recognise sealed bodies. 32 bytes or more, the same for all producers of
+	// a queue, and for nothing else. Whoever reads the queue can then see which
+	// bodies are equal. Nil: such a send is an error.
+	DeduplicationKey []byte
+
+	// Cache adjusts the data key cache: reuse period, limits, behaviour in an
+	// outage of AWS KMS.
+	Cache func(*cache.Options)
+
+	// KMS adjusts the KMS client that NewFromConfig and NewFromEnv make.
+	KMS []func(*kms.Options)
+
+	// KMSKeyring adjusts the KMS keyring that NewFromConfig and NewFromEnv
+	// make: further keys to decrypt with, grant tokens, Region.
+	KMSKeyring func(*kmskeyring.Options)
+
+	// Region is the Region of queue URLs given to SealMessage, OpenMessages and
+	// Check, where there is no client to know it. NewFromConfig and NewFromEnv
+	// take it from the config.
+	Region string
+
+	// Account is the account ID of queues that are given by a bare name in
+	// place of a URL.
+	Account string
+
+	// OnWithheld is called once for each message that was received but could
+	// not be delivered, before the receive returns. It may, for example, copy
+	// the message elsewhere; it must not change it.
+	OnWithheld func(context.Context, *OpenError)
+
+	// MeterProvider receives the metrics that [Stats] counts; nil: none. An
+	// adapter for OpenTelemetry is
+	// github.com/aws/smithy-go/metrics/smithyotelmetrics.
+	MeterProvider metrics.MeterProvider
+
+	// Logger receives a line for each kind of trouble with a queue, at most one
+	// every ten seconds. Nil: slog.Default(), as it is at the time of the line.
+	Logger *slog.Logger
+}
+
+const (
+	minDeduplicationKey = 32  // bytes: the output of the hash (RFC 2104, section 3)
+	maxContextPairs     = 32  // pairs; every message carries them all in one attribute
+	maxContextBytes     = 512 // of a name or a value
+)
+
+// settings are Options that were checked and copied.
+type settings struct {
+	Options
+	table *policyTable
+}
+
+// compiledPolicy is a Policy ready for use. It is immutable.
+type compiledPolicy struct {
+	Policy
+	keyring *cache.Keyring
+	bare    envelope.Keyring // without the cache around it
+	accept  []pattern
+}
+
+// compile checks o and builds a cache for kr and for every keyring in a policy.
+func compile(kr envelope.Keyring, o Options) (*settings, error) {
+	if isNil(kr) {
+		return nil, errors.New("sqsx: the keyring is nil")
+	}
+	if err := checkContext(o.EncryptionContext); err != nil {
+		return nil, fmt.Errorf("sqsx: EncryptionContext: %w", err)
+	}
+	if o.DeduplicationKey != nil && len(o.DeduplicationKey) < minDeduplicationKey {
+		return nil, fmt.Errorf("sqsx: DeduplicationKey is %d bytes, want at least %d random bytes", len(o.DeduplicationKey), minDeduplicationKey)
+	}
+	if o.Account != "" && !isAccountID(o.Account) {
+		return nil, fmt.Errorf("sqsx: Account %q is not an account ID, want 12 digits", o.Account)
+	}
+	o.EncryptionContext = maps.Clone(o.EncryptionContext)
+	o.DeduplicationKey = slices.Clone(o.DeduplicationKey)
+	o.KMS = slices.Clone(o.KMS)
+
+	caches := cacheSet{adjust: o.Cache}
+	own, err := caches.of(kr)
+	if err != nil {
+		return nil, err
+	}
+	compilePolicy := func(p Policy) (*compiledPolicy, error) {
+		if err := p.validate(); err != nil {
+			return nil, err
+		}
+		p.AcceptQueues = slices.Clone(p.AcceptQueues)
+		c := &compiledPolicy{Policy: p, keyring: own, bare: kr}
+		for _, text := range p.AcceptQueues {
+			accepted, _ := parseARNPattern(text) // validated above
+			c.accept = append(c.accept, accepted)
+		}
+		if p.Keyring != nil {
+			c.bare = p.Keyring
+			if c.keyring, err = caches.of(p.Keyring); err != nil {
+				return nil, err
+			}
+		}
+		return c, nil
+	}
+
+	fallback, err := compilePolicy(o.Policy)
+	if err != nil {
+		return nil, fmt.Errorf("sqsx: Policy: %w", err)
+	}
+	policies := make(map[string]*compiledPolicy, len(o.Queues))
+	for text, p := range o.Queues {
+		if policies[text], err = compilePolicy(p); err != nil {
+			return nil, fmt.Errorf("sqsx: Queues[%q]: %w", text, err)
+		}
+	}
+	table, err := newPolicyTable(fallback, policies)
+	if err != nil {
+		return nil, fmt.Errorf("sqsx: Queues: %w", err)
+	}
+	o.Queues = nil // the table holds the only copy
+	return &settings{Options: o, table: table}, nil
+}
+
+// caches returns every distinct cache that the policies use.
+func (s *settings) caches() []*cache.Keyring {
+	all := []*cache.Keyring{s.table.fallback.keyring}
+	for _, rule := range s.table.rules {
+		if !slices.Contains(all, rule.policy.keyring) {
+			all = append(all, rule.policy.keyring)
+		}
+	}
+	return all
+}
+
+// cacheSet gives each keyring one cache, however many policies name it.
+type cacheSet struct {
+	adjust func(*cache.Options)
+	made   map[envelope.Keyring]*cache.Keyring
+}
+
+func (c *cacheSet) of(kr envelope.Keyring) (*cache.Keyring, error) {
+	if isNil(kr) {
+		return nil, errors.New("sqsx: the keyring is nil")
+	}
+	if cached, ok := kr.(*cache.Keyring); ok {
+		return cached, nil
+	}
+	shareable := reflect.ValueOf(kr).Comparable()
+	if shareable {
+		if cached, ok := c.made[kr]; ok {
+			return cached, nil
+		}
+	}
+	var fns []func(*cache.Options)
+	if c.adjust != nil {
+		fns = append(fns, c.adjust)
+	}
+	cached, err := cache.New(kr, fns...)
+	if err != nil {
+		return nil, err
+	}
+	if shareable {
+		if c.made == nil {
+			c.made = make(map[envelope.Keyring]*cache.Keyring)
+		}
+		c.made[kr] = cached
+	}
+	return cached, nil
+}
+
+// isNil also recognises a typed nil pointer, the usual result of an ignored
+// constructor error.
+func isNil(kr envelope.Keyring) bool {
+	if kr == nil {
+		return true
+	}
+	v := reflect.ValueOf(kr)
+	return v.Kind() == reflect.Pointer && v.IsNil()
+}
+
+func checkContext(ec map[string]string) error {
+	if len(ec) > maxContextPairs {
+		return fmt.Errorf("%d pairs, want at most %d", len(ec), maxContextPairs)
+	}
+	for name, value := range ec {
+		switch {
+		case name == "" || value == "":
+			return fmt.Errorf("name %q: neither a name nor a value may be empty", name)
+		case strings.HasPrefix(name, reservedPrefix) || strings.HasPrefix(name, "aws-crypto-"):
+			return fmt.Errorf("name %q: names starting with %q or \"aws-crypto-\" are reserved", name, reservedPrefix)
+		case len(name) > maxContextBytes || len(value) > maxContextBytes:
+			return fmt.Errorf("name %.64q: names and values have at most %d bytes", name, maxContextBytes)
+		case !utf8.ValidString(name) || !utf8.ValidString(value):
+			return fmt.Errorf("name %q: names and values must be valid UTF-8", name)
+		}
+	}
+	return nil
+}
+
+func isAccountID(s string) bool {
+	return len(s) == 12 && !strings.ContainsFunc(s, func(r rune) bool { return r < '0' || r > '9' })
+}
+
+// OpenError reports one message that was received but not delivered.
+type OpenError = middleware.OpenError
+
+// ReceiveError fails a receive that held messages of which none could be
+// delivered, and carries them.
+type ReceiveError = middleware.ReceiveError

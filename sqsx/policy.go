@@ -1,0 +1,258 @@
+package sqsx
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/sealq/sealq/envelope"
+	"github.com/sealq/sealq/middleware"
+)
+
+// Policy says how one queue, or a group of queues, is sealed and opened. The
+// zero value is the strictest: everything sent is sealed, only sealed messages
+// of this very queue are delivered.
+type Policy struct {
+	// NoSeal sends plaintext, byte for byte as the caller wrote it: for a queue
+	// that is never sealed, or to roll back. It concerns sends only: sealed
+	// messages that are received are still opened, and plaintext is delivered
+	// only with AcceptPlaintext.
+	NoSeal bool
+
+	// AcceptPlaintext delivers messages that are not sealed, and counts them
+	// in [Stats]. It is for migration: as long as it is set, anyone who may
+	// send to the queue can forge a message.
+	AcceptPlaintext bool
+
+	// AcceptQueues lists other queues whose messages may be opened here, for
+	// example the source of a StartMessageMoveTask or a shovel. Each is a queue
+	// ARN, or the beginning of one with one trailing "*".
+	AcceptQueues []string
+
+	// StrictQueue turns off the one place where availability wins by default:
+	// a message that SQS marks as coming from another queue of the same
+	// account and Region by redrive (DeadLetterQueueSourceArn) is otherwise
+	// opened under that queue's name.
+	StrictQueue bool
+
+	// LogicalQueue binds messages to this name in place of the queue's ARN, for
+	// queues that exist under several ARNs (one a Region, blue and green).
+	// Producers and consumers must agree on it. 1 to 256 bytes; it must not
+	// start with "arn:".
+	LogicalQueue string
+
+	// NoBinding binds messages to no queue, and accepts messages of any queue
+	// and those that name none (from producers other than sealq). A message
+	// copied from one such queue into another is then opened there.
+	NoBinding bool
+
+	// Keyring seals and opens in place of the Sealer's own; nil: the Sealer's.
+	// It is given a data key cache, unless it is a *cache.Keyring.
+	Keyring envelope.Keyring
+
+	// BodyCarrier puts the whole sealed message into the body, and uses no
+	// attribute. Recommended where tools that copy bodies only touch the queue.
+	// Readers accept both carriers whatever this says.
+	BodyCarrier bool
+
+	// MaxMessageBytes is the queue's MaximumMessageSize when that is below the
+	// service's limit, in bytes, 1,024 to 1,048,576. 0: 1,048,576.
+	MaxMessageBytes int
+}
+
+// Limits of SQS (SQS API reference: CreateQueue, MaximumMessageSize).
+const (
+	serviceMaxMessageBytes = 1 << 20
+	minQueueMessageBytes   = 1 << 10
+)
+
+// maxLogicalQueue bounds a name that every message carries in its header.
+const maxLogicalQueue = 256
+
+func (p *Policy) validate() error {
+	if p.MaxMessageBytes != 0 && (p.MaxMessageBytes < minQueueMessageBytes || p.MaxMessageBytes > serviceMaxMessageBytes) {
+		return fmt.Errorf("MaxMessageBytes is %d, want 0 or the queue's MaximumMessageSize, %d to %d bytes", p.MaxMessageBytes, minQueueMessageBytes, serviceMaxMessageBytes)
+	}
+	if p.LogicalQueue != "" {
+		switch {
+		case p.NoBinding:
+			return fmt.Errorf("LogicalQueue and NoBinding contradict each other: bind to a name, or to none")
+		case strings.HasPrefix(p.LogicalQueue, "arn:"):
+			return fmt.Errorf("LogicalQueue %q looks like an ARN: leave it empty to bind to the queue's own ARN, or list other queues in AcceptQueues", p.LogicalQueue)
+		case len(p.LogicalQueue) > maxLogicalQueue:
+			return fmt.Errorf("LogicalQueue is %d bytes, want at most %d", len(p.LogicalQueue), maxLogicalQueue)
+		case !isPrintableASCII(p.LogicalQueue):
+			return fmt.Errorf("LogicalQueue %q holds characters other than printable ASCII", p.LogicalQueue)
+		}
+	}
+	for _, text := range p.AcceptQueues {
+		if _, err := parseARNPattern(text); err != nil {
+			return fmt.Errorf("AcceptQueues: %w", err)
+		}
+	}
+	return nil
+}
+
+func isPrintableASCII(s string) bool {
+	return !strings.ContainsFunc(s, func(r rune) bool { return r < 0x20 || r > 0x7e })
+}
+
+// pattern names one queue, or all queues whose name or ARN starts alike.
+type pattern struct {
+	text   string // as configured
+	arn    bool   // prefix is of an ARN, else of a name
+	prefix string
+	exact  bool
+}
+
+// name returns the part of the pattern that speaks of the queue's name. It is
+// empty for an ARN pattern that ends before the name.
+func (p pattern) name() string {
+	if !p.arn {
+		return p.prefix
+	}
+	if parts := strings.SplitN(p.prefix, ":", 6); len(parts) == 6 {
+		return parts[5]
+	}
+	return ""
+}
+
+func (p pattern) matches(name, arn string) bool {
+	subject := name
+	if p.arn {
+		subject = arn
+	}
+	if p.exact {
+		return subject == p.prefix
+	}
+	return subject != "" && strings.HasPrefix(subject, p.prefix)
+}
+
+// parsePattern reads a queue name or ARN, or either with one trailing "*".
+func parsePattern(text string) (pattern, error) {
+	if strings.HasPrefix(text, "arn:") {
+		return parseARNPattern(text)
+	}
+	p := pattern{text: text}
+	p.prefix, p.exact = cutStar(text)
+	if text == "" {
+		return p, fmt.Errorf("queue pattern is empty: want a queue name or ARN, or either with one trailing \"*\"")
+	}
+	if err := validQueueName(p.prefix, p.exact); err != nil {
+		return p, fmt.Errorf("queue pattern %q: %w", text, err)
+	}
+	return p, nil
+}
+
+func parseARNPattern(text string) (pattern, error) {
+	p := pattern{text: text, arn: true}
+	p.prefix, p.exact = cutStar(text)
+	parts := strings.SplitN(p.prefix, ":", 6)
+	switch {
+	case parts[0] != "arn" || len(parts) < 3 || parts[2] != "sqs":
+		return p, fmt.Errorf("queue pattern %q is not the ARN of a queue: want arn:PARTITION:sqs:REGION:ACCOUNT:NAME, or its beginning up to \"arn:PARTITION:sqs:\" or further and a trailing \"*\"", text)
+	case len(parts) == 3:
+		return p, fmt.Errorf("queue pattern %q ends inside the service: want at least arn:PARTITION:sqs:*", text)
+	case p.exact && len(parts) != 6:
+		return p, fmt.Errorf("queue pattern %q is not a whole ARN: want arn:PARTITION:sqs:REGION:ACCOUNT:NAME, or a trailing \"*\"", text)
+	}
+	for i, part := range parts {
+		if part == "" && (i < len(parts)-1 || p.exact) {
+			return p, fmt.Errorf("queue pattern %q has an empty part: want arn:PARTITION:sqs:REGION:ACCOUNT:NAME", text)
+		}
+	}
+	if strings.Contains(p.prefix, "*") {
+		return p, fmt.Errorf("queue pattern %q: \"*\" may stand once, at the end", text)
+	}
+	if len(parts) == 6 {
+		if err := validQueueName(parts[5], p.exact); err != nil {
+			return p, fmt.Errorf("queue pattern %q: %w", text, err)
+		}
+	}
+	return p, nil
+}
+
+func cutStar(text string) (prefix string, exact bool) {
+	prefix, star := strings.CutSuffix(text, "*")
+	return prefix, !star
+}
+
+// maxQueueName is the longest queue name, the suffix ".fifo" included (SQS API
+// reference: CreateQueue, QueueName).
+const maxQueueName = 80
+
+func validQueueName(name string, whole bool) error {
+	if len(name) > maxQueueName {
+		return fmt.Errorf("a queue name has at most %d characters, got %d", maxQueueName, len(name))
+	}
+	if strings.ContainsFunc(name, func(r rune) bool {
+		return !(r == '-' || r == '_' || r == '.' || '0' <= r && r <= '9' || 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z')
+	}) {
+		return fmt.Errorf("a queue name has letters, digits, \"-\", \"_\" and the suffix \".fifo\" only (and a pattern one trailing \"*\")")
+	}
+	if whole && name == "" {
+		return fmt.Errorf("the queue name is empty")
+	}
+	return nil
+}
+
+// policyTable finds the policy of a queue. It is immutable.
+type policyTable struct {
+	fallback *compiledPolicy
+	rules    []policyRule // best match first
+}
+
+type policyRule struct {
+	pattern
+	policy *compiledPolicy
+}
+
+// newPolicyTable orders the rules: exact ones first, then by how much of the
+// queue's name they spell out, then by how much of its ARN. Patterns that would
+// make two rules equally good for one queue are refused.
+func newPolicyTable(fallback *compiledPolicy, policies map[string]*compiledPolicy) (*policyTable, error) {
+	t := &policyTable{fallback: fallback}
+	for text, policy := range policies {
+		p, err := parsePattern(text)
+		if err != nil {
+			return nil, err
+		}
+		t.rules = append(t.rules, policyRule{p, policy})
+	}
+	slices.SortFunc(t.rules, func(a, b policyRule) int {
+		if a.exact != b.exact {
+			if a.exact {
+				return -1
+			}
+			return 1
+		}
+		return cmp.Or(
+			cmp.Compare(len(b.name()), len(a.name())),
+			cmp.Compare(len(b.prefix), len(a.prefix)),
+			cmp.Compare(a.text, b.text))
+	})
+	for i, a := range t.rules {
+		for _, b := range t.rules[i+1:] {
+			if a.arn != b.arn && a.exact == b.exact && a.name() == b.name() && a.name() != "" {
+				return nil, fmt.Errorf("queue patterns %q and %q may name the same queue, and neither is the more exact: keep one of them", a.text, b.text)
+			}
+		}
+	}
+	return t, nil
+}
+
+// find returns the policy of q. A queue whose account is unknown must not slip
+// past a rule that is written as an ARN.
+func (t *policyTable) find(q middleware.Queue) (*compiledPolicy, error) {
+	arn := q.ARN()
+	for _, rule := range t.rules {
+		if rule.arn && arn == "" && strings.HasPrefix(q.Name, rule.name()) && (!rule.exact || q.Name == rule.name()) {
+			return nil, fmt.Errorf("sqsx: queue %q has no account, so it is not known whether the policy for %q applies: use a full queue URL, or set Options.Account", q.Name, rule.text)
+		}
+		if rule.matches(q.Name, arn) {
+			return rule.policy, nil
+		}
+	}
+	return t.fallback, nil
+}

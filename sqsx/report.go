@@ -1,0 +1,156 @@
+package sqsx
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+	smithymiddleware "github.com/aws/smithy-go/middleware"
+
+	"github.com/sealq/sealq/envelope"
+	"github.com/sealq/sealq/middleware"
+)
+
+// Withheld returns the messages that a receive got but did not deliver, from
+// the ResultMetadata of its output. (If nothing could be delivered the call
+// fails instead, with a [*ReceiveError] that carries them.)
+func Withheld(md smithymiddleware.Metadata) []*OpenError { return middleware.Withheld(md) }
+
+// Info is what is known of a message that was delivered.
+type Info struct {
+	// Sealed is false for a message that was accepted in plaintext. The other
+	// fields are then empty.
+	Sealed bool
+	// KeyProvider and Key tell which wrapping key the data key was opened with:
+	// for AWS KMS, "aws-kms" and the key's ARN.
+	KeyProvider, Key string
+	// EncryptionContext is the authenticated context of the message, pairs that
+	// nobody asked for included. It is a copy.
+	EncryptionContext map[string]string
+}
+
+// InfoOf returns what is known of one delivered message, from the
+// ResultMetadata of the receive that delivered it.
+func InfoOf(md smithymiddleware.Metadata, messageID string) (Info, bool) {
+	v, _ := middleware.InfoOf(md, messageID)
+	info, ok := v.(Info)
+	if ok {
+		info.EncryptionContext = envelope.EncryptionContext(info.EncryptionContext).Clone()
+	}
+	return info, ok
+}
+
+const (
+	// logInterval is the shortest time between two log lines of the same kind
+	// of trouble with the same queue.
+	logInterval = 10 * time.Second
+	// logKinds bounds the memory of what was logged when. A process that meets
+	// more kinds forgets, and logs some lines sooner.
+	logKinds = 1024
+)
+
+// reporter tells of withheld messages: one callback each, and a log line a kind
+// now and then.
+type reporter struct {
+	*settings
+
+	mu   sync.Mutex // guards logs
+	logs map[logKind]*logState
+}
+
+type logKind struct {
+	queue, diagnosis string
+}
+
+type logState struct {
+	last       time.Time
+	suppressed int
+}
+
+func (r *reporter) report(ctx context.Context, e *OpenError) {
+	if r.OnWithheld != nil {
+		r.OnWithheld(ctx, e)
+	}
+	if errors.Is(e.Err, middleware.ErrGroupHeld) {
+		return // the message before it has been reported
+	}
+	diagnosis, remedy := diagnose(e.Err)
+	queue := e.Queue.ARN()
+	if queue == "" {
+		queue = e.Queue.URL
+	}
+	suppressed, due := r.due(logKind{queue, diagnosis})
+	if !due {
+		return
+	}
+	logger := r.Logger
+	if logger == nil {
+		logger = slog.Default()
+	}
+	logger.LogAttrs(ctx, slog.LevelWarn, "sealq: message withheld: "+diagnosis,
+		slog.String("queue", queue),
+		slog.String("message_id", aws.ToString(e.Message.MessageId)),
+		slog.String("receive_count", e.Message.Attributes[string(types.MessageSystemAttributeNameApproximateReceiveCount)]),
+		slog.Bool("temporary", e.Temporary),
+		slog.String("error", e.Err.Error()),
+		slog.String("remedy", remedy),
+		slog.Int("more_since_last_line", suppressed),
+	)
+}
+
+// due reports whether it is time for another line of this kind, and how many
+// were left out since the last.
+func (r *reporter) due(kind logKind) (suppressed int, due bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := time.Now()
+	state := r.logs[kind]
+	if state != nil && now.Sub(state.last) < logInterval {
+		state.suppressed++
+		return 0, false
+	}
+	if state == nil {
+		if len(r.logs) >= logKinds || r.logs == nil {
+			r.logs = make(map[logKind]*logState)
+		}
+		state = &logState{}
+		r.logs[kind] = state
+	}
+	suppressed = state.suppressed
+	*state = logState{last: now}
+	return suppressed, true
+}
+
+// diagnose names the likely cause of a message that did not open, and what to
+// do. docs/operations.md lists the same lines with more room.
+func diagnose(err error) (diagnosis, remedy string) {
+	switch {
+	case errors.Is(err, ErrNotSealed):
+		return "not sealed", "a producer sends plaintext: install sealq there, or set Policy.AcceptPlaintext during migration"
+	case errors.Is(err, errAttributeLost):
+		return "header lost", "something copies bodies without attributes: let it copy both, or set Policy.BodyCarrier on the sender"
+	case errors.Is(err, errSNSEnvelope):
+		return "SNS envelope", "set RawMessageDelivery on the SNS subscription"
+	}
+	switch classify(err) {
+	case keyUnavailable:
+		return "key service unavailable", "nothing is lost: the message becomes visible again; check that AWS KMS can be reached and that credentials are valid"
+	case keyRefused:
+		return "key refused", "check that the key is enabled and that this role may use it: kms:Decrypt and, for aliases and key IDs, kms:DescribeKey"
+	}
+	switch {
+	case errors.Is(err, envelope.ErrContextMismatch):
+		return "sealed for another queue or context", "if messages of that queue are expected here, add it to Policy.AcceptQueues; else look for who copies messages"
+	case errors.Is(err, envelope.ErrNoMatchingKey):
+		return "sealed under a key that is not configured", "add the key's ARN to the keyring's DecryptKeys if it is yours; else look for who sends"
+	case errors.Is(err, envelope.ErrUnsupported):
+		return "unsupported format", "upgrade this consumer, or let the producer use a committing algorithm suite"
+	case errors.Is(err, envelope.ErrAuthentication):
+		return "altered after sealing", "the message was damaged or forged: look for what rewrites bodies or attributes"
+	}
+	return "malformed", "the message was damaged, truncated or forged: look for what rewrites bodies or attributes"
+}

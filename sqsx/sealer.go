@@ -1,0 +1,198 @@
+package sqsx
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+
+	"github.com/sealq/sealq/envelope"
+	"github.com/sealq/sealq/envelope/kmskeyring"
+	"github.com/sealq/sealq/middleware"
+)
+
+// Sealer seals what SQS clients send and opens what they receive. Make one with
+// [NewFromConfig], [NewFromEnv] or [New], and share it between all clients of a
+// process, so that they share its data keys. A Sealer is safe for concurrent
+// use, holds no goroutine while idle, and needs no closing.
+//
+// The clients of a nil or zero Sealer refuse to send and to receive: an ignored
+// constructor error cannot let plaintext out.
+type Sealer struct {
+	codec      *codec
+	middleware *middleware.Middleware
+}
+
+// NewFromConfig returns a Sealer whose data keys come from the AWS KMS key
+// keyID: an alias ("alias/orders"), alias ARN, key ID or key ARN of a customer
+// managed key for symmetric encryption, in this account or another. It makes
+// its own KMS client from cfg (see [Options.KMS]) and asks nothing of AWS before
+// the first message; [Sealer.Check] does, if a service wants to know early.
+func NewFromConfig(cfg aws.Config, keyID string, optFns ...func(*Options)) (*Sealer, error) {
+	o := applyOptions(Options{Region: cfg.Region}, optFns)
+	return newFromConfig(cfg, keyID, o)
+}
+
+func newFromConfig(cfg aws.Config, keyID string, o Options) (*Sealer, error) {
+	var keyringFns []func(*kmskeyring.Options)
+	if o.KMSKeyring != nil {
+		keyringFns = append(keyringFns, o.KMSKeyring)
+	}
+	kr, err := kmskeyring.New(kms.NewFromConfig(cfg, o.KMS...), keyID, keyringFns...)
+	if err != nil {
+		return nil, err
+	}
+	return newSealer(kr, o)
+}
+
+// New returns a Sealer whose data keys come from kr. It puts a data key cache
+// around kr, unless kr is a *cache.Keyring already.
+func New(kr envelope.Keyring, optFns ...func(*Options)) (*Sealer, error) {
+	return newSealer(kr, applyOptions(Options{}, optFns))
+}
+
+func applyOptions(o Options, optFns []func(*Options)) Options {
+	for _, fn := range optFns {
+		if fn != nil {
+			fn(&o)
+		}
+	}
+	return o
+}
+
+func newSealer(kr envelope.Keyring, o Options) (*Sealer, error) {
+	settings, err := compile(kr, o)
+	if err != nil {
+		return nil, err
+	}
+	counters, err := newCounters(o.MeterProvider, settings.caches())
+	if err != nil {
+		return nil, err
+	}
+	c := &codec{settings: settings, counters: counters, sizes: &headerSizes{}}
+	c.holds = newHolds(c.tryOpen)
+	reporter := &reporter{settings: settings}
+	m, err := middleware.New(c, func(mo *middleware.Options) { mo.OnWithheld = reporter.report })
+	if err != nil {
+		return nil, err
+	}
+	return &Sealer{codec: c, middleware: m}, nil
+}
+
+// Install makes the client that o belongs to seal and open. It is an option of
+// the SDK itself:
+//
+//	client := sqs.NewFromConfig(cfg, sealer.Install)
+//
+// Give it last: a middleware that a later option adds in front of all others
+// sees plaintext. Installing the same Sealer twice changes nothing; calls of a
+// client with two different ones fail.
+func (s *Sealer) Install(o *sqs.Options) { s.guts().Install(o) }
+
+// guts returns the middleware, or nil, which refuses.
+func (s *Sealer) guts() *middleware.Middleware {
+	if s == nil {
+		return nil
+	}
+	return s.middleware
+}
+
+// Wrap returns a client that seals and opens and is otherwise like client: it
+// has the same HTTP client, endpoint, credentials, retryer and logger, the very
+// instances. client itself does not change. A nil client gives one that refuses
+// every send and receive.
+func (s *Sealer) Wrap(client *sqs.Client) *sqs.Client {
+	if client == nil {
+		return sqs.New(sqs.Options{}, (*Sealer)(nil).Install)
+	}
+	o := client.Options()
+	return sqs.New(o, func(fresh *sqs.Options) {
+		// New replaces these two, whatever the options say: with a defaults
+		// mode other than legacy it would open a second connection pool.
+		fresh.HTTPClient = o.HTTPClient
+		fresh.Protocol = o.Protocol
+	}, s.Install)
+}
+
+// InstallConfig makes every client that is later made with
+// sqs.NewFromConfig(*cfg) seal and open, those that libraries make included.
+// Clients of other services are not touched. cfg may be a copy of another
+// config: what it shares with it is left as it is.
+func (s *Sealer) InstallConfig(cfg *aws.Config) {
+	if cfg == nil {
+		return
+	}
+	install := func(_ string, options any) {
+		if o, ok := options.(*sqs.Options); ok {
+			s.Install(o)
+		}
+	}
+	// Copies of a config share the backing array: appending into its spare
+	// capacity would let the next copy overwrite this option, and send plaintext.
+	cfg.ServiceOptions = append(slices.Clip(cfg.ServiceOptions), install)
+}
+
+// SealMessage returns a copy of in whose body is sealed for queue, for senders
+// that are not an *sqs.Client. queue is an ARN, or a URL if [Options.Region] is
+// known. in.QueueUrl is copied as it is, and in is not changed. Errors are those
+// of a SendMessage through the middleware.
+func (s *Sealer) SealMessage(ctx context.Context, queue string, in *sqs.SendMessageInput) (*sqs.SendMessageInput, error) {
+	q, err := s.queue(queue)
+	if err != nil {
+		return nil, err
+	}
+	return s.middleware.SealMessage(ctx, q, in)
+}
+
+// OpenMessages opens messages that arrived by another way than an *sqs.Client:
+// from Lambda, from EventBridge Pipes, or in a tool. queue is an ARN (a Lambda
+// record's EventSourceARN), or a URL if [Options.Region] is known. It returns
+// the messages that open, in order, and an error for each of the others, which
+// the caller must not delete. For Lambda that means to report them as batch item
+// failures. msgs is not changed.
+func (s *Sealer) OpenMessages(ctx context.Context, queue string, msgs []types.Message) ([]types.Message, []*OpenError) {
+	q, err := s.queue(queue)
+	if err != nil {
+		withheld := make([]*OpenError, len(msgs))
+		for i, m := range msgs {
+			withheld[i] = &OpenError{Queue: middleware.Queue{URL: queue}, Message: m, Temporary: true, Err: err}
+		}
+		return nil, withheld
+	}
+	return s.middleware.OpenMessages(ctx, q, msgs)
+}
+
+var errNoSealer = errors.New("sqsx: the Sealer is nil or was not made by a constructor: check the error that NewFromConfig, NewFromEnv or New returned")
+
+// queue reads an ARN or a URL.
+func (s *Sealer) queue(queue string) (middleware.Queue, error) {
+	if s == nil || s.codec == nil {
+		return middleware.Queue{}, errNoSealer
+	}
+	if strings.HasPrefix(queue, "arn:") {
+		return middleware.ParseQueueARN(queue)
+	}
+	if s.codec.Region == "" {
+		return middleware.Queue{}, fmt.Errorf("sqsx: the Region of queue %q is unknown: give the queue's ARN, or set Options.Region", queue)
+	}
+	q, err := middleware.ParseQueueURL(queue, s.codec.Region)
+	return s.codec.complete(q), err
+}
+
+// Purge forgets all data keys, and cancels what is being asked of KMS. The next
+// message of each kind asks again. It is for emergencies: access to a key was
+// taken away, and should end here and now and not when the reuse period does.
+func (s *Sealer) Purge() {
+	if s == nil || s.codec == nil {
+		return
+	}
+	for _, c := range s.codec.caches() {
+		c.Purge()
+	}
+}

@@ -1,0 +1,97 @@
+package sqsx
+
+import (
+	"encoding/base64"
+	"fmt"
+	"sync"
+
+	"github.com/sealq/sealq/middleware"
+)
+
+// frameOverhead is what a message of one frame adds to its plaintext: the
+// final-frame mark, sequence number and content length of 4 bytes each, a
+// 12-byte IV and a 16-byte tag (AWS Encryption SDK message format, framed data).
+const frameOverhead = 4 + 4 + 12 + 4 + 16
+
+// Before the first message of a queue its header is estimated, as that of one
+// AWS KMS key.
+const (
+	headerFixed     = 1 + 2 + 32 + 2 + 2 + 1 + 4 + 32 + 16 // version, suite, message ID, two counts, content type, frame length, commitment, tag
+	estimatedKMSKey = 2 + len("aws-kms") + 2 + estimatedKeyARN + 2 + estimatedKMSBlob
+	// An ARN of a multi-Region key in a Region with a long name, and the size
+	// of KMS ciphertext for a 32-byte data key with room to spare.
+	estimatedKeyARN  = len("arn:aws-us-gov:kms:ap-southeast-1:111122223333:key/mrk-") + 32
+	estimatedKMSBlob = 200
+)
+
+// SealedSize returns the size in bytes, as SQS counts it, of a message to queue
+// with a body of plaintextBytes and no attributes of its own. queue is an ARN,
+// or a URL if [Options.Region] is known. It is exact once a message to queue was
+// sealed, and before that an estimate that is not too low for one KMS key. Add
+// the names, types and values of the message's own attributes, and compare with
+// the queue's MaximumMessageSize.
+func (s *Sealer) SealedSize(queue string, plaintextBytes int) (int, error) {
+	q, err := s.queue(queue)
+	if err != nil {
+		return 0, err
+	}
+	if plaintextBytes < 1 || plaintextBytes > serviceMaxMessageBytes {
+		return 0, fmt.Errorf("sqsx: a body has 1 to %d bytes, got %d", serviceMaxMessageBytes, plaintextBytes)
+	}
+	policy, err := s.codec.table.find(q)
+	if err != nil {
+		return 0, err
+	}
+	if policy.NoSeal {
+		return plaintextBytes, nil
+	}
+	header, known := s.codec.sizes.lookup(q)
+	if !known {
+		ec, err := s.codec.sendContext(policy, q)
+		if err != nil {
+			return 0, err
+		}
+		header = headerFixed + estimatedKMSKey
+		if len(ec) > 0 {
+			header += 2
+		}
+		for name, value := range ec {
+			header += 4 + len(name) + len(value)
+		}
+	}
+	if policy.BodyCarrier {
+		return base64.StdEncoding.EncodedLen(header + plaintextBytes + frameOverhead), nil
+	}
+	return len(attributeName) + len(attributeType) + header + base64.StdEncoding.EncodedLen(plaintextBytes+frameOverhead), nil
+}
+
+// headerSizes remembers the size of the last header sealed for each queue.
+type headerSizes struct {
+	mu sync.RWMutex // guards m
+	m  map[string]int
+}
+
+// sizesKept bounds the queues remembered.
+const sizesKept = 1024
+
+func (h *headerSizes) record(q middleware.Queue, n int) {
+	h.mu.RLock()
+	known := h.m[q.ARN()]
+	h.mu.RUnlock()
+	if known == n {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.m == nil || len(h.m) >= sizesKept {
+		h.m = make(map[string]int)
+	}
+	h.m[q.ARN()] = n
+}
+
+func (h *headerSizes) lookup(q middleware.Queue) (int, bool) {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	n, ok := h.m[q.ARN()]
+	return n, ok
+}
