@@ -44,10 +44,14 @@ type Codec interface {
 type Content struct {
 	Body            string
 	Attributes      map[string]types.MessageAttributeValue
-	DeduplicationID *string // sends only
+	// DeduplicationID is for sends only. Nil leaves the caller's.
+	DeduplicationID *string
 }
 
-// Sealed is what becomes of one entry of a send.
+// Sealed is what becomes of one entry of a send. Its Attributes are all that the
+// message travels with, the caller's included. After Seal this package checks
+// what SQS would no longer notice or would answer in its own way: an empty body,
+// a caller's attribute of a reserved name, the number of attributes, the sizes.
 type Sealed struct {
 	Content
 	// AsIs says that the entry travels exactly as the caller wrote it, because
@@ -55,11 +59,13 @@ type Sealed struct {
 	// checked, and what SQS answers reaches the caller unchanged.
 	AsIs bool
 	// Err fails this entry only. If it is a smithy.APIError, its code, message
-	// and fault become those of the failed batch entry.
+	// and fault become those of the failed batch entry; otherwise the code is
+	// InternalError. It must hold no plaintext: callers log it.
 	Err error
 }
 
-// Opened is what becomes of one received message.
+// Opened is what becomes of one received message. Of its Attributes, those in
+// AttributeNames and those that the caller did not ask for are not delivered.
 type Opened struct {
 	Content
 	// Info is kept for the caller in the metadata of the call: see [InfoOf].
@@ -78,6 +84,7 @@ type Admission struct {
 	// caller asked.
 	MaxMessages int32
 	// Done, if not nil, runs exactly once, when the outcome is known: how many
-	// messages were delivered and withheld, and the error of the SQS call.
+	// messages were delivered and withheld, and the error of the SQS call. It
+	// runs after a panic too, and if Admit returned an error with it.
 	Done func(delivered, withheld int, err error)
 }
