@@ -91,7 +91,7 @@ type body struct {
 
 // parseBody walks over the whole body of a message with header h, and checks
 // all that can be checked without a key.
-func parseBody(h *header, b []byte) (body, error) {
+func parseBody(h header, b []byte) (body, error) {
 	var out body
 	rest := b
 	for sequence := uint32(1); ; sequence++ {

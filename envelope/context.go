@@ -102,20 +102,25 @@ func parseContext(field []byte) (EncryptionContext, error) {
 		// The one form of an empty context is an empty field.
 		return nil, fmt.Errorf("%w: encryption context of %d bytes holds no pair", ErrMalformed, len(field))
 	}
+	text := string(field) // one copy, which all keys and values share
+	next := func() string {
+		n := len(r.bytes(uint64(r.uint16())))
+		end := len(field) - len(r.rest)
+		return text[end-n : end]
+	}
 	ec := make(EncryptionContext, count)
 	for range count {
-		k := r.bytes(uint64(r.uint16()))
-		v := r.bytes(uint64(r.uint16()))
+		k, v := next(), next()
 		if r.short {
 			return nil, fmt.Errorf("%w: encryption context is truncated", ErrMalformed)
 		}
-		if !utf8.Valid(k) || !utf8.Valid(v) {
+		if !utf8.ValidString(k) || !utf8.ValidString(v) {
 			return nil, fmt.Errorf("%w: encryption context is not UTF-8", ErrMalformed)
 		}
-		if _, ok := ec[string(k)]; ok {
+		if _, ok := ec[k]; ok {
 			return nil, fmt.Errorf("%w: encryption context holds a key twice", ErrMalformed)
 		}
-		ec[string(k)] = string(v)
+		ec[k] = v
 	}
 	if len(r.rest) != 0 {
 		return nil, fmt.Errorf("%w: encryption context is followed by %d bytes inside its field", ErrMalformed, len(r.rest))

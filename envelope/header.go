@@ -100,7 +100,7 @@ func ParseHeader(b []byte) (*Header, error) {
 // the bytes that it was parsed from. The tag is written as it is.
 func (h *Header) Marshal() ([]byte, error) {
 	if len(h.EncryptedDataKeys) > math.MaxUint16 {
-		return nil, tooManyKeys(len(h.EncryptedDataKeys), maxReadKeys)
+		return nil, fmt.Errorf("envelope: %w", tooManyKeys(len(h.EncryptedDataKeys), maxReadKeys))
 	}
 	if err := checkContextSize(h.EncryptionContext); err != nil {
 		return nil, err
@@ -168,18 +168,18 @@ func headerSize(ec EncryptionContext, keys []EncryptedDataKey) int {
 
 // parseHeader parses the header at the start of b and returns its length, tag
 // included.
-func parseHeader(b []byte) (*header, int, error) {
+func parseHeader(b []byte) (header, int, error) {
 	if len(b) == 0 {
-		return nil, 0, fmt.Errorf("%w: empty message", ErrMalformed)
+		return header{}, 0, fmt.Errorf("%w: empty message", ErrMalformed)
 	}
 	// Nothing beyond the limit is looked at.
 	visible := b[:min(len(b), maxHeader)]
 	h, n, err := parseHeaderFields(visible)
 	if err == errTruncated {
 		if len(b) > maxHeader {
-			return nil, 0, fmt.Errorf("%w: header takes over %d bytes", ErrUnsupported, maxHeader)
+			return header{}, 0, fmt.Errorf("%w: header takes over %d bytes", ErrUnsupported, maxHeader)
 		}
-		return nil, 0, fmt.Errorf("%w: header is truncated", ErrMalformed)
+		return header{}, 0, fmt.Errorf("%w: header is truncated", ErrMalformed)
 	}
 	return h, n, err
 }
@@ -188,37 +188,37 @@ func parseHeader(b []byte) (*header, int, error) {
 // does not leave this file.
 var errTruncated = errors.New("truncated")
 
-func parseHeaderFields(b []byte) (*header, int, error) {
+func parseHeaderFields(b []byte) (header, int, error) {
 	r := reader{rest: b}
 	version := r.uint8()
 	switch version {
 	case version2:
 	case version1:
 		if isVersion1(b) {
-			return nil, 0, fmt.Errorf("%w: message of format version 1, which does not commit to its key; have the producer write version 2 (commitment policy RequireEncryptRequireDecrypt)", ErrUnsupported)
+			return header{}, 0, fmt.Errorf("%w: message of format version 1, which does not commit to its key; have the producer write version 2 (commitment policy RequireEncryptRequireDecrypt)", ErrUnsupported)
 		}
-		return nil, 0, fmt.Errorf("%w: neither version 1 nor version 2 of the message format", ErrMalformed)
+		return header{}, 0, fmt.Errorf("%w: neither version 1 nor version 2 of the message format", ErrMalformed)
 	default:
-		return nil, 0, fmt.Errorf("%w: format version is %d, want %d", ErrMalformed, version, version2)
+		return header{}, 0, fmt.Errorf("%w: format version is %d, want %d", ErrMalformed, version, version2)
 	}
-	h := &header{suite: suiteID(r.uint16())}
+	h := header{suite: suiteID(r.uint16())}
 	if r.short {
-		return nil, 0, errTruncated
+		return header{}, 0, errTruncated
 	}
 	if h.suite != suiteCommit && h.suite != suiteCommitSign {
-		return nil, 0, fmt.Errorf("%w: algorithm suite is %#04x, want %#04x or %#04x", ErrUnsupported, uint16(h.suite), uint16(suiteCommit), uint16(suiteCommitSign))
+		return header{}, 0, fmt.Errorf("%w: algorithm suite is %#04x, want %#04x or %#04x", ErrUnsupported, uint16(h.suite), uint16(suiteCommit), uint16(suiteCommitSign))
 	}
 	h.messageID = r.bytes(messageIDSize)
 	field := r.bytes(uint64(r.uint16()))
 	if r.short {
-		return nil, 0, errTruncated
+		return header{}, 0, errTruncated
 	}
 	var err error
 	if h.context, err = parseContext(field); err != nil {
-		return nil, 0, err
+		return header{}, 0, err
 	}
 	if h.keys, err = parseKeys(&r); err != nil {
-		return nil, 0, err
+		return header{}, 0, err
 	}
 	contentType := r.uint8()
 	h.frameLength = r.uint32()
@@ -226,25 +226,25 @@ func parseHeaderFields(b []byte) (*header, int, error) {
 	h.raw = b[:len(b)-len(r.rest)]
 	h.tag = r.bytes(tagSize)
 	if r.short {
-		return nil, 0, errTruncated
+		return header{}, 0, errTruncated
 	}
 	switch {
 	case contentType != contentFramed && contentType != contentSingleBlock:
-		return nil, 0, fmt.Errorf("%w: content type is %d, want %d or %d", ErrMalformed, contentType, contentSingleBlock, contentFramed)
+		return header{}, 0, fmt.Errorf("%w: content type is %d, want %d or %d", ErrMalformed, contentType, contentSingleBlock, contentFramed)
 	case contentType == contentFramed && h.frameLength == 0:
-		return nil, 0, fmt.Errorf("%w: framed message with frame length 0", ErrMalformed)
+		return header{}, 0, fmt.Errorf("%w: framed message with frame length 0", ErrMalformed)
 	case contentType == contentSingleBlock && h.frameLength != 0:
-		return nil, 0, fmt.Errorf("%w: frame length is %d in a message without frames, want 0", ErrMalformed, h.frameLength)
+		return header{}, 0, fmt.Errorf("%w: frame length is %d in a message without frames, want 0", ErrMalformed, h.frameLength)
 	}
 	value, signed := h.context[publicKeyName]
 	switch {
 	case h.suite == suiteCommit && signed:
-		return nil, 0, fmt.Errorf("%w: unsigned message carries %s", ErrMalformed, publicKeyName)
+		return header{}, 0, fmt.Errorf("%w: unsigned message carries %s", ErrMalformed, publicKeyName)
 	case h.suite == suiteCommitSign && !signed:
-		return nil, 0, fmt.Errorf("%w: signed message carries no %s", ErrMalformed, publicKeyName)
+		return header{}, 0, fmt.Errorf("%w: signed message carries no %s", ErrMalformed, publicKeyName)
 	case h.suite == suiteCommitSign:
 		if h.publicKey, err = parsePublicKey(value); err != nil {
-			return nil, 0, err
+			return header{}, 0, err
 		}
 	}
 	return h, len(b) - len(r.rest), nil
@@ -266,9 +266,12 @@ func parseKeys(r *reader) ([]EncryptedDataKey, error) {
 	for i := range keys {
 		id := r.bytes(uint64(r.uint16()))
 		k := EncryptedDataKey{
-			ProviderID:   string(id),
+			ProviderID:   kmsNamespace, // by far the most frequent, and a constant needs no copy
 			ProviderInfo: r.bytes(uint64(r.uint16())),
 			Ciphertext:   r.bytes(uint64(r.uint16())),
+		}
+		if string(id) != kmsNamespace {
+			k.ProviderID = string(id)
 		}
 		if r.short {
 			return nil, errTruncated

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 )
 
 // EncryptionContext is a set of name and value pairs that is authenticated
@@ -31,9 +32,11 @@ type EncryptedDataKey struct {
 	Ciphertext []byte
 }
 
+// clone copies both slices into one piece of memory, clipped so that appending
+// to one does not reach the other.
 func (k EncryptedDataKey) clone() EncryptedDataKey {
-	k.ProviderInfo = bytes.Clone(k.ProviderInfo)
-	k.Ciphertext = bytes.Clone(k.Ciphertext)
+	b, n := slices.Concat(k.ProviderInfo, k.Ciphertext), len(k.ProviderInfo)
+	k.ProviderInfo, k.Ciphertext = b[:n:n], b[n:]
 	return k
 }
 
