@@ -42,8 +42,8 @@ type Codec interface {
 
 // Content is all of a message that a [Codec] may change.
 type Content struct {
-	Body            string
-	Attributes      map[string]types.MessageAttributeValue
+	Body       string
+	Attributes map[string]types.MessageAttributeValue
 	// DeduplicationID is for sends only. Nil leaves the caller's.
 	DeduplicationID *string
 }
