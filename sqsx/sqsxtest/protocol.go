@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/aws/smithy-go"
 )
@@ -194,6 +195,7 @@ func (ex *exchange) respond(status int, out any) *response {
 		status: status,
 		header: http.Header{
 			"Content-Type":     {contentType},
+			"Date":             {time.Now().UTC().Format(http.TimeFormat)}, // the SDK measures clock skew by it
 			"X-Amzn-Requestid": {newUUID()},
 		},
 		body: bytes.TrimSuffix(buf.Bytes(), []byte("\n")),

@@ -1,0 +1,192 @@
+package sqsxtest_test
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+
+	"github.com/sealq/sealq/sqsx/sqsxtest"
+)
+
+func TestErrorsAreTheServicesOwn(t *testing.T) {
+	t.Parallel()
+	client := sqs.NewFromConfig(sqsxtest.New(t).Config())
+	_, err := client.SendMessage(t.Context(), &sqs.SendMessageInput{
+		QueueUrl:    aws.String("https://sqs.us-east-1.amazonaws.com/000000000000/absent"),
+		MessageBody: aws.String("x"),
+	})
+	if _, ok := errors.AsType[*types.QueueDoesNotExist](err); !ok {
+		t.Errorf("got %v, want a QueueDoesNotExist", err)
+	}
+	wantCode(t, err, "AWS.SimpleQueueService.NonExistentQueue")
+	resp, ok := errors.AsType[*smithyhttp.ResponseError](err)
+	if !ok || resp.HTTPStatusCode() != 400 {
+		t.Errorf("got response %v, want status 400", resp)
+	}
+	if apiErr, _ := errors.AsType[smithy.APIError](err); apiErr.ErrorFault() != smithy.FaultClient {
+		t.Errorf("got fault %v, want client", apiErr.ErrorFault())
+	}
+}
+
+// wantCode checks the code of a service error; the empty code wants success.
+func wantCode(t *testing.T, err error, code string) {
+	t.Helper()
+	if code == "" {
+		if err != nil {
+			t.Errorf("got %v, want success", err)
+		}
+		return
+	}
+	apiErr, ok := errors.AsType[smithy.APIError](err)
+	if !ok {
+		t.Errorf("got %v, want %s", err, code)
+		return
+	}
+	if apiErr.ErrorCode() != code {
+		t.Errorf("got %v, want %s", err, code)
+	}
+}
+
+func TestRawHTTP(t *testing.T) {
+	t.Parallel()
+	server := sqsxtest.New(t)
+	const auth = "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/sqs/aws4_request, SignedHeaders=host, Signature=x"
+	const limit = 16 << 20
+	tests := map[string]struct {
+		target, body string
+		queryMode    bool
+		status       int
+		errorType    string
+		queryError   string
+		contentType  string
+	}{
+		"no target":          {"", `{}`, true, 400, "com.amazon.coral.service#UnknownOperationException", "UnknownOperationException;Sender", "application/x-amz-json-1.0"},
+		"unknown service":    {"DynamoDB.GetItem", `{}`, true, 400, "com.amazon.coral.service#UnknownOperationException", "UnknownOperationException;Sender", "application/x-amz-json-1.0"},
+		"unknown operation":  {"AmazonSQS.Nothing", `{}`, true, 400, "com.amazon.coral.service#UnknownOperationException", "UnknownOperationException;Sender", "application/x-amz-json-1.0"},
+		"not JSON":           {"AmazonSQS.ListQueues", `<xml/>`, true, 400, "com.amazon.coral.service#SerializationException", "SerializationException;Sender", "application/x-amz-json-1.0"},
+		"wrong type":         {"AmazonSQS.ListQueues", `{"MaxResults":"x"}`, true, 400, "com.amazon.coral.service#SerializationException", "SerializationException;Sender", "application/x-amz-json-1.0"},
+		"no query mode":      {"AmazonSQS.GetQueueUrl", `{"QueueName":"absent"}`, false, 400, "com.amazonaws.sqs#QueueDoesNotExist", "", "application/x-amz-json-1.0"},
+		"query mode":         {"AmazonSQS.GetQueueUrl", `{"QueueName":"absent"}`, true, 400, "com.amazonaws.sqs#QueueDoesNotExist", "AWS.SimpleQueueService.NonExistentQueue;Sender", "application/x-amz-json-1.0"},
+		"no body":            {"AmazonSQS.ListQueues", ``, true, 200, "", "", "application/x-amz-json-1.0"},
+		"longest request":    {"AmazonSQS.ListQueues", "{}" + strings.Repeat(" ", limit-2), true, 200, "", "", "application/x-amz-json-1.0"},
+		"too long a request": {"AmazonSQS.ListQueues", "{}" + strings.Repeat(" ", limit-1), true, 413, "com.amazon.coral.service#RequestEntityTooLarge", "RequestEntityTooLarge;Sender", "application/x-amz-json-1.0"},
+		"unknown in KMS":     {"TrentService.Nothing", `{}`, false, 400, "UnknownOperationException", "", "application/x-amz-json-1.1"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(test.body))
+			r.Header.Set("Authorization", auth)
+			r.Header.Set("X-Amz-Target", test.target)
+			if test.queryMode {
+				r.Header.Set("X-Amzn-Query-Mode", "true")
+			}
+			w := httptest.NewRecorder()
+			server.ServeHTTP(w, r)
+			if w.Code != test.status {
+				t.Errorf("got status %d, want %d", w.Code, test.status)
+			}
+			if got := w.Header().Get("Content-Type"); got != test.contentType {
+				t.Errorf("got type %q, want %q", got, test.contentType)
+			}
+			if got := w.Header().Get("X-Amzn-Query-Error"); got != test.queryError {
+				t.Errorf("got query error %q, want %q", got, test.queryError)
+			}
+			if w.Header().Get("X-Amzn-Requestid") == "" {
+				t.Error("got no request ID")
+			}
+			var doc struct {
+				Type string `json:"__type"`
+			}
+			if err := json.Unmarshal(w.Body.Bytes(), &doc); err != nil || doc.Type != test.errorType {
+				t.Errorf("got %s (%v), want __type %q", w.Body, err, test.errorType)
+			}
+		})
+	}
+}
+
+func TestRegionsAndAccountsAreNamespaces(t *testing.T) {
+	t.Parallel()
+	server := sqsxtest.New(t)
+	here := server.Config()
+	there := server.Config()
+	there.Region = "eu-central-1"
+	other := server.Config()
+	other.Credentials = aws.CredentialsProviderFunc(staticCredentials("111122223333"))
+
+	urls := make(map[string]string)
+	for name, cfg := range map[string]aws.Config{"here": here, "there": there, "other": other} {
+		client := sqs.NewFromConfig(cfg)
+		urls[name] = createQueue(t, client, "q")
+		send(t, client, urls[name], name)
+	}
+	want := map[string]string{
+		"here":  "https://sqs.us-east-1.amazonaws.com/000000000000/q",
+		"there": "https://sqs.eu-central-1.amazonaws.com/000000000000/q",
+		"other": "https://sqs.us-east-1.amazonaws.com/111122223333/q",
+	}
+	for name, url := range want {
+		if urls[name] != url {
+			t.Errorf("got URL %s, want %s", urls[name], url)
+		}
+		stored := server.Stored(url)
+		if got := bodies(stored); len(got) != 1 || got[0] != name {
+			t.Errorf("%s: got messages %q, want %q", url, got, name)
+		}
+	}
+	// No permissions: one account reads the queue of another, by its URL, in the same Region only.
+	got := receive(t, sqs.NewFromConfig(here), &sqs.ReceiveMessageInput{QueueUrl: aws.String(want["other"])})
+	if len(got) != 1 || *got[0].Body != "other" {
+		t.Errorf("got %q from the other account's queue", bodies(got))
+	}
+	out, err := sqs.NewFromConfig(other).GetQueueUrl(t.Context(), &sqs.GetQueueUrlInput{QueueName: aws.String("q"), QueueOwnerAWSAccountId: aws.String(sqsxtest.DefaultAccount)})
+	if err != nil || *out.QueueUrl != want["here"] {
+		t.Errorf("got %v, %v", out, err)
+	}
+}
+
+func TestSocketURLNamesTheRegion(t *testing.T) {
+	t.Parallel()
+	server := sqsxtest.New(t)
+	cfg := server.Config()
+	cfg.HTTPClient, cfg.BaseEndpoint, cfg.Region = nil, aws.String(server.URL()), "eu-central-1"
+	url := createQueue(t, sqs.NewFromConfig(cfg), "q")
+	if want := server.URL() + "/queue/eu-central-1/000000000000/q"; url != want {
+		t.Errorf("got %s, want %s", url, want)
+	}
+	if server.Stored(url) == nil {
+		t.Errorf("Stored does not know %s", url)
+	}
+	if server.Stored("https://sqs.us-east-1.amazonaws.com/000000000000/q") != nil || server.Stored("q") != nil {
+		t.Error("Stored found a queue that does not exist")
+	}
+}
+
+func TestQueueURL(t *testing.T) {
+	t.Parallel()
+	client := sqs.NewFromConfig(sqsxtest.New(t).Config())
+	createQueue(t, client, "q")
+	for url, code := range map[string]string{
+		"https://anything.example/000000000000/q": "", // the path says which queue it is, whatever the host
+		"/000000000000/q":                         "",
+		"https://x/000000000000/":                 "InvalidAddress",
+		"https://x/q":                             "InvalidAddress",
+		"https://x/00000000000/q":                 "InvalidAddress",
+		"q":                                       "InvalidAddress",
+		"https://x/%zz":                           "InvalidAddress",
+		"":                                        "MissingParameter",
+		"https://x/000000000000/Q":                "AWS.SimpleQueueService.NonExistentQueue",
+	} {
+		_, err := client.PurgeQueue(t.Context(), &sqs.PurgeQueueInput{QueueUrl: &url})
+		t.Run(url, func(t *testing.T) { wantCode(t, err, code) })
+	}
+}
