@@ -16,6 +16,14 @@ type SDK struct {
 	RefusesFullFinalFrame bool // a last frame that is full and marked as last
 	ReordersWrappingKeys  bool // encrypted data keys in no fixed order
 
+	// IgnoresFinalFrameNumber: it does not read the number of the final frame,
+	// and authenticates the one that it has counted itself.
+	IgnoresFinalFrameNumber bool
+
+	// ProcessPerMessage says that a message takes half a second: a test of
+	// hundreds leaves most of them out.
+	ProcessPerMessage bool
+
 	environment *environment
 	arguments   func(dir string) []string
 }
@@ -93,7 +101,8 @@ func All() []SDK {
 		},
 		{
 			ID: "java", Name: "Java", Version: "3.0.2", Pin: "<version>3.0.2</version>",
-			environment: java,
+			IgnoresFinalFrameNumber: true,
+			environment:             java,
 			arguments: func(dir string) []string {
 				classPath := filepath.Join(dir, "classes") + string(filepath.ListSeparator) + filepath.Join(dir, "lib", "*")
 				return []string{"java", "-cp", classPath, "Driver"}
@@ -113,6 +122,7 @@ func All() []SDK {
 			ID: "cli", Name: "Command line", Version: "4.3.0", Pin: "aws-encryption-sdk-cli==4.3.0",
 			RefusesFullFinalFrame: true, // it stands on release 3.3.1 of the Python SDK
 			ReordersWrappingKeys:  true,
+			ProcessPerMessage:     true,
 			environment:           cli,
 			arguments: func(dir string) []string {
 				return []string{filepath.Join(dir, "venv/bin/python"), filepath.Join(dir, "src/driver.py")}

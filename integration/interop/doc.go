@@ -1,0 +1,11 @@
+// Package interop holds the tests that exchange messages between sealq and the
+// official AWS Encryption SDKs, in both directions, directly and through a
+// queue. Package drivers, beside it, installs and runs the SDKs; command
+// vectors makes the test vectors of package envelope with them.
+//
+//	go test ./interop/...
+//
+// installs what is missing and runs everything. An SDK whose language is not on
+// the machine is skipped, or fails the run if SEALQ_REQUIRE_ALL is set; an SDK
+// that does not install, build or start fails it always.
+package interop
