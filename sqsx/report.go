@@ -20,6 +20,11 @@ import (
 // fails instead, with a [*ReceiveError] that carries them.)
 func Withheld(md smithymiddleware.Metadata) []*OpenError { return middleware.Withheld(md) }
 
+// ErrGroupHeld withholds a healthy message of a FIFO queue because a message
+// before it in its message group was withheld: delivering it would break the
+// order of the group. It is never [envelope.ErrInvalidMessage].
+var ErrGroupHeld = middleware.ErrGroupHeld
+
 // Info is what is known of a message that was delivered.
 type Info struct {
 	// Sealed is false for a message that was accepted in plaintext. The other
@@ -75,7 +80,7 @@ func (r *reporter) report(ctx context.Context, e *OpenError) {
 	if r.OnWithheld != nil {
 		r.OnWithheld(ctx, e)
 	}
-	if errors.Is(e.Err, middleware.ErrGroupHeld) {
+	if errors.Is(e.Err, ErrGroupHeld) {
 		return // the message before it has been reported
 	}
 	diagnosis, remedy := diagnose(e.Err)
