@@ -139,3 +139,15 @@ func (w *world) count(action string) int {
 	}
 	return n
 }
+
+// kmsFails fails every request to KMS with err, those that administer keys
+// excepted.
+func kmsFails(err error) func(*sqsxtest.Request) error {
+	return func(r *sqsxtest.Request) error {
+		switch r.Action {
+		case "kms:GenerateDataKey", "kms:Decrypt", "kms:Encrypt", "kms:DescribeKey":
+			return err
+		}
+		return nil
+	}
+}

@@ -1,0 +1,328 @@
+package sqsx_test
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+	"github.com/aws/smithy-go"
+
+	"github.com/sealq/sealq/envelope"
+	"github.com/sealq/sealq/sqsx"
+)
+
+// TestSendErrors sends what cannot be sealed, alone and as one entry of a
+// batch whose other entry is good.
+func TestSendErrors(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		queue  string
+		policy sqsx.Policy
+		in     sqs.SendMessageInput
+		code   string
+		text   string
+	}{
+		"empty body":              {in: sqs.SendMessageInput{MessageBody: aws.String("")}, code: "MissingParameter", text: "empty"},
+		"11 attributes":           {in: sqs.SendMessageInput{MessageBody: aws.String("x"), MessageAttributes: userAttributes(11)}, code: "InvalidParameterValue", text: "11"},
+		"reserved attribute name": {in: sqs.SendMessageInput{MessageBody: aws.String("x"), MessageAttributes: map[string]types.MessageAttributeValue{"sealq": {DataType: aws.String("String"), StringValue: aws.String("x")}}}, code: "InvalidParameterValue", text: "reserved"},
+		"over 1 MiB":              {in: sqs.SendMessageInput{MessageBody: aws.String(strings.Repeat("x", 800_000))}, code: "InvalidParameterValue", text: "1048576"},
+		"over the queue's limit":  {policy: sqsx.Policy{MaxMessageBytes: 262_144}, in: sqs.SendMessageInput{MessageBody: aws.String(strings.Repeat("x", 200_000))}, code: "InvalidParameterValue", text: "262144"},
+		"FIFO without deduplication ID": {queue: "orders.fifo", in: sqs.SendMessageInput{MessageBody: aws.String("x"), MessageGroupId: aws.String("g")},
+			code: "InvalidParameterValue", text: "DeduplicationKey"},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			queue := tc.queue
+			if queue == "" {
+				queue = "orders"
+			}
+			url := w.queue(queue)
+			client := w.client(func(o *sqsx.Options) { o.Policy = tc.policy })
+
+			tc.in.QueueUrl = &url
+			_, err := client.SendMessage(t.Context(), &tc.in)
+			api, ok := errors.AsType[smithy.APIError](err)
+			if !ok || api.ErrorCode() != tc.code || api.ErrorFault() != smithy.FaultClient || !strings.Contains(err.Error(), tc.text) {
+				t.Errorf("SendMessage: got %v, want a client fault %s that speaks of %q", err, tc.code, tc.text)
+			}
+			out, err := client.SendMessageBatch(t.Context(), &sqs.SendMessageBatchInput{QueueUrl: &url, Entries: []types.SendMessageBatchRequestEntry{
+				{Id: aws.String("bad"), MessageBody: tc.in.MessageBody, MessageAttributes: tc.in.MessageAttributes, MessageGroupId: tc.in.MessageGroupId},
+				{Id: aws.String("good"), MessageBody: aws.String("x"), MessageGroupId: tc.in.MessageGroupId, MessageDeduplicationId: tc.in.MessageGroupId},
+			}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(out.Successful) != 1 || *out.Successful[0].Id != "good" {
+				t.Errorf("got %d successful, want the good entry", len(out.Successful))
+			}
+			if len(out.Failed) != 1 || *out.Failed[0].Id != "bad" || *out.Failed[0].Code != tc.code || !out.Failed[0].SenderFault {
+				t.Errorf("got %+v failed, want the bad entry with code %s", out.Failed, tc.code)
+			}
+			if got := w.count("sqs:SendMessage"); got != 0 {
+				t.Errorf("got %d requests for what cannot be sent, want none", got)
+			}
+		})
+	}
+}
+
+func TestBatchErrors(t *testing.T) {
+	t.Parallel()
+	entry := func(id, body string) types.SendMessageBatchRequestEntry {
+		return types.SendMessageBatchRequestEntry{Id: &id, MessageBody: &body}
+	}
+	for name, tc := range map[string]struct {
+		entries []types.SendMessageBatchRequestEntry
+		code    string
+	}{
+		"over 1 MiB together": {[]types.SendMessageBatchRequestEntry{entry("a", strings.Repeat("x", 500_000)), entry("b", strings.Repeat("x", 500_000))}, "AWS.SimpleQueueService.BatchRequestTooLong"},
+		"the same ID twice":   {[]types.SendMessageBatchRequestEntry{entry("a", "x"), entry("a", "y")}, "AWS.SimpleQueueService.BatchEntryIdsNotDistinct"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			url := w.queue("orders")
+			_, err := w.client().SendMessageBatch(t.Context(), &sqs.SendMessageBatchInput{QueueUrl: &url, Entries: tc.entries})
+			if api, ok := errors.AsType[smithy.APIError](err); !ok || api.ErrorCode() != tc.code {
+				t.Errorf("got %v, want code %s", err, tc.code)
+			}
+			if got := w.count("sqs:SendMessageBatch"); got != 0 {
+				t.Errorf("got %d requests, want none", got)
+			}
+		})
+	}
+}
+
+// TestNoKeyNoMessage has KMS fail in several ways: the whole call fails, and
+// SQS is not asked.
+func TestNoKeyNoMessage(t *testing.T) {
+	t.Parallel()
+	for name, kmsError := range map[string]error{
+		"unreachable": errors.New("connection refused"),
+		"denied":      &smithy.GenericAPIError{Code: "AccessDeniedException", Message: "no"},
+		"disabled":    &smithy.GenericAPIError{Code: "DisabledException", Message: "no"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			url, client := w.queue("orders"), w.client()
+			w.server.Intercept(kmsFails(kmsError))
+			_, err := client.SendMessageBatch(t.Context(), &sqs.SendMessageBatchInput{QueueUrl: &url, Entries: []types.SendMessageBatchRequestEntry{
+				{Id: aws.String("a"), MessageBody: aws.String("secret")}, {Id: aws.String("b"), MessageBody: aws.String("secret")}}})
+			if err == nil {
+				t.Error("SendMessageBatch went through")
+			}
+			_, err = client.SendMessage(t.Context(), &sqs.SendMessageInput{QueueUrl: &url, MessageBody: aws.String("secret")})
+			if got, want := errors.Is(err, envelope.ErrUnavailable), name == "unreachable"; got != want {
+				t.Errorf("got ErrUnavailable %v, want %v: %v", got, want, err)
+			}
+			if strings.Contains(fmt.Sprint(err), "secret") {
+				t.Errorf("plaintext in %v", err)
+			}
+			if got := w.count("sqs:SendMessage") + w.count("sqs:SendMessageBatch"); got != 0 {
+				t.Errorf("got %d requests to SQS, want none", got)
+			}
+		})
+	}
+}
+
+// TestNoSeal sends byte for byte, also what sealing would refuse.
+func TestNoSeal(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	client := w.client(func(o *sqsx.Options) {
+		o.Queues = map[string]sqsx.Policy{"open*": {NoSeal: true, AcceptPlaintext: true}}
+	})
+	url := w.queue("open-orders")
+	sealed, err := w.sealer().SealMessage(t.Context(), arnOf("open-orders"), &sqs.SendMessageInput{MessageBody: aws.String("sealed elsewhere")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range []struct {
+		body       string
+		attributes map[string]types.MessageAttributeValue
+	}{{"hello", userAttributes(10)}, {*sealed.MessageBody, sealed.MessageAttributes}} {
+		if _, err := client.SendMessage(t.Context(), &sqs.SendMessageInput{QueueUrl: &url, MessageBody: &m.body, MessageAttributes: m.attributes}); err != nil {
+			t.Fatal(err)
+		}
+		stored := w.server.Stored(url)
+		if got := stored[len(stored)-1]; *got.Body != m.body || len(got.MessageAttributes) != len(m.attributes) {
+			t.Errorf("got %q with %d attributes stored, want it as it was sent", *got.Body, len(got.MessageAttributes))
+		}
+	}
+	out, err := receive(t.Context(), client, url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := bodies(out.Messages); len(got) != 2 || got[0] != "hello" || got[1] != "sealed elsewhere" {
+		t.Errorf("got %q, want plaintext as it is and the sealed message opened", got)
+	}
+	requireSealed(t, w, client, w.queue("closed-orders"))
+}
+
+func TestCarriers(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		policy     sqsx.Policy
+		attributes int
+		inBody     bool
+	}{
+		"attribute":                            {attributes: 8},
+		"body by option":                       {policy: sqsx.Policy{BodyCarrier: true}, attributes: 1, inBody: true},
+		"body because of 9 attributes":         {attributes: 9, inBody: true},
+		"body because of 10 attributes":        {attributes: 10, inBody: true},
+		"attribute, without others beside it ": {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			url := w.queue("orders")
+			client := w.client(func(o *sqsx.Options) { o.Policy = tc.policy })
+			if _, err := client.SendMessage(t.Context(), &sqs.SendMessageInput{QueueUrl: &url, MessageBody: aws.String("x"), MessageAttributes: userAttributes(tc.attributes)}); err != nil {
+				t.Fatal(err)
+			}
+			stored := w.server.Stored(url)[0]
+			header, inAttribute := stored.MessageAttributes["sealq"]
+			if inAttribute == tc.inBody || strings.HasPrefix(*stored.Body, "AgR4") != tc.inBody {
+				t.Errorf("got body %.12s and the attribute %v, want the carrier in the body: %v", *stored.Body, inAttribute, tc.inBody)
+			}
+			rest, err := base64.StdEncoding.DecodeString(*stored.Body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := envelope.Split(append(header.BinaryValue, rest...)); err != nil {
+				t.Errorf("attribute and body together are not an encryption SDK message: %v", err)
+			}
+			// A reader takes both, whatever its own option.
+			out, err := receive(t.Context(), w.client(), url)
+			if err != nil || len(out.Messages) != 1 || *out.Messages[0].Body != "x" {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
+
+// TestDeduplicationID recomputes the ID from its description in
+// docs/format.md, and pins the value.
+func TestDeduplicationID(t *testing.T) {
+	t.Parallel()
+	key := []byte("0123456789abcdef0123456789abcdef")
+	describe := func(queue, body string) string {
+		mac := hmac.New(sha256.New, key)
+		for _, part := range []string{"sealq-dedup-v1", queue, body} {
+			_ = binary.Write(mac, binary.BigEndian, uint64(len(part)))
+			mac.Write([]byte(part))
+		}
+		return hex.EncodeToString(mac.Sum(nil))
+	}
+	const vector = "0400959b3bfee763accfaeec862a5806914f0951ddcb268dcd59113d599a4d16"
+	for name, tc := range map[string]struct {
+		policy sqsx.Policy
+		queue  string
+		vector string
+	}{
+		"queue ARN":     {sqsx.Policy{}, arnOf("orders.fifo"), vector},
+		"logical queue": {sqsx.Policy{LogicalQueue: "all-orders"}, "all-orders", ""},
+		"no binding":    {sqsx.Policy{NoBinding: true}, arnOf("orders.fifo"), vector},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			url := w.queue("orders.fifo")
+			client := w.client(func(o *sqsx.Options) { o.DeduplicationKey, o.Policy = key, tc.policy })
+			for range 2 {
+				if _, err := client.SendMessage(t.Context(), &sqs.SendMessageInput{QueueUrl: &url, MessageBody: aws.String("hello"), MessageGroupId: aws.String("g")}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			stored := w.server.Stored(url)
+			if len(stored) != 1 {
+				t.Fatalf("got %d messages, want the second to be recognised", len(stored))
+			}
+			got := stored[0].Attributes["MessageDeduplicationId"]
+			if want := describe(tc.queue, "hello"); got != want {
+				t.Errorf("got %s, want %s", got, want)
+			}
+			if tc.vector != "" && got != tc.vector {
+				t.Errorf("got %s, want the vector %s", got, tc.vector)
+			}
+			if _, err := client.SendMessage(t.Context(), &sqs.SendMessageInput{QueueUrl: &url, MessageBody: aws.String("hello"), MessageGroupId: aws.String("g"), MessageDeduplicationId: aws.String("mine")}); err != nil {
+				t.Fatal(err)
+			}
+			if stored := w.server.Stored(url); len(stored) != 2 || stored[1].Attributes["MessageDeduplicationId"] != "mine" {
+				t.Error("the caller's own deduplication ID was not kept")
+			}
+		})
+	}
+}
+
+func TestBareQueueName(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.queue("orders")
+	_, err := w.client().SendMessage(t.Context(), &sqs.SendMessageInput{QueueUrl: aws.String("orders"), MessageBody: aws.String("x")})
+	if err == nil || !strings.Contains(err.Error(), "Options.Account") {
+		t.Errorf("got %v, want an error that names Options.Account", err)
+	}
+	for name, set := range map[string]func(*sqsx.Options){
+		"Account":      func(o *sqsx.Options) { o.Account = "000000000000" },
+		"LogicalQueue": func(o *sqsx.Options) { o.Policy.LogicalQueue = "orders" },
+		"NoBinding":    func(o *sqsx.Options) { o.Policy.NoBinding = true },
+	} {
+		t.Run(name, func(t *testing.T) {
+			if _, err := w.sealer(set).SealMessage(t.Context(), "orders", &sqs.SendMessageInput{MessageBody: aws.String("x")}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func TestSealedSize(t *testing.T) {
+	t.Parallel()
+	for name, policy := range map[string]sqsx.Policy{"attribute": {}, "body": {BodyCarrier: true}, "no seal": {NoSeal: true}, "unbound": {NoBinding: true}} {
+		for _, n := range []int{1, 2, 3, 1000, 65_536} {
+			t.Run(fmt.Sprintf("%s/%d", name, n), func(t *testing.T) {
+				t.Parallel()
+				w := newWorld(t)
+				url := w.queue("orders")
+				s := w.sealer(func(o *sqsx.Options) { o.Policy = policy })
+				estimate, err := s.SealedSize(url, n)
+				if err != nil {
+					t.Fatal(err)
+				}
+				send(t, s.Wrap(w.plain), url, strings.Repeat("x", n))
+				stored := w.server.Stored(url)[0]
+				want := len(*stored.Body)
+				for name, a := range stored.MessageAttributes {
+					want += len(name) + len(*a.DataType) + len(a.BinaryValue)
+				}
+				exact, err := s.SealedSize(arnOf("orders"), n)
+				if err != nil || exact != want {
+					t.Errorf("got %d, %v after a send, want exactly %d", exact, err, want)
+				}
+				if estimate < want || estimate > want+200 {
+					t.Errorf("got estimate %d before a send, want it not below %d, nor far above", estimate, want)
+				}
+			})
+		}
+	}
+	s := newWorld(t).sealer()
+	for _, tc := range []struct {
+		queue string
+		n     int
+	}{{arnOf("q"), 0}, {arnOf("q"), -1}, {arnOf("q"), 1<<20 + 1}, {"arn:aws:sns:us-east-1:000000000000:t", 1}} {
+		if _, err := s.SealedSize(tc.queue, tc.n); err == nil {
+			t.Errorf("SealedSize(%q, %d) has no error", tc.queue, tc.n)
+		}
+	}
+}
