@@ -1,0 +1,201 @@
+package sqsxtest_test
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+
+	"github.com/sealq/sealq/sqsx/sqsxtest"
+)
+
+func sendFIFO(t *testing.T, client *sqs.Client, url, group, dedup, body string) *sqs.SendMessageOutput {
+	t.Helper()
+	in := &sqs.SendMessageInput{QueueUrl: &url, MessageBody: &body, MessageGroupId: &group}
+	if dedup != "" {
+		in.MessageDeduplicationId = &dedup
+	}
+	out, err := client.SendMessage(t.Context(), in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func remove(t *testing.T, client *sqs.Client, url string, messages ...types.Message) {
+	t.Helper()
+	for _, m := range messages {
+		if _, err := client.DeleteMessage(t.Context(), &sqs.DeleteMessageInput{QueueUrl: &url, ReceiptHandle: m.ReceiptHandle}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestFIFOGroups(t *testing.T) {
+	inBubble(t, func(t *testing.T, _ *sqsxtest.Server, client *sqs.Client) {
+		url := createQueue(t, client, "q.fifo", "FifoQueue", "true", "VisibilityTimeout", "30")
+		var last string
+		for i, body := range []string{"a1", "b1", "a2", "a3", "b2"} {
+			out := sendFIFO(t, client, url, body[:1], fmt.Sprint(i), body)
+			if len(*out.SequenceNumber) != 20 || *out.SequenceNumber <= last {
+				t.Errorf("got sequence number %s after %s, want 20 digits that grow", *out.SequenceNumber, last)
+			}
+			last = *out.SequenceNumber
+		}
+		take := func(n int32) []types.Message {
+			return receive(t, client, &sqs.ReceiveMessageInput{QueueUrl: &url, MaxNumberOfMessages: n})
+		}
+		want := func(what string, messages []types.Message, want ...string) {
+			t.Helper()
+			if got := bodies(messages); !slices.Equal(got, want) {
+				t.Errorf("%s: got %q, want %q", what, got, want)
+			}
+		}
+		a := take(2)
+		want("two", a, "a1", "a2")
+		want("group a waits", take(10), "b1", "b2")
+		want("both wait", take(10))
+		remove(t, client, url, a[0])
+		want("a2 still in flight", take(10))
+		remove(t, client, url, a[1])
+		want("group a is free", take(10), "a3")
+		time.Sleep(30 * time.Second)
+		// In order within each group; the group that is free first comes first.
+		want("after the timeout", take(10), "a3", "b1", "b2")
+		time.Sleep(30 * time.Second)
+		b := take(10)
+		time.Sleep(30 * time.Second)
+		_, err := client.DeleteMessage(t.Context(), &sqs.DeleteMessageInput{QueueUrl: &url, ReceiptHandle: b[0].ReceiptHandle})
+		wantCode(t, err, "InvalidParameterValue") // the handle has expired
+	})
+}
+
+func TestFIFODelayedHeadBlocksItsGroup(t *testing.T) {
+	inBubble(t, func(t *testing.T, _ *sqsxtest.Server, client *sqs.Client) {
+		url := createQueue(t, client, "q.fifo", "FifoQueue", "true", "DelaySeconds", "60")
+		sendFIFO(t, client, url, "g", "1", "first")
+		if _, err := client.SetQueueAttributes(t.Context(), &sqs.SetQueueAttributesInput{QueueUrl: &url, Attributes: map[string]string{"DelaySeconds": "0"}}); err != nil {
+			t.Fatal(err)
+		}
+		sendFIFO(t, client, url, "g", "2", "second")
+		in := &sqs.ReceiveMessageInput{QueueUrl: &url, MaxNumberOfMessages: 10}
+		if got := receive(t, client, in); len(got) != 0 {
+			t.Errorf("got %q while the first message was delayed", bodies(got))
+		}
+		time.Sleep(time.Minute)
+		if got := bodies(receive(t, client, in)); !slices.Equal(got, []string{"first", "second"}) {
+			t.Errorf("got %q", got)
+		}
+		_, err := client.SendMessage(t.Context(), &sqs.SendMessageInput{QueueUrl: &url, MessageBody: aws.String("x"), MessageGroupId: aws.String("g"), MessageDeduplicationId: aws.String("3"), DelaySeconds: 1})
+		wantCode(t, err, "InvalidParameterValue")
+	})
+}
+
+func TestFIFODeduplication(t *testing.T) {
+	inBubble(t, func(t *testing.T, server *sqsxtest.Server, client *sqs.Client) {
+		url := createQueue(t, client, "q.fifo", "FifoQueue", "true", "ContentBasedDeduplication", "true")
+		first := sendFIFO(t, client, url, "g", "id", "body")
+		time.Sleep(5*time.Minute - 1)
+		again := sendFIFO(t, client, url, "other-group", "id", "other body")
+		if *again.MessageId != *first.MessageId || *again.SequenceNumber != *first.SequenceNumber {
+			t.Error("a repeated ID within 5 minutes made a new message")
+		}
+		remove(t, client, url, receive(t, client, &sqs.ReceiveMessageInput{QueueUrl: &url})...)
+		sendFIFO(t, client, url, "g", "id", "body") // deletion does not end the interval
+		if n := len(server.Stored(url)); n != 0 {
+			t.Errorf("got %d messages, want 0", n)
+		}
+		time.Sleep(1)
+		sendFIFO(t, client, url, "g", "id", "body")
+		if n := len(server.Stored(url)); n != 1 {
+			t.Errorf("after 5 minutes: got %d messages, want 1", n)
+		}
+
+		// By content: SHA-256 of the body, which an explicit ID can repeat.
+		sum := sha256.Sum256([]byte("content"))
+		sendFIFO(t, client, url, "g", "", "content")
+		sendFIFO(t, client, url, "g", "", "content")
+		sendFIFO(t, client, url, "g", hex.EncodeToString(sum[:]), "anything")
+		stored := server.Stored(url)
+		if len(stored) != 2 || stored[1].Attributes["MessageDeduplicationId"] != hex.EncodeToString(sum[:]) {
+			t.Errorf("got %q", bodies(stored))
+		}
+
+		// Within a group, if the queue says so.
+		perGroup := createQueue(t, client, "g.fifo", "FifoQueue", "true", "DeduplicationScope", "messageGroup", "FifoThroughputLimit", "perMessageGroupId")
+		for _, group := range []string{"a", "b", "a"} {
+			sendFIFO(t, client, perGroup, group, "id", "body")
+		}
+		if n := len(server.Stored(perGroup)); n != 2 {
+			t.Errorf("per group: got %d messages, want 2", n)
+		}
+	})
+}
+
+func TestReceiveRequestAttemptID(t *testing.T) {
+	inBubble(t, func(t *testing.T, _ *sqsxtest.Server, client *sqs.Client) {
+		url := createQueue(t, client, "q.fifo", "FifoQueue", "true")
+		sendFIFO(t, client, url, "g", "1", "one")
+		sendFIFO(t, client, url, "g", "2", "two")
+		take := func(id string) []types.Message {
+			return receive(t, client, &sqs.ReceiveMessageInput{QueueUrl: &url, MaxNumberOfMessages: 10, ReceiveRequestAttemptId: &id, VisibilityTimeout: 60})
+		}
+		first := take("x")
+		time.Sleep(50 * time.Second)
+		again := take("x")
+		if len(again) != 2 || *again[0].ReceiptHandle != *first[0].ReceiptHandle {
+			t.Fatalf("got %q, want the same messages with the same handles", bodies(again))
+		}
+		time.Sleep(50 * time.Second) // the retry has started the timeout again
+		if got := take("y"); len(got) != 0 {
+			t.Errorf("another attempt got %q", bodies(got))
+		}
+		remove(t, client, url, again[0])
+		if got := take("x"); len(got) != 0 {
+			t.Errorf("after a delete, a retry got %q", bodies(got))
+		}
+	})
+}
+
+func TestFIFOParameters(t *testing.T) {
+	t.Parallel()
+	server := sqsxtest.New(t)
+	client := sqs.NewFromConfig(server.Config())
+	fifo := createQueue(t, client, "q.fifo", "FifoQueue", "true")
+	standard := createQueue(t, client, "q")
+	long := strings.Repeat("x", 128)
+	tests := map[string]struct {
+		url, group, dedup, code string
+	}{
+		"no group":             {fifo, "", "d", "MissingParameter"},
+		"no ID":                {fifo, "g", "", "InvalidParameterValue"},
+		"longest":              {fifo, long, long, ""},
+		"group too long":       {fifo, long + "x", "d", "InvalidParameterValue"},
+		"ID too long":          {fifo, "g", long + "x", "InvalidParameterValue"},
+		"space":                {fifo, "g", "a b", "InvalidParameterValue"},
+		"punctuation":          {fifo, "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~", "d", ""},
+		"fair queue":           {standard, "g", "", ""},
+		"standard with dedupl": {standard, "", "d", "InvalidParameterValue"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			in := &sqs.SendMessageInput{QueueUrl: &test.url, MessageBody: &name}
+			if test.group != "" {
+				in.MessageGroupId = &test.group
+			}
+			if test.dedup != "" {
+				in.MessageDeduplicationId = &test.dedup
+			}
+			_, err := client.SendMessage(t.Context(), in)
+			wantCode(t, err, test.code)
+		})
+	}
+}
