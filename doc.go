@@ -1,0 +1,68 @@
+// Package sealq holds no code. It is the front door of a module that seals the
+// bodies of Amazon SQS messages in the client, for services that use
+// aws-sdk-go-v2.
+//
+// # What
+//
+// A service gives one option to its *sqs.Client, and goes on calling SendMessage,
+// SendMessageBatch and ReceiveMessage:
+//
+//	sealer, err := sqsx.NewFromConfig(cfg, "alias/orders")
+//	...
+//	client := sqs.NewFromConfig(cfg, sealer.Install)
+//
+// What the service sends is encrypted before it leaves the process, under a data
+// key from AWS KMS, and what it receives is decrypted and verified after it
+// arrived. A sealed message is a message of the AWS Encryption SDK, so that every
+// official SDK opens it with the same key.
+//
+// # Why
+//
+// Server-side encryption protects a queue's storage: SQS encrypts what it has
+// received, and decrypts what it hands out. With sealq the plaintext is in the
+// producer and in the consumer and nowhere between, and a producer needs no
+// permission to decrypt.
+//
+// # Packages
+//
+//	sqsx                  what services use: Sealer, options, policies
+//	sqsx/sqsxtest         SQS and KMS in memory, for tests
+//	cache                 data key cache, in front of any keyring
+//	envelope              the message format, keyrings, classes of errors
+//	envelope/kmskeyring   data keys from AWS KMS
+//	envelope/envelopetest the tests that a keyring of one's own must pass
+//	middleware            interception of SQS operations: no keys, no formats
+//
+// Imports go one way: sqsx uses middleware, cache and the keyrings; cache and
+// kmskeyring use envelope; envelope uses the standard library only.
+//
+// # Data flow
+//
+//	SendMessage(in)                                   ReceiveMessage(in)
+//	 middleware  Initialize/Before                     middleware  Initialize/Before
+//	   copy in; never touch the caller's structs         Codec.Admit (outage gate); copy in; ask for our attribute
+//	   Codec.Seal: body -> attribute + body              next(...)          <- SDK checks MD5 of ciphertext
+//	     envelope.Seal                                   Codec.Open: all messages of the response
+//	       keyring.GenerateDataKey                         envelope.Open each
+//	         cache hit | one fetch for all waiters           parse under limits -> binding check (no KMS call yet)
+//	       HKDF(message ID) -> commit, header tag, frame     keyring.DecryptDataKey -> cache -> KMS
+//	   next(copy)                                            commitment -> header tag -> frames -> signature
+//	 guards: nothing unsealed is serialized            deliver | withhold | fail
+//
+// # Threat model
+//
+// In ten lines; docs/security.md has it in full:
+//
+//   - SQS, its operators, its storage and everyone on the way see no body.
+//   - Who may receive but has no key sees no body; who may send but has no key
+//     cannot make a body that is accepted.
+//   - A body that was altered in any bit is not delivered, nor is one that was
+//     copied into another queue.
+//   - Attributes, group IDs, sizes and times are visible and not authenticated.
+//   - Whoever controls the queue can drop, repeat, delay and reorder.
+//   - Who may decrypt can also forge, for the same queue: data keys are symmetric.
+//   - A disabled key is noticed within the reuse period, 5 minutes by default.
+//   - In an outage of KMS, data keys in hand are used on, 24 hours by default.
+//   - A message that does not open is withheld and reported, never deleted.
+//   - Nothing is ever sent in plaintext because something failed.
+package sealq
