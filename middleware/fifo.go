@@ -18,17 +18,16 @@ func groupOf(msg types.Message) string {
 // A message without a group is taken for a member of every group, because
 // delivering it might break the order and holding it back cannot.
 func holdGroups(msgs []types.Message, results []Opened) {
-	const none = -1
-	groups := make(map[string]int)    // group -> its first withheld message
-	earliest, ungrouped := none, none // first withheld message, and first one without a group
+	first := make(map[string]int) // group, or "" -> its first withheld message
+	earliest := -1                // the first withheld message of all
 	for i, msg := range msgs {
 		group := groupOf(msg)
-		holder, held := groups[group]
+		holder, held := first[group]
 		switch {
 		case group == "":
-			holder, held = earliest, earliest != none
+			holder, held = earliest, earliest >= 0
 		case !held:
-			holder, held = ungrouped, ungrouped != none
+			holder, held = first[""]
 		}
 		if held && results[i].Err == nil {
 			results[i] = Opened{
@@ -39,13 +38,10 @@ func holdGroups(msgs []types.Message, results []Opened) {
 		if results[i].Err == nil {
 			continue
 		}
-		if _, known := groups[group]; !known && group != "" {
-			groups[group] = i
+		if _, known := first[group]; !known {
+			first[group] = i
 		}
-		if group == "" && ungrouped == none {
-			ungrouped = i
-		}
-		if earliest == none {
+		if earliest < 0 {
 			earliest = i
 		}
 	}

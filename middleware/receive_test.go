@@ -30,14 +30,15 @@ func TestReceiveAsks(t *testing.T) {
 		in                    sqs.ReceiveMessageInput
 		attributes, old, news []string
 	}{
-		"nothing":       {sqs.ReceiveMessageInput{}, []string{toyName}, nil, with()},
-		"a name":        {sqs.ReceiveMessageInput{MessageAttributeNames: []string{"a"}}, []string{"a", toyName}, nil, with()},
-		"All":           {sqs.ReceiveMessageInput{MessageAttributeNames: []string{"All"}}, []string{"All"}, nil, with()},
-		".*":            {sqs.ReceiveMessageInput{MessageAttributeNames: []string{".*"}}, []string{".*"}, nil, with()},
-		"*":             {sqs.ReceiveMessageInput{MessageAttributeNames: []string{"*"}}, []string{"*"}, nil, with()},
-		"our name":      {sqs.ReceiveMessageInput{MessageAttributeNames: []string{toyName}}, []string{toyName}, nil, with()},
-		"prefix no dot": {sqs.ReceiveMessageInput{MessageAttributeNames: []string{"to.*"}}, []string{"to.*", toyName}, nil, with()},
-		"new list":      {sqs.ReceiveMessageInput{MessageSystemAttributeNames: []types.MessageSystemAttributeName{"SenderId"}}, []string{toyName}, nil, with("SenderId")},
+		"nothing":          {sqs.ReceiveMessageInput{}, []string{toyName}, nil, with()},
+		"a name":           {sqs.ReceiveMessageInput{MessageAttributeNames: []string{"a"}}, []string{"a", toyName}, nil, with()},
+		"All":              {sqs.ReceiveMessageInput{MessageAttributeNames: []string{"All"}}, []string{"All"}, nil, with()},
+		".*":               {sqs.ReceiveMessageInput{MessageAttributeNames: []string{".*"}}, []string{".*"}, nil, with()},
+		"*":                {sqs.ReceiveMessageInput{MessageAttributeNames: []string{"*"}}, []string{"*"}, nil, with()},
+		"our name":         {sqs.ReceiveMessageInput{MessageAttributeNames: []string{toyName}}, []string{toyName}, nil, with()},
+		"prefix no dot":    {sqs.ReceiveMessageInput{MessageAttributeNames: []string{"to.*"}}, []string{"to.*", toyName}, nil, with()},
+		"no such wildcard": {sqs.ReceiveMessageInput{MessageAttributeNames: []string{"to*"}}, []string{"to*", toyName}, nil, with()},
+		"new list":         {sqs.ReceiveMessageInput{MessageSystemAttributeNames: []types.MessageSystemAttributeName{"SenderId"}}, []string{toyName}, nil, with("SenderId")},
 		"new list, one of ours": {sqs.ReceiveMessageInput{MessageSystemAttributeNames: []types.MessageSystemAttributeName{"MessageGroupId"}},
 			[]string{toyName}, nil, []string{"MessageGroupId", "DeadLetterQueueSourceArn", "ApproximateReceiveCount", "SentTimestamp"}},
 		"new list All": {sqs.ReceiveMessageInput{MessageSystemAttributeNames: []types.MessageSystemAttributeName{"All"}}, []string{toyName}, nil, []string{"All"}},

@@ -444,11 +444,11 @@ func TestValidationIsTheSDKs(t *testing.T) {
 			t.Parallel()
 			want := invoke(t.Context(), (&fakeSQS{}).client())
 			client, fake, codec := setup(t, withStack(func(s *smithymiddleware.Stack) error {
-				return s.Initialize.Add(initialize("spy", func(p any) {
+				return s.Initialize.Insert(initialize("spy", func(p any) {
 					if strings.Contains(dump(p), "launch") {
 						t.Error("plaintext inside the sealer")
 					}
-				}), smithymiddleware.After)
+				}), middleware.ID, smithymiddleware.After)
 			}))
 			got := invoke(t.Context(), client)
 			if want == nil || got == nil || got.Error() != want.Error() {
@@ -580,6 +580,35 @@ func (d deduplicator) Seal(ctx context.Context, q middleware.Queue, entries []ty
 		sealed[i].DeduplicationID = d.id
 	}
 	return sealed, err
+}
+
+// TestCodecThatSharesMaps returns the caller's own map, as a codec may that adds
+// no attribute, and appends to its argument.
+func TestCodecThatSharesMaps(t *testing.T) {
+	t.Parallel()
+	codec := brokenCodec{&toyCodec{}, func(entries []types.SendMessageBatchRequestEntry) []middleware.Sealed {
+		sealed := make([]middleware.Sealed, len(entries))
+		for i, e := range entries {
+			sealed[i].Content = middleware.Content{Body: "sealed", Attributes: e.MessageAttributes}
+		}
+		_ = append(entries, types.SendMessageBatchRequestEntry{Id: aws.String("codec")})
+		return sealed
+	}}
+	client := (&fakeSQS{}).client(install(t, codec).Install, withStack(func(s *smithymiddleware.Stack) error {
+		return s.Initialize.Add(tracer(10), smithymiddleware.After)
+	}))
+	attributes := map[string]types.MessageAttributeValue{"user": stringValue("v")}
+	entries := spare([]types.SendMessageBatchRequestEntry{{Id: aws.String("a"), MessageBody: aws.String(secret), MessageAttributes: attributes}},
+		types.SendMessageBatchRequestEntry{Id: aws.String("behind")})
+	if _, err := client.SendMessageBatch(t.Context(), &sqs.SendMessageBatchInput{QueueUrl: aws.String(queueURL), Entries: entries}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.SendMessage(t.Context(), &sqs.SendMessageInput{QueueUrl: aws.String(queueURL), MessageBody: aws.String(secret), MessageAttributes: attributes}); err != nil {
+		t.Fatal(err)
+	}
+	if len(attributes) != 1 || *entries[:2][1].Id != "behind" {
+		t.Errorf("got attributes %v and %q behind the entries, want both as they were", attributes, *entries[:2][1].Id)
+	}
 }
 
 // brokenCodec misbehaves on sends.
