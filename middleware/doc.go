@@ -24,8 +24,9 @@
 //     plaintext: install last.
 //   - A call that lost the middleware fails with [ErrBypassed] before a request
 //     is made, whether it was lost through APIOptions, the stack, or another
-//     middleware that put a different body in. The one way around is an option
-//     that replaces both APIOptions and AuthSchemeResolver.
+//     middleware that put a different body in. Two ways around remain: an option
+//     that replaces both APIOptions and AuthSchemeResolver, and a middleware
+//     that writes the HTTP request itself.
 //   - A message that cannot be opened is never delivered, and never deleted.
 //     It is reported: see [ReceiveError], [Withheld] and [Options].
 //   - The digests in outputs are those of what the caller sees.
