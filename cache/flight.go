@@ -45,22 +45,22 @@ type outcome struct {
 
 // start begins a fetch of the parts of q that ask lists. It is called with k.mu
 // held.
-func (k *Keyring) start(ctx context.Context, q *query, ask []int, now time.Time) *flight {
+func (k *Keyring) start(ctx context.Context, ids []identity, q *query, ask []int, now time.Time) *flight {
 	s := q.side
+	asked := pick(ids, ask)
 	f := &flight{
 		generation: k.generation,
 		began:      now,
-		set:        q.set(ask),
-		asked:      make([]identity, len(ask)),
+		set:        setIdentity(asked),
+		asked:      asked,
 		seats:      math.MaxUint64,
 		done:       make(chan struct{}),
 	}
 	if !s.opens {
 		f.seats = k.opts.MaxMessages
 	}
-	for i, a := range ask {
-		f.asked[i] = q.ids[a]
-		f.probe(s.failures.peek(q.ids[a]))
+	for _, a := range ask {
+		f.probe(s.failures.peek(ids[a]))
 		if s.opens {
 			f.probe(k.refused.peek(string(q.edks[a].ProviderInfo)))
 		}

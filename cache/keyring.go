@@ -131,7 +131,7 @@ func (k *Keyring) GenerateDataKey(ctx context.Context, ec envelope.EncryptionCon
 		return nil, err
 	}
 	ids := [1]identity{contextIdentity(ec)}
-	return k.get(ctx, &query{side: &k.encrypt, ids: ids[:], ec: ec})
+	return k.get(ctx, ids[:], &query{side: &k.encrypt, ec: ec})
 }
 
 // DecryptDataKey implements [envelope.Keyring]. It returns the data key in hand
@@ -154,7 +154,7 @@ func (k *Keyring) DecryptDataKey(ctx context.Context, edks []envelope.EncryptedD
 	for i := range edks {
 		ids = append(ids, keyIdentity(&edks[i], under))
 	}
-	return k.get(ctx, &query{side: &k.decrypt, ids: ids, edks: edks, ec: ec})
+	return k.get(ctx, ids, &query{side: &k.decrypt, edks: edks, ec: ec})
 }
 
 func (k *Keyring) ready(ctx context.Context) error {
@@ -164,23 +164,23 @@ func (k *Keyring) ready(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// query is one call of a caller. ids and edks are parallel; edks is nil for
-// sealing, which has one id.
+// query is one call of a caller. Beside it goes ids, which names what the query
+// asks about: one context for sealing, or each of edks for opening. It is apart
+// because a field of query would move it to the heap, at every hit.
 type query struct {
 	side *side
-	ids  []identity
 	edks []envelope.EncryptedDataKey
 	ec   envelope.EncryptionContext
 }
 
 // get answers q from what is in hand, or else from a fetch that it shares with
 // every caller who asks the same.
-func (k *Keyring) get(ctx context.Context, q *query) (*envelope.DataKey, error) {
+func (k *Keyring) get(ctx context.Context, ids []identity, q *query) (*envelope.DataKey, error) {
 	missed := false
 	for {
 		k.mu.Lock()
 		now := time.Now()
-		if key := k.inHand(ctx, q, now); key != nil {
+		if key := k.inHand(ctx, ids, q, now); key != nil {
 			if !missed {
 				k.stats.Hits++
 			}
@@ -191,7 +191,7 @@ func (k *Keyring) get(ctx context.Context, q *query) (*envelope.DataKey, error) 
 			missed = true
 			k.stats.Misses++
 		}
-		f, known := k.join(ctx, q, now)
+		f, known := k.join(ctx, ids, q, now)
 		if f == nil {
 			k.stats.Remembered++
 			k.mu.Unlock()
@@ -217,7 +217,7 @@ func (k *Keyring) get(ctx context.Context, q *query) (*envelope.DataKey, error) 
 			return f.key, nil
 		case f.class == unavailable:
 			k.mu.Lock()
-			key := k.inHand(ctx, q, time.Now())
+			key := k.inHand(ctx, ids, q, time.Now())
 			k.mu.Unlock()
 			if key != nil {
 				return key, nil
@@ -229,11 +229,11 @@ func (k *Keyring) get(ctx context.Context, q *query) (*envelope.DataKey, error) 
 
 // inHand hands out a key that may be used without waiting, if there is one, and
 // starts its refresh if that is due. It is called with k.mu held.
-func (k *Keyring) inHand(ctx context.Context, q *query, now time.Time) *envelope.DataKey {
+func (k *Keyring) inHand(ctx context.Context, ids []identity, q *query, now time.Time) *envelope.DataKey {
 	s := q.side
 	best, bestStage := -1, absent
 	var found *entry
-	for i, id := range q.ids {
+	for i, id := range ids {
 		e := s.keys.peek(id)
 		stage := e.stage(now, &k.opts)
 		if stage == spent {
@@ -247,11 +247,11 @@ func (k *Keyring) inHand(ctx context.Context, q *query, now time.Time) *envelope
 	if best < 0 {
 		return nil
 	}
-	id := q.ids[best]
+	id := ids[best]
 	s.keys.get(id) // mark it used
 	if found.refreshDue(now, bestStage) && s.flights[id] == nil {
 		k.stats.Refreshes++
-		k.start(ctx, q, []int{best}, now)
+		k.start(ctx, ids, q, []int{best}, now)
 	}
 	if bestStage == stale {
 		k.stats.StaleUses++
@@ -267,12 +267,12 @@ func (k *Keyring) inHand(ctx context.Context, q *query, now time.Time) *envelope
 // join returns the fetch that q waits for: one under way that asks the same, or
 // a new one. What is known to fail is left out; known is the heaviest verdict of
 // that. If nothing is left there is no fetch. It is called with k.mu held.
-func (k *Keyring) join(ctx context.Context, q *query, now time.Time) (f *flight, known verdict) {
+func (k *Keyring) join(ctx context.Context, ids []identity, q *query, now time.Time) (f *flight, known verdict) {
 	s := q.side
 	var ask []int
-	for i, id := range q.ids {
+	for i, id := range ids {
 		if s.flights[id] == nil { // else it is being asked again
-			if fl := k.knownFailure(q, i, now); fl != nil {
+			if fl := k.knownFailure(id, q, i, now); fl != nil {
 				known = heavier(known, fl.remembered(now))
 				continue
 			}
@@ -282,7 +282,7 @@ func (k *Keyring) join(ctx context.Context, q *query, now time.Time) (f *flight,
 	if len(ask) == 0 {
 		return nil, known
 	}
-	set := q.set(ask)
+	set := setIdentity(pick(ids, ask))
 	if f := s.flights[set]; f != nil && f.seats > 0 {
 		f.seats--
 		return f, known
@@ -290,15 +290,15 @@ func (k *Keyring) join(ctx context.Context, q *query, now time.Time) (f *flight,
 	if fl := s.failures.get(set); fl.answers(now) {
 		return nil, heavier(known, fl.remembered(now))
 	}
-	f = k.start(ctx, q, ask, now)
+	f = k.start(ctx, ids, q, ask, now)
 	f.seats--
 	return f, known
 }
 
 // knownFailure returns the failure from which the i-th part of q is answered
 // now, or nil.
-func (k *Keyring) knownFailure(q *query, i int, now time.Time) *failure {
-	if fl := q.side.failures.get(q.ids[i]); fl.answers(now) {
+func (k *Keyring) knownFailure(id identity, q *query, i int, now time.Time) *failure {
+	if fl := q.side.failures.get(id); fl.answers(now) {
 		return fl
 	}
 	if q.side.opens {
@@ -309,11 +309,11 @@ func (k *Keyring) knownFailure(q *query, i int, now time.Time) *failure {
 	return nil
 }
 
-// set names the parts of q that are asked about.
-func (q *query) set(ask []int) identity {
-	ids := make([]identity, len(ask))
+// pick returns the ids at the indexes that ask lists.
+func pick(ids []identity, ask []int) []identity {
+	picked := make([]identity, len(ask))
 	for i, a := range ask {
-		ids[i] = q.ids[a]
+		picked[i] = ids[a]
 	}
-	return setIdentity(ids)
+	return picked
 }
