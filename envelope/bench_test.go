@@ -163,6 +163,9 @@ func bench(b *testing.B, name string, size int, f func() error) {
 
 // TestAllocations keeps Seal and Open within 4 allocations of the floor.
 func TestAllocations(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector allocates")
+	}
 	kr := newCached(t)
 	plaintext := make([]byte, 1<<10)
 	floor, err := floorSeal(plaintext)

@@ -168,7 +168,8 @@ func TestMalleability(t *testing.T) {
 				if !errors.Is(err, envelope.ErrInvalidMessage) || got.Plaintext != nil {
 					t.Errorf("%s: got %q, %v", what, got.Plaintext, err)
 				}
-				if split, err := envelope.Split(b); err == nil { // and where the parser itself draws the line
+				// And again, if the parser draws the line between the parts elsewhere.
+				if split, err := envelope.Split(b); err == nil && len(split.Header) != len(m.Header) {
 					if got, err := envelope.Open(t.Context(), &staticKeyring{}, split, acceptAll); !errors.Is(err, envelope.ErrInvalidMessage) || got.Plaintext != nil {
 						t.Errorf("%s, split anew: got %q, %v", what, got.Plaintext, err)
 					}

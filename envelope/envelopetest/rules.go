@@ -400,7 +400,7 @@ func checkConcurrency(ctx context.Context, newKeyring func() envelope.Keyring) e
 			errs[g] = protect(func() error {
 				<-start
 				for range 4 {
-					ec := ecs[g%contexts]
+					ec := ecs[g%contexts].Clone() // writing to it is another rule
 					key, err := generate(ctx, kr, ec)
 					if err != nil {
 						return err
