@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/sealq/sealq/envelope"
 	"github.com/sealq/sealq/middleware"
 )
 
@@ -46,7 +47,7 @@ var errOpenUnchecked = errors.New("not checked: without a data key of one's own 
 // decryptChecker is what a keyring may offer for roles that receive only:
 // asking whether it may decrypt, with nothing to decrypt. The KMS keyring does.
 type decryptChecker interface {
-	CheckDecrypt(ctx context.Context, ec map[string]string) error
+	CheckDecrypt(ctx context.Context, ec envelope.EncryptionContext) error
 }
 
 // Check reports whether this process can seal messages to queue and open

@@ -293,8 +293,18 @@ type kmsDecryptOutput struct {
 }
 
 func (k *kmsService) decrypt(c kmsCaller, in *kms.DecryptInput) (kmsDecryptOutput, error) {
-	if in.Recipient != nil || len(in.DryRunModifiers) > 0 {
-		return kmsDecryptOutput{}, &types.UnsupportedOperationException{Message: aws.String("this server has neither enclaves nor dry run modifiers")}
+	if in.Recipient != nil {
+		return kmsDecryptOutput{}, &types.UnsupportedOperationException{Message: aws.String("this server has no enclaves")}
+	}
+	if slices.Contains(in.DryRunModifiers, types.DryRunModifierTypeIgnoreCiphertext) {
+		// A question about the key and the caller, with nothing to decrypt.
+		if in.KeyId == nil || !aws.ToBool(in.DryRun) {
+			return kmsDecryptOutput{}, kmsValidation("DryRunModifiers IGNORE_CIPHERTEXT needs DryRun and KeyId.")
+		}
+		if _, err := k.usable(c, in.KeyId, in.EncryptionContext, in.GrantTokens); err != nil {
+			return kmsDecryptOutput{}, err
+		}
+		return kmsDecryptOutput{}, kmsDryRun(in.DryRun)
 	}
 	plaintext, key, version, err := k.openBlob(c, in.KeyId, in.CiphertextBlob, in.EncryptionContext, in.GrantTokens)
 	if err != nil {

@@ -1,0 +1,330 @@
+package sqsx_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+	"github.com/aws/smithy-go"
+
+	"github.com/sealq/sealq/cache"
+	"github.com/sealq/sealq/envelope"
+	"github.com/sealq/sealq/sqsx"
+	"github.com/sealq/sealq/sqsx/sqsxtest"
+)
+
+func TestFirstSendsShareOneDataKey(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	url, client := w.queue("orders"), w.client()
+	var wg sync.WaitGroup
+	for range 64 {
+		wg.Go(func() { send(t, client, url, "x") })
+	}
+	wg.Wait()
+	if got := w.count("kms:GenerateDataKey"); got != 1 {
+		t.Errorf("got %d GenerateDataKey calls for 64 goroutines, want 1", got)
+	}
+}
+
+func TestTenThousandMessagesUseOneDataKey(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	url, client := w.queue("orders"), w.client()
+	for range 1000 {
+		in := &sqs.SendMessageBatchInput{QueueUrl: &url}
+		for i := range 10 {
+			in.Entries = append(in.Entries, types.SendMessageBatchRequestEntry{Id: aws.String(fmt.Sprint(i)), MessageBody: aws.String("x")})
+		}
+		if _, err := client.SendMessageBatch(t.Context(), in); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for n := 0; n < 10_000; {
+		out, err := receive(t.Context(), client, url)
+		if err != nil || len(out.Messages) == 0 {
+			t.Fatalf("got error %v after %d messages", err, n)
+		}
+		n += len(out.Messages)
+	}
+	if g, d := w.count("kms:GenerateDataKey"), w.count("kms:Decrypt"); g != 1 || d != 1 {
+		t.Errorf("got %d GenerateDataKey and %d Decrypt calls, want one each", g, d)
+	}
+}
+
+// TestNoSendWaitsForARotation lets KMS take 300 ms, and sends through two hours
+// of reuse periods: after the first, no send takes any time.
+func TestNoSendWaitsForARotation(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		url, client := w.queue("orders"), w.client()
+		w.server.Intercept(func(r *sqsxtest.Request) error {
+			if strings.HasPrefix(r.Action, "kms:") {
+				time.Sleep(300 * time.Millisecond)
+			}
+			return nil
+		})
+		send(t, client, url, "x")
+		for start := time.Now(); time.Since(start) < 2*time.Hour; time.Sleep(time.Second) {
+			before := time.Now()
+			send(t, client, url, "x")
+			if waited := time.Since(before); waited > 0 {
+				t.Fatalf("a send waited %v, %v after the start", waited, time.Since(start))
+			}
+		}
+		if got := w.count("kms:GenerateDataKey"); got < 24 || got > 40 {
+			t.Errorf("got %d data keys in two hours at a reuse period of five minutes, want at least 24 and not many more", got)
+		}
+	})
+}
+
+// TestKMSAway keeps sending and receiving on the key in hand, and recovers by
+// itself.
+func TestKMSAway(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		url, client := w.queue("orders"), w.client()
+		roundTrip := func() {
+			t.Helper()
+			send(t, client, url, "x")
+			out, err := receive(t.Context(), client, url)
+			if err != nil || len(out.Messages) != 1 {
+				t.Fatalf("got %v", err)
+			}
+			if _, err := client.DeleteMessage(t.Context(), &sqs.DeleteMessageInput{QueueUrl: &url, ReceiptHandle: out.Messages[0].ReceiptHandle}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		roundTrip()
+		w.server.Intercept(kmsFails(errors.New("no route to host")))
+		for range 6 * 60 { // six hours
+			time.Sleep(time.Minute)
+			roundTrip()
+		}
+		w.server.Intercept(nil)
+		calls := w.count("kms:GenerateDataKey")
+		for range 60 {
+			time.Sleep(time.Second)
+			roundTrip()
+		}
+		if got := w.count("kms:GenerateDataKey") - calls; got != 1 {
+			t.Errorf("got %d GenerateDataKey calls in the minute after the outage, want 1", got)
+		}
+	})
+}
+
+// TestKeyDisabled stops sending when the refresh falls due, and does not ask KMS
+// at every send.
+func TestKeyDisabled(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		url, client := w.queue("orders"), w.client()
+		send(t, client, url, "x")
+		if _, err := w.kms.DisableKey(t.Context(), &kms.DisableKeyInput{KeyId: &w.key}); err != nil {
+			t.Fatal(err)
+		}
+		start, stopped := time.Now(), time.Duration(0)
+		var err error
+		for ; time.Since(start) < 10*time.Minute; time.Sleep(time.Second) {
+			_, err = client.SendMessage(t.Context(), &sqs.SendMessageInput{QueueUrl: &url, MessageBody: aws.String("x")})
+			if err != nil && stopped == 0 {
+				stopped = time.Since(start)
+			}
+		}
+		if stopped == 0 || stopped > cache.DefaultReusePeriod {
+			t.Errorf("sends stopped after %v, want within the reuse period", stopped)
+		}
+		if disabled, ok := errors.AsType[*kmstypes.DisabledException](err); !ok || disabled == nil {
+			t.Errorf("got %v, want a DisabledException in the chain, also from memory", err)
+		}
+		calls := w.count("kms:GenerateDataKey")
+		if got, most := calls-1, int((10*time.Minute-stopped)/(5*time.Second))+5; got > most {
+			t.Errorf("got %d calls for 600 sends, want at most %d", got, most)
+		}
+		if _, err := w.kms.EnableKey(t.Context(), &kms.EnableKeyInput{KeyId: &w.key}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(11 * time.Second)
+		send(t, client, url, "x")
+	})
+}
+
+func TestPurge(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	s := w.sealer()
+	url, client := w.queue("orders"), s.Wrap(w.plain)
+	send(t, client, url, "x")
+	s.Purge()
+	send(t, client, url, "x")
+	if got := w.count("kms:GenerateDataKey"); got != 2 {
+		t.Errorf("got %d GenerateDataKey calls, want one before and one after Purge", got)
+	}
+}
+
+// TestSealersKeyForms gives NewFromConfig the four forms of a key ID.
+func TestKeyForms(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	if _, err := w.kms.CreateAlias(t.Context(), &kms.CreateAliasInput{AliasName: aws.String("alias/orders"), TargetKeyId: &w.key}); err != nil {
+		t.Fatal(err)
+	}
+	aliasARN, _, _ := strings.Cut(w.key, ":key/")
+	for _, id := range []string{w.key, w.key[strings.LastIndexByte(w.key, '/')+1:], "alias/orders", aliasARN + ":alias/orders"} {
+		t.Run(id, func(t *testing.T) {
+			s, err := sqsx.NewFromConfig(w.cfg, id)
+			if err != nil {
+				t.Fatal(err)
+			}
+			requireSealed(t, w, s.Wrap(w.plain), w.queue("q"+fmt.Sprint(len(id))))
+		})
+	}
+	for _, id := range []string{"", "alias/aws/sqs", "arn:aws:kms:us-east-1:000000000000:alias/aws/sqs", "not a key"} {
+		if _, err := sqsx.NewFromConfig(w.cfg, id); err == nil {
+			t.Errorf("NewFromConfig took the key %q", id)
+		} else if strings.Contains(id, "aws/sqs") && !strings.Contains(err.Error(), "customer managed key") {
+			t.Errorf("the error does not speak of a customer managed key: %v", err)
+		}
+	}
+}
+
+// TestAliasIsRepointed rotates by moving the alias while messages of the old
+// key are in the queue.
+func TestAliasIsRepointed(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	if _, err := w.kms.CreateAlias(t.Context(), &kms.CreateAliasInput{AliasName: aws.String("alias/orders"), TargetKeyId: &w.key}); err != nil {
+		t.Fatal(err)
+	}
+	w.key = "alias/orders"
+	url := w.queue("orders")
+	send(t, w.client(), url, "under the old key")
+	next := w.newKey()
+	if _, err := w.kms.UpdateAlias(t.Context(), &kms.UpdateAliasInput{AliasName: aws.String("alias/orders"), TargetKeyId: &next}); err != nil {
+		t.Fatal(err)
+	}
+	client := w.client()
+	send(t, client, url, "under the new key")
+	out, err := receive(t.Context(), client, url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := bodies(out.Messages); !slices.Equal(got, []string{"under the old key", "under the new key"}) {
+		t.Errorf("got %q", got)
+	}
+}
+
+// TestReceiveDuringAnOutage delivers what opens with keys in hand, and withholds
+// the rest as temporary.
+func TestReceiveDuringAnOutage(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	url, consumer := w.queue("orders"), w.client()
+	known, unknown := w.client(), w.client()
+	send(t, known, url, "known")
+	if out, err := receive(t.Context(), consumer, url); err != nil || len(out.Messages) != 1 {
+		t.Fatalf("got %v", err)
+	}
+	send(t, known, url, "known")
+	send(t, unknown, url, "unknown")
+	w.server.Intercept(kmsFails(errors.New("no route to host")))
+	out, err := receive(t.Context(), consumer, url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := bodies(out.Messages); !slices.Equal(got, []string{"known"}) {
+		t.Errorf("got %q delivered, want the one whose key is in hand", got)
+	}
+	withheld := sqsx.Withheld(out.ResultMetadata)
+	if len(withheld) != 1 || !withheld[0].Temporary || !errors.Is(withheld[0], envelope.ErrUnavailable) {
+		t.Errorf("got %v withheld, want the other one, temporary, as ErrUnavailable", withheld)
+	}
+
+	send(t, unknown, url, "unknown")
+	_, err = receive(t.Context(), consumer, url)
+	failed, ok := errors.AsType[*sqsx.ReceiveError](err)
+	if !ok || len(failed.Withheld) != 1 || !failed.Withheld[0].Temporary {
+		t.Errorf("got %v, want a *ReceiveError with the one message, temporary", err)
+	}
+}
+
+// TestOpenOutlivesTheCaller ends the caller's context while the response is on
+// its way: the messages are opened all the same.
+func TestOpenOutlivesTheCaller(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	url, client := w.queue("orders"), w.client()
+	send(t, client, url, "x")
+	ctx, cancel := context.WithCancel(t.Context())
+	w.server.Intercept(func(r *sqsxtest.Request) error {
+		if r.Action == "kms:Decrypt" {
+			cancel()
+		}
+		return nil
+	})
+	out, err := receive(ctx, client, url)
+	if err != nil || len(out.Messages) != 1 {
+		t.Errorf("got %v, want the message", err)
+	}
+}
+
+func TestCheck(t *testing.T) {
+	t.Parallel()
+	denied := &smithy.GenericAPIError{Code: "AccessDeniedException", Message: "not authorized to perform: kms:X"}
+	deny := func(actions ...string) func(*sqsxtest.Request) error {
+		return func(r *sqsxtest.Request) error {
+			if slices.Contains(actions, r.Action) {
+				return denied
+			}
+			return nil
+		}
+	}
+	for name, tc := range map[string]struct {
+		intercept  func(*sqsxtest.Request) error
+		seal, open bool // can
+	}{
+		"both":         {nil, true, true},
+		"send only":    {deny("kms:Decrypt"), true, false},
+		"receive only": {deny("kms:GenerateDataKey"), false, true},
+		"neither":      {deny("kms:GenerateDataKey", "kms:Decrypt"), false, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.server.Intercept(tc.intercept)
+			err := w.sealer().Check(t.Context(), arnOf("orders"))
+			failed := &sqsx.CheckError{}
+			if err != nil && !errors.As(err, &failed) {
+				t.Fatalf("got %v, want a *CheckError", err)
+			}
+			if (failed.Seal == nil) != tc.seal || (failed.Open == nil) != tc.open {
+				t.Errorf("got %v, want seal %v and open %v", err, tc.seal, tc.open)
+			}
+			if err == nil {
+				return
+			}
+			for half, permission := range map[error]string{failed.Seal: "kms:GenerateDataKey", failed.Open: "kms:Decrypt"} {
+				if half != nil && (!strings.Contains(half.Error(), permission) || !strings.Contains(err.Error(), half.Error())) {
+					t.Errorf("the error does not name %s: %v", permission, half)
+				}
+			}
+			if api, ok := errors.AsType[smithy.APIError](err); !ok || api.ErrorCode() != "AccessDeniedException" {
+				t.Errorf("got %v, want KMS's own error in the chain", err)
+			}
+		})
+	}
+}

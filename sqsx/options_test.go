@@ -1,0 +1,229 @@
+package sqsx_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+
+	"github.com/sealq/sealq/cache"
+	"github.com/sealq/sealq/envelope"
+	"github.com/sealq/sealq/envelope/kmskeyring"
+	"github.com/sealq/sealq/sqsx"
+	"github.com/sealq/sealq/sqsx/sqsxtest"
+)
+
+func queues(names ...string) map[string]sqsx.Policy {
+	m := make(map[string]sqsx.Policy)
+	for _, n := range names {
+		m[n] = sqsx.Policy{}
+	}
+	return m
+}
+
+// TestOptionErrors wants each wrong setting refused at construction, with an
+// error that says what to do.
+func TestOptionErrors(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for name, tc := range map[string]struct {
+		set  func(*sqsx.Options)
+		text string
+	}{
+		"reuse period too short":       {func(o *sqsx.Options) { o.Cache = func(c *cache.Options) { c.ReusePeriod = 59 * time.Second } }, "1m0s"},
+		"reuse period too long":        {func(o *sqsx.Options) { o.Cache = func(c *cache.Options) { c.ReusePeriod = 25 * time.Hour } }, "24h"},
+		"context name reserved":        {func(o *sqsx.Options) { o.EncryptionContext = map[string]string{"sealq:queue": "x"} }, "reserved"},
+		"context name of the format":   {func(o *sqsx.Options) { o.EncryptionContext = map[string]string{"aws-crypto-public-key": "x"} }, "reserved"},
+		"context value empty":          {func(o *sqsx.Options) { o.EncryptionContext = map[string]string{"x": ""} }, "empty"},
+		"context value too long":       {func(o *sqsx.Options) { o.EncryptionContext = map[string]string{"x": strings.Repeat("v", 513)} }, "512"},
+		"context not UTF-8":            {func(o *sqsx.Options) { o.EncryptionContext = map[string]string{"x": "\xff"} }, "UTF-8"},
+		"deduplication key too short":  {func(o *sqsx.Options) { o.DeduplicationKey = make([]byte, 31) }, "32"},
+		"account":                      {func(o *sqsx.Options) { o.Account = "12345" }, "12 digits"},
+		"message size":                 {func(o *sqsx.Options) { o.Policy.MaxMessageBytes = 1023 }, "1024"},
+		"message size too big":         {func(o *sqsx.Options) { o.Policy.MaxMessageBytes = 1<<20 + 1 }, "1048576"},
+		"logical queue is an ARN":      {func(o *sqsx.Options) { o.Policy.LogicalQueue = arnOf("q") }, "AcceptQueues"},
+		"logical queue and no binding": {func(o *sqsx.Options) { o.Policy.LogicalQueue, o.Policy.NoBinding = "q", true }, "contradict"},
+		"accepted queue not an ARN":    {func(o *sqsx.Options) { o.Policy.AcceptQueues = []string{"orders"} }, "arn:PARTITION"},
+		"accepts everything":           {func(o *sqsx.Options) { o.Policy.AcceptQueues = []string{"*"} }, "arn:PARTITION"},
+		"nil keyring in a policy":      {func(o *sqsx.Options) { o.Policy.Keyring = (*envelope.RawAESKeyring)(nil) }, "nil"},
+		"star in the middle":           {func(o *sqsx.Options) { o.Queues = queues("or*ders") }, "trailing"},
+		"empty pattern":                {func(o *sqsx.Options) { o.Queues = queues("") }, "empty"},
+		"ARN of a topic":               {func(o *sqsx.Options) { o.Queues = queues("arn:aws:sns:us-east-1:000000000000:t") }, "not the ARN of a queue"},
+		"half an ARN":                  {func(o *sqsx.Options) { o.Queues = queues("arn:aws:sqs:us-east-1") }, "whole ARN"},
+		"two spellings of one queue":   {func(o *sqsx.Options) { o.Queues = queues("orders", arnOf("orders")) }, "same queue"},
+		"two spellings of one prefix":  {func(o *sqsx.Options) { o.Queues = queues("ord*", arnOf("ord*")) }, "same queue"},
+		"decrypt key not an ARN": {func(o *sqsx.Options) {
+			o.KMSKeyring = func(k *kmskeyring.Options) { k.DecryptKeys = []string{"alias/x"} }
+		}, "ARN"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, err := sqsx.NewFromConfig(w.cfg, w.key, tc.set)
+			if err == nil || s != nil || !strings.Contains(err.Error(), tc.text) {
+				t.Errorf("got %v, %v, want an error that speaks of %q", s, err, tc.text)
+			}
+		})
+	}
+	if _, err := sqsx.New(nil); err == nil {
+		t.Error("New took a nil keyring")
+	}
+	if _, err := sqsx.New((*kmskeyring.Keyring)(nil)); err == nil {
+		t.Error("New took a nil *kmskeyring.Keyring")
+	}
+}
+
+// TestPolicyIsTheMostExact looks at which policy a queue gets.
+func TestPolicyIsTheMostExact(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	open := sqsx.Policy{NoSeal: true}
+	sealed := sqsx.Policy{}
+	for name, tc := range map[string]struct {
+		fallback sqsx.Policy
+		queues   map[string]sqsx.Policy
+		open     map[string]bool // queue: is sent in plaintext
+	}{
+		"none":               {open, nil, map[string]bool{"orders": true}},
+		"exact beats prefix": {sealed, map[string]sqsx.Policy{"orders": open, "ord*": sealed}, map[string]bool{"orders": true, "orders2": false}},
+		"longest prefix":     {sealed, map[string]sqsx.Policy{"o*": open, "ord*": sealed, "orders-*": open}, map[string]bool{"o": true, "order": false, "orders-1": true, "x": false}},
+		"ARN prefix":         {sealed, map[string]sqsx.Policy{"arn:aws:sqs:us-east-1:*": open, "arn:aws:sqs:*": sealed, "*": sealed}, map[string]bool{"orders": true}},
+		"other Region":       {sealed, map[string]sqsx.Policy{"arn:aws:sqs:eu-west-1:*": open}, map[string]bool{"orders": false}},
+		"name beats Region":  {sealed, map[string]sqsx.Policy{"arn:aws:sqs:us-east-1:*": sealed, "o*": open}, map[string]bool{"orders": true, "x": false}},
+		"whole policy":       {sqsx.Policy{NoSeal: true}, map[string]sqsx.Policy{"orders": {AcceptPlaintext: true}}, map[string]bool{"orders": false, "x": true}},
+		"case matters":       {sealed, map[string]sqsx.Policy{"Orders": open}, map[string]bool{"orders": false, "Orders": true}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := w.sealer(func(o *sqsx.Options) { o.Policy, o.Queues = tc.fallback, tc.queues })
+			for queue, want := range tc.open {
+				out, err := s.SealMessage(t.Context(), arnOf(queue), &sqs.SendMessageInput{MessageBody: aws.String("x")})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got := *out.MessageBody == "x"; got != want {
+					t.Errorf("%s: got plaintext %v, want %v", queue, got, want)
+				}
+			}
+		})
+	}
+	t.Run("an ARN rule cannot be slipped past", func(t *testing.T) {
+		s := w.sealer(func(o *sqsx.Options) { o.Policy, o.Queues = open, map[string]sqsx.Policy{arnOf("orders"): sealed} })
+		if _, err := s.SealMessage(t.Context(), "orders", &sqs.SendMessageInput{MessageBody: aws.String("x")}); err == nil {
+			t.Error("a bare name was sent in plaintext, though the queue may be one to be sealed")
+		}
+	})
+}
+
+func TestOptionsAreCopied(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	context := map[string]string{"app": "before"}
+	policies := queues("orders")
+	accept := []string{arnOf("other")}
+	s := w.sealer(func(o *sqsx.Options) {
+		o.EncryptionContext, o.Queues, o.Policy.AcceptQueues = context, policies, accept
+	})
+	context["app"] = "after"
+	policies["orders"] = sqsx.Policy{NoSeal: true}
+	accept[0] = "*"
+	url, client := w.queue("orders"), s.Wrap(w.plain)
+	send(t, client, url, "x")
+	out, err := receive(t.Context(), client, url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, _ := sqsx.InfoOf(out.ResultMetadata, *out.Messages[0].MessageId)
+	if !info.Sealed || info.EncryptionContext["app"] != "before" {
+		t.Errorf("got %+v, want what the options said at construction", info)
+	}
+}
+
+func TestEncryptionContextMustBePresentAndEqual(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	with := func(ec map[string]string) func(*sqsx.Options) {
+		return func(o *sqsx.Options) { o.EncryptionContext = ec }
+	}
+	for name, tc := range map[string]struct {
+		sent, wanted map[string]string
+		opens        bool
+	}{
+		"equal":   {map[string]string{"app": "a"}, map[string]string{"app": "a"}, true},
+		"further": {map[string]string{"app": "a", "more": "m"}, map[string]string{"app": "a"}, true},
+		"differs": {map[string]string{"app": "a"}, map[string]string{"app": "b"}, false},
+		"absent":  {nil, map[string]string{"app": "a"}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			out, err := w.sealer(with(tc.sent)).SealMessage(t.Context(), arnOf("orders"), &sqs.SendMessageInput{MessageBody: aws.String("x")})
+			if err != nil {
+				t.Fatal(err)
+			}
+			consumer := w.sealer(with(tc.wanted))
+			messages, withheld := consumer.OpenMessages(t.Context(), arnOf("orders"), []types.Message{{Body: out.MessageBody, MessageAttributes: out.MessageAttributes}})
+			if (len(messages) == 1) != tc.opens {
+				t.Errorf("got %d messages, want it to open: %v", len(messages), tc.opens)
+			}
+			for _, e := range withheld {
+				if !errors.Is(e, envelope.ErrContextMismatch) || strings.Contains(e.Error(), `"a"`) {
+					t.Errorf("got %v, want ErrContextMismatch without values", e)
+				}
+			}
+		})
+	}
+}
+
+func TestPolicyKeyring(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	raw, err := envelope.NewRawAESKeyring("test", "key", make([]byte, 32))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := w.sealer(func(o *sqsx.Options) { o.Queues = map[string]sqsx.Policy{"raw*": {Keyring: raw}} })
+	client := s.Wrap(w.plain)
+	requireSealed(t, w, client, w.queue("raw1"))
+	requireSealed(t, w, client, w.queue("raw2"))
+	if got := w.count("kms:GenerateDataKey"); got != 0 {
+		t.Errorf("got %d KMS calls for queues with a keyring of their own, want none", got)
+	}
+	if got := s.Stats().Cache.Fetches; got != 4 {
+		t.Errorf("got %d fetches through the cache, want 4", got)
+	}
+	requireSealed(t, w, client, w.queue("kms"))
+}
+
+func TestCacheAndKMSOptionsAreUsed(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	seen := 0
+	s := w.sealer(func(o *sqsx.Options) {
+		o.Cache = func(c *cache.Options) { c.MaxMessages = 1 }
+		o.KMS = []func(*kms.Options){func(*kms.Options) { seen++ }}
+		o.KMSKeyring = func(k *kmskeyring.Options) { k.GrantTokens = []string{"a-grant-token"} }
+	})
+	url, client := w.queue("orders"), s.Wrap(w.plain)
+	send(t, client, url, "x")
+	send(t, client, url, "x")
+	if got := w.count("kms:GenerateDataKey"); got != 2 {
+		t.Errorf("got %d data keys for two messages at MaxMessages 1, want 2", got)
+	}
+	if seen == 0 {
+		t.Error("Options.KMS was not used")
+	}
+	if !strings.Contains(string(w.last("kms:GenerateDataKey").Body), "a-grant-token") {
+		t.Error("Options.KMSKeyring was not used")
+	}
+}
+
+func (w *world) last(action string) (last sqsxtest.Request) {
+	for _, r := range w.server.Requests() {
+		if r.Action == action {
+			last = r
+		}
+	}
+	return last
+}
