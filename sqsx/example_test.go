@@ -1,0 +1,202 @@
+package sqsx_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"log/slog"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+
+	"github.com/sealq/sealq/envelope"
+	"github.com/sealq/sealq/sqsx"
+	"github.com/sealq/sealq/sqsx/sqsxtest"
+)
+
+// exampleWorld stands for config.LoadDefaultConfig and an alias and a queue that
+// exist.
+func exampleWorld() (cfg aws.Config, queueURL string, stop func()) {
+	ctx := context.Background()
+	server := sqsxtest.Start()
+	cfg = server.Config()
+	keys := kms.NewFromConfig(cfg)
+	key, err := keys.CreateKey(ctx, &kms.CreateKeyInput{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	if _, err = keys.CreateAlias(ctx, &kms.CreateAliasInput{AliasName: aws.String("alias/orders"), TargetKeyId: key.KeyMetadata.KeyId}); err != nil {
+		log.Fatal(err)
+	}
+	queue, err := sqs.NewFromConfig(cfg).CreateQueue(ctx, &sqs.CreateQueueInput{QueueName: aws.String("orders")})
+	if err != nil {
+		log.Fatal(err)
+	}
+	return cfg, *queue.QueueUrl, server.Close
+}
+
+func Example() {
+	ctx := context.Background()
+	cfg, queueURL, stop := exampleWorld()
+	defer stop()
+
+	sealer, err := sqsx.NewFromConfig(cfg, "alias/orders")
+	if err != nil {
+		log.Fatal(err)
+	}
+	client := sqs.NewFromConfig(cfg, sealer.Install)
+
+	_, err = client.SendMessage(ctx, &sqs.SendMessageInput{QueueUrl: &queueURL, MessageBody: aws.String("hello")})
+	if err != nil {
+		log.Fatal(err)
+	}
+	out, err := client.ReceiveMessage(ctx, &sqs.ReceiveMessageInput{QueueUrl: &queueURL})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(*out.Messages[0].Body)
+	// Output: hello
+}
+
+// A receive whose messages all fail to open is an error that carries them.
+func Example_withheld() {
+	ctx := context.Background()
+	cfg, queueURL, stop := exampleWorld()
+	defer stop()
+	sealer, err := sqsx.NewFromConfig(cfg, "alias/orders", func(o *sqsx.Options) {
+		o.Logger = slog.New(slog.DiscardHandler)
+		o.OnWithheld = func(_ context.Context, e *sqsx.OpenError) {
+			fmt.Println("withheld, temporary:", e.Temporary)
+		}
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	intruder := sqs.NewFromConfig(cfg)
+	_, err = intruder.SendMessage(ctx, &sqs.SendMessageInput{QueueUrl: &queueURL, MessageBody: aws.String("not sealed")})
+	if err != nil {
+		log.Fatal(err)
+	}
+
+	client := sqs.NewFromConfig(cfg, sealer.Install)
+	_, err = client.ReceiveMessage(ctx, &sqs.ReceiveMessageInput{QueueUrl: &queueURL})
+	if failed, ok := errors.AsType[*sqsx.ReceiveError](err); ok {
+		w := failed.Withheld[0]
+		fmt.Println("the message is at fault:", errors.Is(w, envelope.ErrInvalidMessage))
+		fmt.Println("it is not sealed:", errors.Is(w, sqsx.ErrNotSealed))
+	}
+	// Output:
+	// withheld, temporary: false
+	// the message is at fault: true
+	// it is not sealed: true
+}
+
+// Every client that is made from the config seals, those of libraries included.
+func ExampleSealer_InstallConfig() {
+	cfg, queueURL, stop := exampleWorld()
+	defer stop()
+	sealer, err := sqsx.NewFromConfig(cfg, "alias/orders")
+	if err != nil {
+		log.Fatal(err)
+	}
+	sealer.InstallConfig(&cfg)
+
+	client := sqs.NewFromConfig(cfg)
+	_, err = client.SendMessage(context.Background(), &sqs.SendMessageInput{QueueUrl: &queueURL, MessageBody: aws.String("hello")})
+	fmt.Println(err, sealer.Stats().Sealed)
+	// Output: <nil> 1
+}
+
+// An existing client is wrapped. It keeps its HTTP client, endpoint, credentials
+// and retryer.
+func ExampleSealer_Wrap() {
+	cfg, queueURL, stop := exampleWorld()
+	defer stop()
+	existing := sqs.NewFromConfig(cfg, func(o *sqs.Options) { o.RetryMaxAttempts = 5 })
+	sealer, err := sqsx.NewFromConfig(cfg, "alias/orders")
+	if err != nil {
+		log.Fatal(err)
+	}
+	client := sealer.Wrap(existing)
+	_, err = client.SendMessage(context.Background(), &sqs.SendMessageInput{QueueUrl: &queueURL, MessageBody: aws.String("hello")})
+	fmt.Println(err, client.Options().Retryer.MaxAttempts())
+	// Output: <nil> 5
+}
+
+// A Lambda function gets messages without an SQS client. In the real one they
+// are an events.SQSEvent, and what is withheld becomes its batch item failures.
+func ExampleSealer_OpenMessages() {
+	ctx := context.Background()
+	cfg, _, stop := exampleWorld()
+	defer stop()
+	sealer, err := sqsx.NewFromConfig(cfg, "alias/orders", func(o *sqsx.Options) { o.Logger = slog.New(slog.DiscardHandler) })
+	if err != nil {
+		log.Fatal(err)
+	}
+	const eventSourceARN = "arn:aws:sqs:us-east-1:000000000000:orders"
+	sealed, err := sealer.SealMessage(ctx, eventSourceARN, &sqs.SendMessageInput{MessageBody: aws.String("hello")})
+	if err != nil {
+		log.Fatal(err)
+	}
+	event := []types.Message{
+		{MessageId: aws.String("1"), Body: sealed.MessageBody, MessageAttributes: sealed.MessageAttributes},
+		{MessageId: aws.String("2"), Body: aws.String("not sealed")},
+	}
+	messages, withheld := sealer.OpenMessages(ctx, eventSourceARN, event)
+	for _, m := range messages {
+		fmt.Println("handle", *m.Body)
+	}
+	for _, w := range withheld {
+		fmt.Println("report as failed", *w.Message.MessageId)
+	}
+	// Output:
+	// handle hello
+	// report as failed 2
+}
+
+// A readiness probe of a service that only sends looks at its half.
+func ExampleSealer_Check() {
+	cfg, queueURL, stop := exampleWorld()
+	defer stop()
+	sealer, err := sqsx.NewFromConfig(cfg, "alias/orders")
+	if err != nil {
+		log.Fatal(err)
+	}
+	err = sealer.Check(context.Background(), queueURL)
+	if failed, ok := errors.AsType[*sqsx.CheckError](err); ok && failed.Seal == nil {
+		err = nil // cannot open, which a sender need not
+	}
+	fmt.Println("ready:", err == nil)
+	// Output: ready: true
+}
+
+// Migration of queues in use: consumers accept plaintext until producers have
+// moved. One queue is never sealed.
+func ExamplePolicy() {
+	cfg, queueURL, stop := exampleWorld()
+	defer stop()
+	sealer, err := sqsx.NewFromConfig(cfg, "alias/orders", func(o *sqsx.Options) {
+		o.Policy.AcceptPlaintext = true
+		o.Queues = map[string]sqsx.Policy{
+			"public-*": {NoSeal: true, AcceptPlaintext: true},
+		}
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	ctx := context.Background()
+	_, err = sqs.NewFromConfig(cfg).SendMessage(ctx, &sqs.SendMessageInput{QueueUrl: &queueURL, MessageBody: aws.String("from an old producer")})
+	if err != nil {
+		log.Fatal(err)
+	}
+	out, err := sqs.NewFromConfig(cfg, sealer.Install).ReceiveMessage(ctx, &sqs.ReceiveMessageInput{QueueUrl: &queueURL})
+	if err != nil {
+		log.Fatal(err)
+	}
+	info, _ := sqsx.InfoOf(out.ResultMetadata, *out.Messages[0].MessageId)
+	fmt.Printf("%s, sealed: %v\n", *out.Messages[0].Body, info.Sealed)
+	// Output: from an old producer, sealed: false
+}
