@@ -77,6 +77,21 @@ func TestFIFOGroups(t *testing.T) {
 	})
 }
 
+func TestDeletingFreesTheGroupForALongPoll(t *testing.T) {
+	inBubble(t, func(t *testing.T, _ *sqsxtest.Server, client *sqs.Client) {
+		url := createQueue(t, client, "q.fifo", "FifoQueue", "true", "VisibilityTimeout", "600")
+		sendFIFO(t, client, url, "g", "1", "first")
+		sendFIFO(t, client, url, "g", "2", "second")
+		first := receive(t, client, &sqs.ReceiveMessageInput{QueueUrl: &url})
+		start := time.Now()
+		time.AfterFunc(4*time.Second, func() { remove(t, client, url, first...) })
+		got := receive(t, client, &sqs.ReceiveMessageInput{QueueUrl: &url, WaitTimeSeconds: 20})
+		if !slices.Equal(bodies(got), []string{"second"}) || time.Since(start) != 4*time.Second {
+			t.Errorf("got %q after %v", bodies(got), time.Since(start))
+		}
+	})
+}
+
 func TestFIFODelayedHeadBlocksItsGroup(t *testing.T) {
 	inBubble(t, func(t *testing.T, _ *sqsxtest.Server, client *sqs.Client) {
 		url := createQueue(t, client, "q.fifo", "FifoQueue", "true", "DelaySeconds", "60")
