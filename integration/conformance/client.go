@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
 	"strings"
@@ -113,11 +114,15 @@ func (s *suite) key(t *testing.T) string {
 // sealer makes a Sealer on the target's KMS.
 func (s *suite) sealer(t *testing.T, keyID string, optFns ...func(*sqsx.Options)) *sqsx.Sealer {
 	t.Helper()
-	sealer, err := sqsx.NewFromConfig(s.target.KMS, keyID, optFns...)
+	sealer, err := sqsx.NewFromConfig(s.target.KMS, keyID, append([]func(*sqsx.Options){logTo(t)}, optFns...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return sealer
+}
+
+func logTo(t *testing.T) func(*sqsx.Options) {
+	return func(o *sqsx.Options) { o.Logger = slog.New(slog.NewTextHandler(t.Output(), nil)) }
 }
 
 // sealed makes a client as a service would.

@@ -3,6 +3,7 @@ package launch
 import (
 	"context"
 	"fmt"
+	"net/http"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
@@ -10,14 +11,20 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 )
 
+// region is that of every client; ElasticMQ must be told.
+const region = "us-east-1"
+
 // Config returns an SDK configuration for the instance, with test credentials,
 // without retries: an emulator on the same machine has no reason to fail.
 func (in *Instance) Config() aws.Config {
 	return aws.Config{
-		Region:       "us-east-1",
+		Region:       region,
 		BaseEndpoint: aws.String(in.Endpoint),
 		Credentials:  credentials.NewStaticCredentialsProvider("test", "test", ""),
-		Retryer:      func() aws.Retryer { return aws.NopRetryer{} },
+		// Not the SDK's own type: sealq would bound each KMS call by 2 s, which an
+		// emulator on a busy machine does not always keep.
+		HTTPClient: &http.Client{},
+		Retryer:    func() aws.Retryer { return aws.NopRetryer{} },
 	}
 }
 
