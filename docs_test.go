@@ -1,0 +1,417 @@
+package sealq_test
+
+import (
+	"encoding/json"
+	"go/ast"
+	"go/constant"
+	"go/parser"
+	"go/token"
+	"go/types"
+	"io/fs"
+	"maps"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// The tests of this file hold what the documents say to the code. Each fails if
+// it finds nothing to look at.
+
+// documents returns the text of every document, by path.
+func documents(t *testing.T) map[string]string {
+	t.Helper()
+	docs := make(map[string]string)
+	for _, glob := range []string{"*.md", "docs/*.md"} {
+		names, err := filepath.Glob(glob)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range names {
+			docs[filepath.ToSlash(name)] = read(t, name)
+		}
+	}
+	for _, name := range []string{"README.md", "docs/format.md", "docs/migration.md", "docs/operations.md", "docs/security.md"} {
+		if docs[name] == "" {
+			t.Fatalf("%s is missing or empty", name)
+		}
+	}
+	return docs
+}
+
+func read(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// goFiles returns the paths of the module's Go files that keep accepts.
+func goFiles(t *testing.T, keep func(name string) bool) []string {
+	t.Helper()
+	var files []string
+	err := filepath.WalkDir(".", func(name string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && name != "." && strings.HasPrefix(d.Name(), "."):
+			return fs.SkipDir
+		case !d.IsDir() && strings.HasSuffix(name, ".go") && keep(filepath.ToSlash(name)):
+			files = append(files, name)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(files) == 0 {
+		t.Fatal("no Go file found")
+	}
+	return files
+}
+
+func parse(t *testing.T, name string) *ast.File {
+	t.Helper()
+	file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.SkipObjectResolution)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// literals returns the string literals of a file.
+func literals(t *testing.T, name string) []string {
+	t.Helper()
+	var found []string
+	ast.Inspect(parse(t, name), func(n ast.Node) bool {
+		if lit, ok := n.(*ast.BasicLit); ok && lit.Kind == token.STRING {
+			if s, err := strconv.Unquote(lit.Value); err == nil {
+				found = append(found, s)
+			}
+		}
+		return true
+	})
+	return found
+}
+
+var fence = regexp.MustCompile("(?ms)^```([a-z]*)\n(.*?)^```$")
+
+// prose is a document without its code blocks.
+func prose(text string) string { return fence.ReplaceAllString(text, "") }
+
+var (
+	link    = regexp.MustCompile(`\]\(([^)\s]+)\)`)
+	heading = regexp.MustCompile(`(?m)^#+ +(.+)$`)
+	noSlug  = regexp.MustCompile(`[^\p{L}\p{N} _-]`)
+)
+
+// anchors returns the names that GitHub gives to the headings of a document.
+func anchors(text string) map[string]bool {
+	found := make(map[string]bool)
+	for _, m := range heading.FindAllStringSubmatch(prose(text), -1) {
+		slug := strings.ReplaceAll(noSlug.ReplaceAllString(strings.ToLower(m[1]), ""), " ", "-")
+		for n, base := 1, slug; found[slug]; n++ {
+			slug = base + "-" + strconv.Itoa(n)
+		}
+		found[slug] = true
+	}
+	return found
+}
+
+func TestDocLinksResolve(t *testing.T) {
+	t.Parallel()
+	docs := documents(t)
+	links := 0
+	for name, text := range docs {
+		for _, m := range link.FindAllStringSubmatch(prose(text), -1) {
+			if strings.Contains(m[1], "://") {
+				continue
+			}
+			links++
+			file, anchor, _ := strings.Cut(m[1], "#")
+			target := name
+			if file != "" {
+				target = path.Join(path.Dir(name), file)
+			}
+			if _, err := os.Stat(filepath.FromSlash(target)); err != nil {
+				t.Errorf("%s links to %s: %v", name, m[1], err)
+				continue
+			}
+			if anchor != "" && !anchors(read(t, filepath.FromSlash(target)))[anchor] {
+				t.Errorf("%s links to %s: %s has no such heading", name, m[1], target)
+			}
+		}
+	}
+	if links == 0 {
+		t.Error("no relative link found")
+	}
+}
+
+var testName = regexp.MustCompile(`\b(?:Test|Example|Fuzz|Benchmark)[A-Z_]\w*\b`)
+
+func TestDocsCiteTestsThatExist(t *testing.T) {
+	t.Parallel()
+	exists := make(map[string]bool)
+	for _, name := range goFiles(t, func(name string) bool { return strings.HasSuffix(name, "_test.go") }) {
+		for _, decl := range parse(t, name).Decls {
+			if f, ok := decl.(*ast.FuncDecl); ok && f.Recv == nil {
+				exists[f.Name.Name] = true
+			}
+		}
+	}
+	cited := 0
+	for name, text := range documents(t) {
+		for _, test := range testName.FindAllString(text, -1) {
+			if cited++; !exists[test] {
+				t.Errorf("%s cites %s, which does not exist", name, test)
+			}
+		}
+	}
+	if cited == 0 {
+		t.Error("no test is cited")
+	}
+}
+
+// firstColumn returns the first cell of each row of the table that follows
+// marker, without backquotes.
+func firstColumn(t *testing.T, text, marker string) []string {
+	t.Helper()
+	_, rest, found := strings.Cut(text, marker)
+	if !found {
+		t.Fatalf("%q not found", marker)
+	}
+	var cells []string
+	for line := range strings.Lines(rest) {
+		switch {
+		case strings.HasPrefix(line, "|"):
+			cells = append(cells, strings.Trim(strings.TrimSpace(strings.Split(line, "|")[1]), "`"))
+		case len(cells) > 0:
+			return cells[min(2, len(cells)):] // without the heading and the rule
+		}
+	}
+	return cells[min(2, len(cells)):]
+}
+
+func sameSet(t *testing.T, what string, documented, inCode []string) {
+	t.Helper()
+	if len(inCode) == 0 {
+		t.Errorf("%s: nothing found in the code", what)
+	}
+	slices.Sort(documented)
+	slices.Sort(inCode)
+	if diff := cmp.Diff(slices.Compact(inCode), documented); diff != "" {
+		t.Errorf("%s: the code (-) and the documents (+) differ:\n%s", what, diff)
+	}
+}
+
+// TestOptionTables compares the tables of the README with the structs.
+func TestOptionTables(t *testing.T) {
+	t.Parallel()
+	readme := read(t, "README.md")
+	for marker, source := range map[string]struct{ file, structure string }{
+		"`sqsx.Options`:":       {"sqsx/options.go", "Options"},
+		"`sqsx.Policy`, for":    {"sqsx/policy.go", "Policy"},
+		"`cache.Options`:":      {"cache/options.go", "Options"},
+		"`kmskeyring.Options`:": {"envelope/kmskeyring/options.go", "Options"},
+	} {
+		sameSet(t, marker, firstColumn(t, readme, marker), fields(t, source.file, source.structure))
+	}
+}
+
+// fields returns the exported fields of a struct.
+func fields(t *testing.T, file, structure string) []string {
+	t.Helper()
+	var found []string
+	ast.Inspect(parse(t, file), func(n ast.Node) bool {
+		spec, ok := n.(*ast.TypeSpec)
+		if !ok || spec.Name.Name != structure {
+			return true
+		}
+		if s, ok := spec.Type.(*ast.StructType); ok {
+			for _, field := range s.Fields.List {
+				for _, name := range field.Names {
+					if name.IsExported() {
+						found = append(found, name.Name)
+					}
+				}
+			}
+		}
+		return false
+	})
+	return found
+}
+
+var environmentName = regexp.MustCompile(`\bSEALQ_[A-Z_]+\b`)
+
+func TestEnvironmentTable(t *testing.T) {
+	t.Parallel()
+	var inCode []string
+	for _, s := range literals(t, "sqsx/env.go") {
+		if environmentName.FindString(s) == s && s != "" {
+			inCode = append(inCode, s)
+		}
+	}
+	docs := documents(t)
+	sameSet(t, "environment variables", firstColumn(t, docs["docs/operations.md"], "## Settings from the environment"), inCode)
+	for _, name := range []string{"README.md", "docs/migration.md", "docs/operations.md", "docs/security.md"} {
+		for _, variable := range environmentName.FindAllString(docs[name], -1) {
+			if !slices.Contains(inCode, variable) {
+				t.Errorf("%s names %s, which sqsx/env.go does not have", name, variable)
+			}
+		}
+	}
+}
+
+// TestLogTable compares the table of log lines with the diagnoses in the code.
+func TestLogTable(t *testing.T) {
+	t.Parallel()
+	var inCode []string
+	ast.Inspect(parse(t, "sqsx/report.go"), func(n ast.Node) bool {
+		f, ok := n.(*ast.FuncDecl)
+		if !ok || f.Name.Name != "diagnose" {
+			return true
+		}
+		ast.Inspect(f, func(n ast.Node) bool {
+			if r, ok := n.(*ast.ReturnStmt); ok && len(r.Results) == 2 {
+				if lit, ok := r.Results[0].(*ast.BasicLit); ok {
+					s, _ := strconv.Unquote(lit.Value)
+					inCode = append(inCode, s)
+				}
+			}
+			return true
+		})
+		return false
+	})
+	sameSet(t, "log lines", firstColumn(t, read(t, "docs/operations.md"), "## Log lines"), inCode)
+}
+
+var instrument = regexp.MustCompile(`^sealq(\.[a-z_]+){2}$`)
+
+func TestMetricsTable(t *testing.T) {
+	t.Parallel()
+	inCode := slices.DeleteFunc(literals(t, "sqsx/counters.go"), func(s string) bool { return !instrument.MatchString(s) })
+	sameSet(t, "metrics", firstColumn(t, read(t, "docs/operations.md"), "## Metrics and spans"), inCode)
+}
+
+// TestLimitsTable looks for the value of every limit of package envelope in the
+// table of docs/format.md.
+func TestLimitsTable(t *testing.T) {
+	t.Parallel()
+	_, section, _ := strings.Cut(read(t, "docs/format.md"), "## Limits")
+	section, _, _ = strings.Cut(section, "\n## ")
+	fset := token.NewFileSet()
+	file, err := parser.ParseFile(fset, "envelope/limits.go", nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pkg, err := (&types.Config{}).Check("envelope", fset, []*ast.File{file}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	limits := 0
+	for _, name := range pkg.Scope().Names() {
+		c, ok := pkg.Scope().Lookup(name).(*types.Const)
+		if !ok {
+			continue
+		}
+		limits++
+		n, _ := constant.Int64Val(c.Val())
+		if text := thousands(n); !strings.Contains(section, " "+text+" |") {
+			t.Errorf("%s = %s is not in the table", name, text)
+		}
+	}
+	if limits == 0 {
+		t.Error("no limit found")
+	}
+}
+
+// thousands formats 65536 as "65,536".
+func thousands(n int64) string {
+	s := strconv.FormatInt(n, 10)
+	for i := len(s) - 3; i > 0; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
+}
+
+// TestDocCodeIsTested looks for every Go block of the documents in the examples
+// that tests compile and run.
+func TestDocCodeIsTested(t *testing.T) {
+	t.Parallel()
+	var tested []string
+	for _, name := range goFiles(t, func(name string) bool {
+		return strings.HasPrefix(name, "examples/") || path.Base(name) == "example_test.go"
+	}) {
+		tested = append(tested, unindented(read(t, name)))
+	}
+	blocks := 0
+	for _, name := range []string{"README.md", "docs/migration.md", "docs/operations.md", "docs/security.md"} {
+		for _, m := range fence.FindAllStringSubmatch(read(t, filepath.FromSlash(name)), -1) {
+			if m[1] != "go" {
+				continue
+			}
+			blocks++
+			code := unindented(m[2])
+			if !slices.ContainsFunc(tested, func(file string) bool { return strings.Contains(file, "\n"+code) }) {
+				t.Errorf("%s: this code is in no example:\n%s", name, m[2])
+			}
+		}
+	}
+	if blocks == 0 {
+		t.Error("no Go block found")
+	}
+}
+
+func unindented(code string) string {
+	var b strings.Builder
+	for line := range strings.Lines(code) {
+		b.WriteString(strings.TrimSpace(line) + "\n")
+	}
+	return b.String()
+}
+
+// TestPoliciesAreJSON parses the IAM and key policies of docs/operations.md.
+func TestPoliciesAreJSON(t *testing.T) {
+	t.Parallel()
+	actions := make(map[string]bool)
+	for _, m := range fence.FindAllStringSubmatch(read(t, "docs/operations.md"), -1) {
+		if m[1] != "json" {
+			continue
+		}
+		var policy struct {
+			Version   string
+			Statement []struct {
+				Sid, Effect string
+				Action      any
+			}
+		}
+		if err := json.Unmarshal([]byte(m[2]), &policy); err != nil {
+			t.Errorf("%v in:\n%s", err, m[2])
+		}
+		for _, s := range policy.Statement {
+			switch a := s.Action.(type) {
+			case string:
+				actions[a] = true
+			case []any:
+				for _, one := range a {
+					actions[one.(string)] = true
+				}
+			default:
+				t.Errorf("statement %q has no action", s.Sid)
+			}
+		}
+	}
+	for _, want := range []string{"kms:GenerateDataKey", "kms:Decrypt", "kms:DescribeKey", "sqs:SendMessage", "sqs:ReceiveMessage"} {
+		if !actions[want] {
+			t.Errorf("no policy grants %s, got %v", want, slices.Sorted(maps.Keys(actions)))
+		}
+	}
+}
