@@ -384,12 +384,14 @@ func TestEntriesWithoutACall(t *testing.T) {
 		return e
 	}
 	junk := map[string]envelope.EncryptedDataKey{
-		"another provider":  with(func(e *envelope.EncryptedDataKey) { e.ProviderID = "aws-kms-mrk" }),
-		"empty ciphertext":  with(func(e *envelope.EncryptedDataKey) { e.Ciphertext = nil }),
-		"6,145 bytes":       with(func(e *envelope.EncryptedDataKey) { e.Ciphertext = make([]byte, 6145) }),
-		"key ID":            with(func(e *envelope.EncryptedDataKey) { e.ProviderInfo = []byte(id) }),
-		"alias":             with(func(e *envelope.EncryptedDataKey) { e.ProviderInfo = []byte("alias/orders") }),
-		"alias ARN":         with(func(e *envelope.EncryptedDataKey) { e.ProviderInfo = []byte("arn:aws:kms:us-east-1:" + ours + ":alias/orders") }),
+		"another provider": with(func(e *envelope.EncryptedDataKey) { e.ProviderID = "aws-kms-mrk" }),
+		"empty ciphertext": with(func(e *envelope.EncryptedDataKey) { e.Ciphertext = nil }),
+		"6,145 bytes":      with(func(e *envelope.EncryptedDataKey) { e.Ciphertext = make([]byte, 6145) }),
+		"key ID":           with(func(e *envelope.EncryptedDataKey) { e.ProviderInfo = []byte(id) }),
+		"alias":            with(func(e *envelope.EncryptedDataKey) { e.ProviderInfo = []byte("alias/orders") }),
+		"alias ARN": with(func(e *envelope.EncryptedDataKey) {
+			e.ProviderInfo = []byte("arn:aws:kms:us-east-1:" + ours + ":alias/orders")
+		}),
 		"line break in ARN": with(func(e *envelope.EncryptedDataKey) { e.ProviderInfo = append(slices.Clone(good.ProviderInfo), '\n') }),
 		"nothing":           with(func(e *envelope.EncryptedDataKey) { e.ProviderInfo = nil }),
 		"2,049 bytes":       with(func(e *envelope.EncryptedDataKey) { e.ProviderInfo = make([]byte, 2049) }),

@@ -1,0 +1,280 @@
+package kmskeyring_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+	"github.com/aws/smithy-go/logging"
+
+	"github.com/sealq/sealq/envelope"
+	"github.com/sealq/sealq/envelope/kmskeyring"
+	"github.com/sealq/sealq/sqsx/sqsxtest"
+)
+
+func hang(r *sqsxtest.Request) error {
+	<-r.Context().Done()
+	return r.Context().Err()
+}
+
+func TestHangingKMSEnds(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		client := w.client("us-east-1", ours)
+		id, arn := w.key(client, false)
+		w.alias(client, "alias/orders", id)
+		byARN, byAlias := w.keyring(client, arn), w.keyring(client, "alias/orders")
+		key := w.generate(byARN)
+		w.srv.Intercept(hang)
+		for name, call := range map[string]func() error{
+			"GenerateDataKey": func() error { _, err := byARN.GenerateDataKey(t.Context(), ec); return err },
+			"WrapDataKey":     func() error { _, err := byARN.WrapDataKey(t.Context(), key, ec); return err },
+			"DecryptDataKey":  func() error { _, err := byARN.DecryptDataKey(t.Context(), key.EncryptedDataKeys(), ec); return err },
+			"DescribeKey":     func() error { _, err := byAlias.DecryptDataKey(t.Context(), key.EncryptedDataKeys(), ec); return err },
+		} {
+			start := time.Now()
+			err := call()
+			if got := class(t.Context(), err); got != "unavailable" {
+				t.Errorf("%s: got class %q (%v), want unavailable", name, got, err)
+			}
+			if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+				t.Errorf("%s: %v looks like the end of the caller's context", name, err)
+			}
+			if d := time.Since(start); d != kmskeyring.CallTimeout {
+				t.Errorf("%s took %v, want %v", name, d, kmskeyring.CallTimeout)
+			}
+		}
+	})
+}
+
+func TestCallersEndIsNoVerdict(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		client := w.client("us-east-1", ours)
+		id, arn := w.key(client, false)
+		w.alias(client, "alias/orders", id)
+		key := w.generate(w.keyring(client, arn))
+		w.srv.Intercept(hang)
+		for name, want := range map[string]error{"deadline": context.DeadlineExceeded, "cancel": context.Canceled} {
+			for form, keyID := range map[string]string{"ARN": arn, "alias": "alias/orders"} {
+				kr := w.keyring(client, keyID)
+				for op, call := range map[string]func(context.Context) error{
+					"GenerateDataKey": func(ctx context.Context) error { _, err := kr.GenerateDataKey(ctx, ec); return err },
+					"WrapDataKey":     func(ctx context.Context) error { _, err := kr.WrapDataKey(ctx, key, ec); return err },
+					"DecryptDataKey": func(ctx context.Context) error {
+						_, err := kr.DecryptDataKey(ctx, key.EncryptedDataKeys(), ec)
+						return err
+					},
+				} {
+					ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+					if name == "cancel" {
+						ctx, cancel = context.WithCancel(t.Context())
+						time.AfterFunc(time.Second, cancel)
+					}
+					start := time.Now()
+					err := call(ctx)
+					cancel()
+					if !errors.Is(err, want) || errors.Is(err, envelope.ErrUnavailable) || errors.Is(err, envelope.ErrInvalidMessage) {
+						t.Errorf("%s, %s, %s: got %v, want %v only", name, form, op, err, want)
+					}
+					if d := time.Since(start); d != time.Second {
+						t.Errorf("%s, %s, %s: took %v, want 1s", name, form, op, d)
+					}
+				}
+			}
+		}
+		ended, cancel := context.WithCancel(t.Context())
+		cancel()
+		before := len(w.srv.Requests())
+		if _, err := w.keyring(client, arn).DecryptDataKey(ended, nil, ec); !errors.Is(err, context.Canceled) {
+			t.Errorf("ended before: got %v, want context.Canceled", err)
+		}
+		if _, err := w.keyring(client, arn).GenerateDataKey(ended, ec); !errors.Is(err, context.Canceled) {
+			t.Errorf("ended before: got %v, want context.Canceled", err)
+		}
+		if n := len(w.srv.Requests()) - before; n != 0 {
+			t.Errorf("ended before: %d calls, want none", n)
+		}
+		time.Sleep(kmskeyring.CallTimeout) // the DescribeKey calls in flight are nobody's now
+	})
+}
+
+func TestSecondAttempt(t *testing.T) {
+	t.Parallel()
+	for name, retryer := range map[string]struct {
+		opt      func(*kms.Options)
+		attempts int
+	}{
+		"default":  {func(*kms.Options) {}, 2},
+		"ten":      {func(o *kms.Options) { o.RetryMaxAttempts = 10 }, 2},
+		"for ever": {func(o *kms.Options) { o.Retryer = retry.AddWithMaxAttempts(retry.NewStandard(), 0) }, 2},
+		"one":      {func(o *kms.Options) { o.RetryMaxAttempts = 1 }, 1},
+		"none":     {func(o *kms.Options) { o.Retryer = aws.NopRetryer{} }, 1},
+		"adaptive": {func(o *kms.Options) { o.Retryer = retry.NewAdaptiveMode() }, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				client := w.client("us-east-1", ours)
+				_, arn := w.key(client, false)
+				kr := w.keyring(w.client("us-east-1", ours, retryer.opt), arn)
+
+				w.srv.Intercept(func(*sqsxtest.Request) error { return answer(500, "KMSInternalException") })
+				start := time.Now()
+				if _, err := kr.GenerateDataKey(t.Context(), ec); class(t.Context(), err) != "unavailable" {
+					t.Errorf("got %v, want ErrUnavailable", err)
+				}
+				if n := w.srv.Count("kms:GenerateDataKey"); n != retryer.attempts {
+					t.Errorf("%d attempts, want %d", n, retryer.attempts)
+				}
+				if d := time.Since(start); d > 100*time.Millisecond {
+					t.Errorf("waited %v between the attempts, want at most 100ms", d)
+				}
+				var once sync.Once
+				w.srv.Intercept(func(*sqsxtest.Request) (err error) {
+					once.Do(func() { err = answer(500, "KMSInternalException") })
+					return err
+				})
+				if _, err := kr.GenerateDataKey(t.Context(), ec); (err == nil) != (retryer.attempts > 1) {
+					t.Errorf("one failure: got %v", err)
+				}
+			})
+		})
+	}
+}
+
+func TestNoKeyInAnyLog(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	plain := w.client("us-east-1", ours)
+	id, arn := w.key(plain, false)
+	w.alias(plain, "alias/orders", id)
+
+	var mu sync.Mutex
+	var log bytes.Buffer
+	client := w.client("us-east-1", ours, func(o *kms.Options) {
+		o.ClientLogMode = ^aws.ClientLogMode(0)
+		o.Logger = logging.LoggerFunc(func(_ logging.Classification, format string, args ...any) {
+			mu.Lock()
+			defer mu.Unlock()
+			fmt.Fprintf(&log, format+"\n", args...)
+		})
+	})
+	kr := w.keyring(client, "alias/orders")
+	key := w.generate(kr)
+	w.opens(kr, key)
+	if _, err := kr.WrapDataKey(t.Context(), key, ec); err != nil {
+		t.Fatal(err)
+	}
+	mu.Lock()
+	logged := log.String()
+	mu.Unlock()
+	for name, secret := range map[string]string{
+		"data key":           string(key.Plaintext()),
+		"data key, base64":   base64.StdEncoding.EncodeToString(key.Plaintext()),
+		"encryption context": ec["sealq:queue"],
+		"encrypted data key": base64.StdEncoding.EncodeToString(key.EncryptedDataKeys()[0].Ciphertext),
+		"plaintext field":    "Plaintext",
+	} {
+		if strings.Contains(logged, secret) {
+			t.Errorf("the log of %d bytes holds the %s", len(logged), name)
+		}
+	}
+	if !strings.Contains(logged, "TrentService.Decrypt") {
+		t.Errorf("nothing was logged, so this test shows nothing: %q", logged)
+	}
+	// The client's own calls log as the user wants them to.
+	if _, err := client.DescribeKey(t.Context(), &kms.DescribeKeyInput{KeyId: &arn}); err != nil {
+		t.Fatal(err)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if !strings.Contains(log.String()[len(logged):], arn) {
+		t.Error("the log mode of the user's client was changed")
+	}
+}
+
+// TestHTTPClient: the keyring bounds the SDK's own HTTP client, from whatever
+// the user made of it, and leaves any other alone.
+func TestHTTPClient(t *testing.T) {
+	t.Parallel()
+	proxied := awshttp.NewBuildableClient().WithTransportOptions(func(tr *http.Transport) { tr.MaxIdleConns = 7 })
+	quick := awshttp.NewBuildableClient().WithTimeout(time.Second)
+	slow := awshttp.NewBuildableClient().WithTimeout(time.Minute)
+	foreign := doFunc(nil)
+	var none *awshttp.BuildableClient
+
+	for name, theirs := range map[string]kms.HTTPClient{"default": nil, "nil pointer": none, "with options": proxied, "slow": slow} {
+		tuned := kmskeyring.Tuner(t)
+		got, ok := tuned(theirs).(*awshttp.BuildableClient)
+		if !ok || got.GetTimeout() != kmskeyring.AttemptTimeout {
+			t.Errorf("%s: got %T, want a BuildableClient with the timeout %v", name, got, kmskeyring.AttemptTimeout)
+			continue
+		}
+		if again := tuned(theirs); again != kms.HTTPClient(got) {
+			t.Errorf("%s: built twice", name)
+		}
+		if theirs == kms.HTTPClient(proxied) && got.GetTransport().MaxIdleConns != 7 {
+			t.Errorf("%s: the user's transport options are lost", name)
+		}
+	}
+	if got := kmskeyring.Tuner(t)(quick); got != kms.HTTPClient(quick) {
+		t.Errorf("a client of 1s was replaced")
+	}
+	if got, ok := kmskeyring.Tuner(t)(foreign).(doFunc); !ok || got != nil {
+		t.Errorf("a client of another type was replaced by %T", got)
+	}
+	if d := slow.GetTimeout(); d != time.Minute {
+		t.Errorf("the user's client was changed: timeout %v", d)
+	}
+}
+
+// TestHTTPTimeoutOverASocket: an attempt that the HTTP client ends is tried
+// again, and the second may succeed.
+func TestHTTPTimeoutOverASocket(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes AttemptTimeout in real time")
+	}
+	t.Parallel()
+	w := newWorld(t)
+	_, arn := w.key(w.client("us-east-1", ours), false)
+	var transports []*http.Transport
+	var mu sync.Mutex
+	cfg := w.config("us-east-1", ours)
+	cfg.BaseEndpoint = aws.String(w.srv.URL())
+	cfg.HTTPClient = awshttp.NewBuildableClient().WithTransportOptions(func(tr *http.Transport) {
+		mu.Lock()
+		defer mu.Unlock()
+		tr.DisableKeepAlives = true
+		transports = append(transports, tr)
+	})
+	var once sync.Once
+	w.srv.Intercept(func(r *sqsxtest.Request) (err error) {
+		if r.Action == "kms:GenerateDataKey" {
+			once.Do(func() { err = hang(r) })
+		}
+		return err
+	})
+	kr := w.keyring(kms.NewFromConfig(cfg), arn)
+	if _, err := kr.GenerateDataKey(t.Context(), ec); err != nil {
+		t.Errorf("got %v, want the second attempt's answer", err)
+	}
+	if n := w.srv.Count("kms:GenerateDataKey"); n != 2 {
+		t.Errorf("%d attempts, want 2", n)
+	}
+}
