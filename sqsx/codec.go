@@ -135,7 +135,13 @@ func (c *codec) sealEntry(ctx context.Context, p *compiledPolicy, q middleware.Q
 // Admit implements middleware.Codec.
 func (c *codec) Admit(ctx context.Context, q middleware.Queue, in *sqs.ReceiveMessageInput) (middleware.Admission, error) {
 	q = c.complete(q)
-	if _, err := c.table.find(q); err != nil {
+	// What would fail every message of the response fails the call now, before
+	// the messages are received and their receive counts rise.
+	policy, err := c.table.find(q)
+	if err == nil {
+		_, err = policy.bindingName(q)
+	}
+	if err != nil {
 		return middleware.Admission{}, err
 	}
 	admission, err := c.holds.admit(ctx, q, in)

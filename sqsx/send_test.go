@@ -274,6 +274,9 @@ func TestBareQueueName(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "Options.Account") {
 		t.Errorf("got %v, want an error that names Options.Account", err)
 	}
+	if _, err := receive(t.Context(), w.client(), "orders"); err == nil || !strings.Contains(err.Error(), "Options.Account") || w.count("sqs:ReceiveMessage") > 0 {
+		t.Errorf("got %v, want the same before a message is received", err)
+	}
 	for name, set := range map[string]func(*sqsx.Options){
 		"Account":      func(o *sqsx.Options) { o.Account = "000000000000" },
 		"LogicalQueue": func(o *sqsx.Options) { o.Policy.LogicalQueue = "orders" },

@@ -1,0 +1,100 @@
+package sealq_test
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/sealq/sealq"
+
+// imports lists what the non-test files of each package import, by directory.
+func imports(t *testing.T) map[string][]string {
+	t.Helper()
+	all := make(map[string][]string)
+	err := filepath.WalkDir(".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			if _, err := os.Stat(filepath.Join(name, "go.mod")); err == nil && name != "." || strings.HasPrefix(d.Name(), ".") && name != "." {
+				return filepath.SkipDir
+			}
+			return nil
+		}
+		if !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go") {
+			return nil
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		dir := filepath.ToSlash(filepath.Dir(name))
+		all[dir] = slices.Grow(all[dir], 1)
+		for _, spec := range f.Imports {
+			p, err := strconv.Unquote(spec.Path.Value)
+			if err != nil {
+				return err
+			}
+			if !slices.Contains(all[dir], p) {
+				all[dir] = append(all[dir], p)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// TestArrows holds who may import whom. What a package may import of this
+// module, and of others, is listed; the standard library is free to all.
+func TestArrows(t *testing.T) {
+	t.Parallel()
+	const sdk, smithy = "github.com/aws/aws-sdk-go-v2", "github.com/aws/smithy-go"
+	allowed := map[string][]string{
+		".":                     {},
+		"envelope":              {},
+		"envelope/envelopetest": {module + "/envelope"},
+		"envelope/kmskeyring":   {module + "/envelope", sdk, smithy},
+		"cache":                 {module + "/envelope"},
+		"middleware":            {sdk, smithy},
+		"sqsx":                  {module + "/envelope", module + "/envelope/kmskeyring", module + "/cache", module + "/middleware", sdk, smithy},
+		"sqsx/sqsxtest":         {sdk, smithy},
+	}
+	seen := imports(t)
+	for dir, list := range seen {
+		if strings.HasPrefix(dir, "examples/") {
+			continue
+		}
+		rules, known := allowed[dir]
+		if !known {
+			t.Errorf("package %s is not in the list: say here what it may import", dir)
+		}
+		for _, imported := range list {
+			standard := !strings.Contains(strings.SplitN(imported, "/", 2)[0], ".")
+			ok := standard || slices.ContainsFunc(rules, func(rule string) bool {
+				if strings.HasPrefix(rule, module) {
+					return imported == rule
+				}
+				return imported == rule || strings.HasPrefix(imported, rule+"/")
+			})
+			if !ok {
+				t.Errorf("%s imports %s, which its place in the architecture does not allow", path.Join(module, dir), imported)
+			}
+		}
+	}
+	for dir := range allowed {
+		if dir != "." && len(seen[dir]) == 0 {
+			t.Errorf("no imports found in %s: has it moved?", dir)
+		}
+	}
+}
