@@ -13,7 +13,7 @@ import (
 
 // sdk is an SDK as the tests see it: running, or the reason why it is not.
 type sdk struct {
-	drivers.SDK
+	drivers.Installed
 	driver *drivers.Driver
 	err    error
 }
@@ -42,7 +42,7 @@ func runAll(m *testing.M) (code int, err error) {
 		return 1, err
 	}
 	for _, in := range installed {
-		s := &sdk{SDK: in.SDK}
+		s := &sdk{Installed: in}
 		sdks = append(sdks, s)
 		if !in.Cached && in.Err == nil {
 			fmt.Printf("interop: installed %s %s in %.0fs\n", in.Name, in.Version, in.Took.Seconds())

@@ -99,7 +99,7 @@ func (i Installed) Start() (*Driver, error) {
 	}
 	arguments := i.arguments(i.dir)
 	d := &Driver{SDK: i.SDK, cmd: exec.Command(arguments[0], arguments[1:]...)}
-	d.cmd.Env = environ()
+	d.cmd.Env = Environ()
 	d.cmd.Stderr = &d.stderr
 	var err error
 	if d.in, err = d.cmd.StdinPipe(); err != nil {
@@ -129,9 +129,9 @@ func (d *Driver) Stop() error {
 	return nil
 }
 
-// environ is the caller's environment with credentials that are worth nothing,
-// so that no driver can reach an account.
-func environ() []string {
+// Environ is the environment of every driver: the caller's, with credentials
+// that are worth nothing, so that no driver can reach an account.
+func Environ() []string {
 	var env []string
 	for _, pair := range os.Environ() {
 		if !strings.HasPrefix(pair, "AWS_") {

@@ -31,6 +31,10 @@ type Installed struct {
 	dir string
 }
 
+// Folder is where the SDK is installed, with its packages in venv or in
+// src/node_modules: other programs can run there too.
+func (i Installed) Folder() string { return i.dir }
+
 // Install brings all of sdks into the cache, several at a time, and returns
 // them in the same order when all have ended.
 func Install(ctx context.Context, sdks []SDK) ([]Installed, error) {

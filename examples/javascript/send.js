@@ -1,0 +1,9 @@
+// Sends a sealed message: node send.js QUEUE_URL KEY_ARN TEXT
+
+import { SendMessageCommand, SQSClient } from '@aws-sdk/client-sqs'
+import { queueArn, Sealer } from './sealed.js'
+
+const [QueueUrl, keyArn, text] = process.argv.slice(2)
+const sqs = new SQSClient()
+const sealer = new Sealer(await queueArn(sqs, QueueUrl), keyArn)
+await sqs.send(new SendMessageCommand({ QueueUrl, MessageBody: await sealer.seal(text) }))
