@@ -12,7 +12,8 @@
 //	{"ok":false,"class":"SerializationError","error":"text of the SDK"}
 //
 // The suite is "0478" or "0578", and without a frame the SDK uses its default
-// frame length. A keyring is one of
+// frame length. The drivers for Python also take "unframed":true and the suite
+// "0178" of format version 1, for test vectors. A keyring is one of
 //
 //	{"type":"raw-aes","namespace":"ns","name":"n","key":"base64"}
 //	{"type":"kms","key":"ARN, alias or key ID","endpoint":"http://...","region":"us-east-1"}

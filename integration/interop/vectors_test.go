@@ -1,0 +1,78 @@
+package interop_test
+
+import (
+	"bytes"
+	"encoding/hex"
+	"encoding/json"
+	"maps"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/sealq/sealq/integration/interop/drivers"
+)
+
+// The vectors that package envelope is tested with mean the same to the SDKs:
+// what is to open opens in each of them, and what is forged opens in none. What
+// is merely malformed is left out, since the SDKs differ over it.
+func TestVectors(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("../../envelope/testdata/vectors/*.json")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no vectors: %v", err)
+	}
+	type vector struct {
+		Name               string
+		Keyring            struct{ Namespace, Name, Key string }
+		Message, Plaintext []byte
+		Expect             string
+		Context            map[string]string
+	}
+	var vectors []vector
+	for _, file := range files {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var some []vector
+		if err := json.Unmarshal(content, &some); err != nil {
+			t.Fatalf("%s: %v", file, err)
+		}
+		vectors = append(vectors, some...)
+	}
+	for _, s := range sdks {
+		if s.ProcessPerMessage {
+			continue // its library is that of python-legacy
+		}
+		t.Run(s.ID, func(t *testing.T) {
+			t.Parallel()
+			d := s.running(t)
+			record(t, s, "test vectors", "")
+			tried := map[string]int{}
+			for _, v := range vectors {
+				key, err := hex.DecodeString(v.Keyring.Key)
+				if err != nil {
+					t.Fatal(err)
+				}
+				opened, err := d.Decrypt(drivers.RawAES(v.Keyring.Namespace, v.Keyring.Name, key), v.Message)
+				switch v.Expect {
+				case "success":
+					delete(opened.Context, publicKey)
+					if err != nil || !bytes.Equal(opened.Plaintext, v.Plaintext) || !maps.Equal(opened.Context, v.Context) {
+						t.Errorf("%s: got %v, want it opened", v.Name, err)
+					}
+				case "authentication", "no-matching-key":
+					if !refused(err) {
+						t.Errorf("%s: got %v, want a refusal", v.Name, err)
+					}
+				default:
+					continue
+				}
+				tried[v.Expect]++
+			}
+			if tried["success"] == 0 || tried["authentication"] == 0 || tried["no-matching-key"] == 0 {
+				t.Errorf("tried %v, want some of each", tried)
+			}
+		})
+	}
+}
