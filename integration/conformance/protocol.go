@@ -290,6 +290,7 @@ func systemAttributes(t *testing.T, s *suite) {
 	}
 	// sealq adds its own names to whichever list the caller uses.
 	got = receive(func(in *sqs.ReceiveMessageInput) {
+		//lint:ignore SA1019 callers still use it
 		in.AttributeNames = []types.QueueAttributeName{"SentTimestamp", "ApproximateReceiveCount"}
 	})
 	if got["SentTimestamp"] == "" || got["ApproximateReceiveCount"] == "" {

@@ -292,6 +292,7 @@ func sealedSystemAttributes(t *testing.T, s *suite) {
 			in.MessageSystemAttributeNames = []types.MessageSystemAttributeName{"SentTimestamp"}
 		}, []string{"SentTimestamp"}},
 		"one in the deprecated list": {func(in *sqs.ReceiveMessageInput) {
+			//lint:ignore SA1019 callers still use it
 			in.AttributeNames = []types.QueueAttributeName{"SentTimestamp"}
 		}, []string{"SentTimestamp"}},
 		"the trace header": {func(in *sqs.ReceiveMessageInput) {

@@ -3,6 +3,7 @@
 //
 //	go run ./cmd/emulators                     try every one: install, start, list queues, stop
 //	go run ./cmd/emulators -only moto,fauxqs   only these
+//	go run ./cmd/emulators -check              only look for the language toolchains
 //	go run ./cmd/emulators -- go test ./...    start them, run a command with their endpoints, stop them
 //	go run ./cmd/emulators -serve              start them, print their endpoints, stop them on an interrupt
 //
@@ -31,12 +32,13 @@ import (
 func main() {
 	log.SetFlags(0)
 	only := flag.String("only", "", "comma-separated names; empty is all")
+	check := flag.Bool("check", false, "look for the language toolchains, and start nothing")
 	serve := flag.Bool("serve", false, "keep them running until interrupted")
 	flag.Parse()
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer cancel()
 
-	err := run(ctx, *only, *serve, flag.Args())
+	err := run(ctx, *only, *check, *serve, flag.Args())
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok && exit.ExitCode() > 0 {
 		os.Exit(exit.ExitCode())
 	}
@@ -45,10 +47,17 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, only string, serve bool, command []string) (err error) {
+func run(ctx context.Context, only string, check, serve bool, command []string) (err error) {
 	emulators, err := choose(only)
 	if err != nil {
 		return err
+	}
+	if check {
+		var missing []error
+		for _, e := range emulators {
+			missing = append(missing, e.Prerequisites(ctx))
+		}
+		return errors.Join(missing...)
 	}
 	running, err := startAll(ctx, emulators)
 	defer func() {
