@@ -160,7 +160,7 @@ func TestMultiKeyringErrors(t *testing.T) {
 		"no match, refused":       {[]error{noMatch, refused}, false, []error{cause, refused}, []error{envelope.ErrUnavailable}},
 		"refused, unavailable":    {[]error{refused, down, noMatch}, false, []error{cause, envelope.ErrUnavailable}, nil},
 		"member's own deadline":   {[]error{noMatch, context.DeadlineExceeded}, false, []error{context.DeadlineExceeded}, nil},
-		"joined by somebody else": {[]error{errors.Join(noMatch, down), noMatch}, true, []error{envelope.ErrUnavailable}, nil},
+		"joined by somebody else": {[]error{errors.Join(noMatch, down), envelope.ErrMalformed}, true, []error{envelope.ErrUnavailable}, []error{envelope.ErrMalformed}},
 		"one":                     {[]error{down}, false, []error{envelope.ErrUnavailable}, nil},
 	}
 	for name, test := range tests {

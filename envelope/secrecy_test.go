@@ -132,6 +132,10 @@ func TestDataKeyIsImmutable(t *testing.T) {
 	clear(key.Plaintext())
 	got := key.EncryptedDataKeys()
 	got[0].ProviderInfo[0], got[0].Ciphertext[0], got[0].ProviderID = 'x', 'x', "x"
+	again := key.EncryptedDataKeys()[0]
+	if _ = append(again.ProviderInfo, 'x'); string(again.Ciphertext) != "c" {
+		t.Error("appending to ProviderInfo overwrites Ciphertext")
+	}
 	if !bytes.Equal(key.Plaintext(), testKey) {
 		t.Error("plaintext changed")
 	}
