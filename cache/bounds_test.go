@@ -134,8 +134,11 @@ func TestMemoryIsFlat(t *testing.T) {
 	k := newCache(t, &endless{}, func(o *cache.Options) { o.EncryptEntries, o.DecryptEntries = bound, bound })
 	offer := func(from, to int) {
 		for i := from; i < to; i++ {
-			generate(t, k, numbered(i))
-			decrypt(t, k, []envelope.EncryptedDataKey{endlessEDK(i)}, orders)
+			if i%2 == 0 {
+				generate(t, k, numbered(i))
+			} else {
+				decrypt(t, k, []envelope.EncryptedDataKey{endlessEDK(i)}, orders)
+			}
 		}
 	}
 	empty := heap()

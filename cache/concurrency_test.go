@@ -158,7 +158,7 @@ func TestFirstCallerWhoLeavesFailsNoOther(t *testing.T) {
 			t.Errorf("second caller waited %v, want 5s", got)
 		}
 		wantCalls(t, s, 1)
-		if got := s.calls[0].ctx.Value(traceKey{}); got != "trace" {
+		if got := s.called()[0].ctx.Value(traceKey{}); got != "trace" {
 			t.Errorf("value in the context of the fetch: got %v, want the first caller's", got)
 		}
 	})
@@ -217,7 +217,7 @@ func TestArgumentsAreNotRetained(t *testing.T) {
 		clear(edks[0].ProviderInfo)
 		clear(ec)
 		time.Sleep(2 * time.Second)
-		if got := s.calls[0]; string(got.edks[0].Ciphertext) != want || len(got.ec) != len(orders) {
+		if got := s.called()[0]; string(got.edks[0].Ciphertext) != want || len(got.ec) != len(orders) {
 			t.Error("a change to the arguments after the call reached the fetch")
 		}
 	})
@@ -262,7 +262,7 @@ func TestPurgeCancelsWhatIsUnderWay(t *testing.T) {
 		if s.inFlight != 1 {
 			t.Errorf("fetches under way: got %d, want the new one", s.inFlight)
 		}
-		if s.calls[0].ctx.Err() == nil {
+		if s.called()[0].ctx.Err() == nil {
 			t.Error("the older fetch was not cancelled")
 		}
 		wg.Wait()
@@ -292,6 +292,26 @@ func TestOlderFetchNeverInserts(t *testing.T) {
 		if st := k.Stats(); st.EncryptEntries != 0 {
 			t.Error("a fetch from before Purge inserted its key")
 		}
+	})
+}
+
+// Callers who wait start over at once, even if the older fetch does not end.
+func TestPurgeFreesTheWaiters(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService()
+		s.setLatency(time.Hour)
+		k := newCache(t, deaf{s})
+		var wg sync.WaitGroup
+		for range 10 {
+			wg.Go(func() { generate(t, k, orders) })
+		}
+		synctest.Wait()
+		s.setLatency(time.Second)
+		if got := waited(func() { k.Purge(); wg.Wait() }); got != time.Second {
+			t.Errorf("after Purge the callers waited %v, want 1s", got)
+		}
+		wantCalls(t, s, 2)
+		time.Sleep(time.Hour) // the older fetch ends
 	})
 }
 

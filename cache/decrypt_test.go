@@ -107,7 +107,7 @@ func TestAllKeysOfAMessageAreAskedInOneCall(t *testing.T) {
 	edks := []envelope.EncryptedDataKey{junk(1), good, junk(2)}
 	decrypt(t, k, edks, orders)
 	wantCalls(t, s, 1)
-	if diff := cmp.Diff(edks, s.calls[0].edks); diff != "" {
+	if diff := cmp.Diff(edks, s.called()[0].edks); diff != "" {
 		t.Errorf("asked about (-want +got):\n%s", diff)
 	}
 }
@@ -210,7 +210,7 @@ func TestOpenedKeyIsRefreshed(t *testing.T) {
 		}
 		time.Sleep(5 * time.Second)
 		wantCalls(t, s, 2)
-		if diff := cmp.Diff([]envelope.EncryptedDataKey{good}, s.calls[1].edks); diff != "" {
+		if diff := cmp.Diff([]envelope.EncryptedDataKey{good}, s.called()[1].edks); diff != "" {
 			t.Errorf("the refresh asked about (-want +got):\n%s", diff)
 		}
 		time.Sleep(surelyFresh - 5*time.Second)
@@ -254,7 +254,7 @@ func TestKnownFailureOutweighsInvalid(t *testing.T) {
 		if !errors.As(err, &refused) || errors.Is(err, envelope.ErrInvalidMessage) {
 			t.Errorf("got %v, want the refusal", err)
 		}
-		if diff := cmp.Diff([]envelope.EncryptedDataKey{foreign}, s.calls[1].edks); diff != "" {
+		if diff := cmp.Diff([]envelope.EncryptedDataKey{foreign}, s.called()[1].edks); diff != "" {
 			t.Errorf("asked about (-want +got):\n%s", diff)
 		}
 	})

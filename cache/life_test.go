@@ -201,6 +201,7 @@ func TestOutageIsBridged(t *testing.T) {
 		if got, low, high := s.count(), 2*2000, 2*6000; got < low || got > high {
 			t.Errorf("calls during a day's outage: got %d, want %d to %d", got, low, high)
 		}
+		synctest.Wait()
 		if s.together > 2 {
 			t.Errorf("retries at a time: got %d for two keys, want one each", s.together)
 		}
@@ -254,15 +255,15 @@ func TestRetriesOfAStaleKeyBackOff(t *testing.T) {
 			time.Sleep(50 * time.Millisecond)
 		}
 		want := time.Second
-		for i := 2; i < len(s.calls); i++ {
-			gap := s.calls[i].at.Sub(s.calls[i-1].at)
+		for i := 2; i < len(s.called()); i++ {
+			gap := s.called()[i].at.Sub(s.called()[i-1].at)
 			if gap < want/2 || gap > want+50*time.Millisecond {
 				t.Errorf("gap before retry %d: got %v, want %v to %v", i, gap, want/2, want)
 			}
 			want = min(2*want, 30*time.Second)
 		}
-		if len(s.calls) < 12 {
-			t.Errorf("calls: got %d, want a dozen", len(s.calls))
+		if len(s.called()) < 12 {
+			t.Errorf("calls: got %d, want a dozen", len(s.called()))
 		}
 	})
 }

@@ -122,6 +122,31 @@ func TestRefusalIsAnsweredFromMemory(t *testing.T) {
 	})
 }
 
+func TestRefusalOfOneEntryIsAnsweredFromMemory(t *testing.T) {
+	for name, refusal := range map[string]error{"access": denied(keyA), "bare error": errDenied} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newService()
+				k := newCache(t, s)
+				edks := s.make(orders, time.Now()).EncryptedDataKeys()
+				s.thenFail(refusal)
+				for i := range 6000 { // a minute of 100 calls a second
+					_, err := k.GenerateDataKey(t.Context(), orders)
+					if !errors.Is(err, errDenied) {
+						t.Fatalf("sealing %d: got %v, want %v", i, err, errDenied)
+					}
+					if _, err = k.DecryptDataKey(t.Context(), edks, orders); !errors.Is(err, errDenied) {
+						t.Fatalf("opening %d: got %v, want %v", i, err, errDenied)
+					}
+					time.Sleep(10 * time.Millisecond)
+				}
+				// At 0, 1, 3, 7, 15, 25, 35, 45 and 55 seconds.
+				wantCalls(t, s, 2*9)
+			})
+		})
+	}
+}
+
 // A disabled key with a backlog of many data keys under it is asked about by
 // one at a time, not by each.
 func TestDisabledKeyIsNoStorm(t *testing.T) {
