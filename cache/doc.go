@@ -1,5 +1,5 @@
 // Package cache reuses data keys: its [Keyring] stands in front of another
-// [github.com/sealq/sealq/envelope.Keyring], answers from memory, and asks the other one seldom.
+// [envelope.Keyring], answers from memory, and asks the other one seldom.
 //
 // # The life of a data key
 //
@@ -25,7 +25,7 @@
 //   - Unavailable: keys in hand stay in use, up to MaxStale. With no key in
 //     hand the callers get the error; from the second failure in a row, it is
 //     remembered for 100 ms, doubling to 1 s.
-//   - Refused: every key that the refusal reaches is dropped at once. A
+//   - Refused: every key that the refusal reaches is dropped at once. An
 //     [envelope.RefusedError] says how far: all keys under one wrapping key, or
 //     one entry in one direction, as any other error does. The refusal is
 //     remembered for 1 s, doubling to 10 s; of the callers whom a refusal of a
