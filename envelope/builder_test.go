@@ -30,6 +30,7 @@ type message struct {
 	contentType byte   // 0: framed
 	frameLength uint32 // 0 is meant when contentType is set
 	contents    [][]byte
+	commitment  []byte                // in place of the data key's
 	signer      *ecdsa.PrivateKey     // for suite 0x0578
 	frameHeader func(i int, h []byte) // alters a frame's fields before its content
 	footer      []byte                // in place of the signature
@@ -120,6 +121,9 @@ func (m message) build(t testing.TB) envelope.Message {
 		m.contents = [][]byte{nil}
 	}
 	aead, commitment := derive(t, m.suite, testKey, testID)
+	if m.commitment != nil {
+		commitment = m.commitment
+	}
 
 	h := append(put16([]byte{2}, int(m.suite)), testID...)
 	h = append(put16(h, len(m.contextRaw)), m.contextRaw...)

@@ -430,6 +430,19 @@ func TestAuthenticationIsOneValue(t *testing.T) {
 	}
 }
 
+// TestKeyCommitment: a message whose every tag is right, made by somebody who has
+// the data key, is refused if it commits to another key. Flipping bits cannot
+// show this, as the header tag covers the commitment too.
+func TestKeyCommitment(t *testing.T) {
+	t.Parallel()
+	for _, m := range []message{{commitment: make([]byte, 32)}, {suite: 0x0578, signer: newSigner(t), commitment: make([]byte, 32)}} {
+		got, err := envelope.Open(t.Context(), &staticKeyring{}, m.build(t), acceptAll)
+		if err != envelope.ErrAuthentication || got.Plaintext != nil {
+			t.Errorf("suite %#04x: got %q, %v, want ErrAuthentication itself", m.suite, got.Plaintext, err)
+		}
+	}
+}
+
 // TestAliasing: callers own what they pass and what they get.
 func TestAliasing(t *testing.T) {
 	t.Parallel()
