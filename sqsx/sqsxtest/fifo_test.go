@@ -176,6 +176,18 @@ func TestReceiveRequestAttemptID(t *testing.T) {
 		if got := take("x"); len(got) != 0 {
 			t.Errorf("after a delete, a retry got %q", bodies(got))
 		}
+		time.Sleep(time.Minute)
+		if got := take("z"); len(got) != 1 {
+			t.Fatalf("got %q, want the second message", bodies(got))
+		}
+		got := take("z")
+		_, err := client.ChangeMessageVisibility(t.Context(), &sqs.ChangeMessageVisibilityInput{QueueUrl: &url, ReceiptHandle: got[0].ReceiptHandle, VisibilityTimeout: 60})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := take("z"); len(got) != 0 {
+			t.Errorf("after a change of visibility, a retry got %q", bodies(got))
+		}
 	})
 }
 

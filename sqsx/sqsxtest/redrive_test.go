@@ -40,9 +40,11 @@ func TestRedrivePolicy(t *testing.T) {
 		if n := len(server.Stored(dead)); n != 0 {
 			t.Errorf("moved %d messages before one was received once more", n)
 		}
+		send(t, client, dead, "direct")
 		if got := receive(t, client, in); len(got) != 0 {
 			t.Errorf("got %q, want both moved", bodies(got))
 		}
+		receive(t, client, &sqs.ReceiveMessageInput{QueueUrl: &dead}) // the direct one
 		got := receive(t, client, &sqs.ReceiveMessageInput{QueueUrl: &dead, MessageSystemAttributeNames: []types.MessageSystemAttributeName{"DeadLetterQueueSourceArn", "ApproximateReceiveCount"}})
 		if len(got) != 1 || *got[0].MessageId != *sent.MessageId {
 			t.Fatalf("got %q, want the message with its ID", bodies(got))
@@ -50,10 +52,13 @@ func TestRedrivePolicy(t *testing.T) {
 		if a := got[0].Attributes; a["DeadLetterQueueSourceArn"] != arn("q") || a["ApproximateReceiveCount"] != "3" {
 			t.Errorf("got attributes %v", a)
 		}
-		// Retention counts from the first send.
+		// Retention counts from the first send: those that were moved go before one that was sent here earlier than they were moved.
+		if got := bodies(server.Stored(dead)); !slices.Equal(got, []string{"poison", "other", "direct"}) {
+			t.Errorf("got %q, want them by age", got)
+		}
 		time.Sleep(time.Hour - 2*time.Second)
-		if n := len(server.Stored(dead)); n != 0 {
-			t.Errorf("got %d messages an hour after the send, want 0", n)
+		if got := bodies(server.Stored(dead)); !slices.Equal(got, []string{"direct"}) {
+			t.Errorf("got %q an hour after the first send", got)
 		}
 	})
 }

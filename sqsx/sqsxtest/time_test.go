@@ -212,6 +212,15 @@ func TestLongPolling(t *testing.T) {
 		if n, took, err := poll(t.Context(), 20); n != 1 || took != 10*time.Second || err != nil {
 			t.Errorf("a visibility timeout: got %d after %v, %v", n, took, err)
 		}
+		held := receive(t, client, &sqs.ReceiveMessageInput{QueueUrl: &url, WaitTimeSeconds: 20, VisibilityTimeout: 600})[0]
+		time.AfterFunc(4*time.Second, func() {
+			if _, err := client.ChangeMessageVisibility(t.Context(), &sqs.ChangeMessageVisibilityInput{QueueUrl: &url, ReceiptHandle: held.ReceiptHandle}); err != nil {
+				t.Error(err)
+			}
+		})
+		if n, took, err := poll(t.Context(), 20); n != 1 || took != 4*time.Second || err != nil {
+			t.Errorf("a message given back: got %d after %v, %v", n, took, err)
+		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		if _, took, err := poll(ctx, 20); !errors.Is(err, context.DeadlineExceeded) || took != time.Second {
