@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"sync"
@@ -17,6 +18,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
+	"github.com/aws/smithy-go"
 	"github.com/aws/smithy-go/logging"
 
 	"github.com/sealq/sealq/envelope"
@@ -270,5 +272,51 @@ func TestHTTPTimeoutOverASocket(t *testing.T) {
 	}
 	if n := w.srv.Count("kms:GenerateDataKey"); n != 2 {
 		t.Errorf("%d attempts, want 2", n)
+	}
+}
+
+// TestAnswerThatCannotBeDecoded: the SDK's error for it holds the answer, which
+// holds the data key.
+func TestAnswerThatCannotBeDecoded(t *testing.T) {
+	t.Parallel()
+	const secret = "c2VjcmV0IHNlY3JldCBzZWNyZXQgc2VjcmV0IQ=="
+	for name, test := range map[string]struct {
+		status int
+		body   string
+	}{
+		"cut off":         {200, `{"Plaintext":"` + secret},
+		"no JSON":         {200, secret},
+		"wrong types":     {200, `{"Plaintext":"` + secret + `","KeyId":7}`},
+		"error, cut off":  {400, `{"__type":"Disabled`},
+		"error of no one": {400, `{}`},
+		"proxy's page":    {502, `<html>`},
+		"proxy's refusal": {403, `<html>`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			client := w.client("us-east-1", ours, func(o *kms.Options) {
+				o.Retryer = aws.NopRetryer{}
+				o.HTTPClient = doFunc(func(r *http.Request) (*http.Response, error) {
+					return &http.Response{
+						StatusCode: test.status, Header: http.Header{"Content-Type": {"application/x-amz-json-1.1"}},
+						Body: io.NopCloser(strings.NewReader(test.body)),
+					}, nil
+				})
+			})
+			kr := w.keyring(client, "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab")
+			_, err := kr.GenerateDataKey(t.Context(), ec)
+			if class(t.Context(), err) != "unavailable" {
+				t.Errorf("got %v, want ErrUnavailable", err)
+			}
+			for _, verb := range []string{"%v", "%+v", "%#v"} {
+				if strings.Contains(fmt.Sprintf(verb, err), secret) {
+					t.Errorf("%s of the error holds the answer", verb)
+				}
+			}
+			if d, ok := errors.AsType[*smithy.DeserializationError](err); ok {
+				t.Errorf("the chain holds the answer: %q", d.Snapshot)
+			}
+		})
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/kms/types"
 	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"github.com/sealq/sealq/envelope"
 	"github.com/sealq/sealq/envelope/kmskeyring"
@@ -170,7 +171,9 @@ func TestCredentialsAreNotTheKey(t *testing.T) {
 	t.Parallel()
 	denied := &smithy.GenericAPIError{Code: "AccessDeniedException", Message: "not authorized to assume the role"}
 	for name, cause := range map[string]error{
-		"STS":              &smithy.OperationError{ServiceID: "STS", OperationName: "AssumeRole", Err: denied},
+		"STS": &smithy.OperationError{ServiceID: "STS", OperationName: "AssumeRole", Err: &smithyhttp.ResponseError{
+			Response: &smithyhttp.Response{Response: &http.Response{StatusCode: http.StatusForbidden}}, Err: denied,
+		}},
 		"its own endpoint": denied,
 		"no API error":     errors.New("no EC2 IMDS role found"),
 		"its own deadline": context.DeadlineExceeded,

@@ -341,6 +341,14 @@ func TestMultiRegionKeys(t *testing.T) {
 		})
 	}
 
+	// A refusal reaches the data keys that are under the ARN that was refused, as
+	// messages name it, wherever the call went.
+	w.disable(west, id)
+	_, err := w.keyring(west, westARN).DecryptDataKey(t.Context(), sealedEast.EncryptedDataKeys(), ec)
+	if refused, ok := errors.AsType[*envelope.RefusedError](err); !ok || refused.KeyInfo != eastARN {
+		t.Errorf("got %v, want a refusal that reaches %q", err, eastARN)
+	}
+
 	// The relative of a key in another account is no relative.
 	foreign := strings.Replace(eastARN, ours, theirs, 1)
 	entry := sealedEast.EncryptedDataKeys()[0]

@@ -63,9 +63,10 @@ type Options struct {
 	StrictAlias bool
 
 	// AliasPeriod is how long the keyring remembers which key an alias or a key
-	// ID stands for, 1 second to 24 hours. Zero: [DefaultAliasPeriod]. It matters
-	// for decryption only: KMS itself resolves the alias when a data key is
-	// generated.
+	// ID stands for, 1 second to 24 hours. Zero: [DefaultAliasPeriod]. When KMS
+	// cannot be asked again, the last answer stays in use until it can. All this
+	// matters for decryption only: KMS itself resolves the alias when a data key
+	// is generated.
 	AliasPeriod time.Duration
 
 	// GrantTokens are passed to KMS with every call, at most 10: a grant that was
