@@ -342,6 +342,59 @@ func thousands(n int64) string {
 	return s
 }
 
+// TestHoldTable looks for every time of the hold in its section of
+// docs/operations.md.
+func TestHoldTable(t *testing.T) {
+	t.Parallel()
+	_, section, found := strings.Cut(read(t, "docs/operations.md"), "## When nothing opens: the hold")
+	if !found {
+		t.Fatal("docs/operations.md has no section on the hold")
+	}
+	section, _, _ = strings.Cut(section, "\n## ")
+	times := 0
+	ast.Inspect(parse(t, "sqsx/hold.go"), func(n ast.Node) bool {
+		spec, ok := n.(*ast.ValueSpec)
+		if !ok {
+			return true
+		}
+		for i, value := range spec.Values {
+			if text := duration(value); text != "" {
+				if times++; !strings.Contains(section, text) {
+					t.Errorf("%s is %s, which the section does not say", spec.Names[i].Name, text)
+				}
+			}
+		}
+		return true
+	})
+	if times == 0 {
+		t.Error("no time found in sqsx/hold.go")
+	}
+}
+
+// duration reads "30 * time.Second" and "time.Minute" as words, and is empty for
+// everything else.
+func duration(value ast.Expr) string {
+	count := "1"
+	if product, ok := value.(*ast.BinaryExpr); ok && product.Op == token.MUL {
+		if n, ok := product.X.(*ast.BasicLit); ok {
+			count, value = n.Value, product.Y
+		}
+	}
+	unit, ok := value.(*ast.SelectorExpr)
+	if !ok {
+		return ""
+	}
+	switch unit.Sel.Name {
+	case "Second", "Minute", "Hour":
+		word := strings.ToLower(unit.Sel.Name)
+		if count != "1" {
+			word += "s"
+		}
+		return count + " " + word
+	}
+	return ""
+}
+
 // TestDocCodeIsTested looks for every Go block of the documents in the examples
 // that tests compile and run.
 func TestDocCodeIsTested(t *testing.T) {
