@@ -81,9 +81,14 @@ func New(client Client, keyID string, optFns ...func(*Options)) (*Keyring, error
 		return nil, err
 	}
 	if k.opts.Discovery.used() {
-		return k, k.discover(keyID)
+		err = k.discover(keyID)
+	} else {
+		err = k.configure(keyID)
 	}
-	return k, k.configure(keyID)
+	if err != nil {
+		return nil, err
+	}
+	return k, nil
 }
 
 func (k *Keyring) discover(keyID string) error {

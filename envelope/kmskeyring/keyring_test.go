@@ -117,8 +117,8 @@ func TestNewRefuses(t *testing.T) {
 				opt = func(*kmskeyring.Options) {}
 			}
 			kr, err := kmskeyring.New(test.client, test.keyID, opt)
-			if err == nil || kr != nil && err == nil || !strings.Contains(err.Error(), test.want) || !strings.HasPrefix(err.Error(), "kmskeyring: ") {
-				t.Errorf("got %v, want an error of kmskeyring with %q", err, test.want)
+			if err == nil || kr != nil || !strings.Contains(err.Error(), test.want) || !strings.HasPrefix(err.Error(), "kmskeyring: ") {
+				t.Errorf("got keyring %v and error %v, want only an error of kmskeyring with %q", kr != nil, err, test.want)
 			}
 		})
 	}
