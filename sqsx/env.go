@@ -50,7 +50,8 @@ const (
 //
 // Lists are separated by commas. Queues are names or ARNs, or either with one
 // trailing "*"; "*" alone means all. A queue that several variables cover has
-// all their settings. A variable that is empty counts as absent; one that starts
+// all their settings; where a name and an ARN make that impossible to say, it is
+// an error. A variable that is empty counts as absent; one that starts
 // with SEALQ_ and is not listed here is an error, because a misspelt setting
 // that is silently ignored is worse than a service that does not start. optFns
 // apply after the environment.
@@ -164,12 +165,21 @@ func (o *Options) policiesFromEnvironment(env map[string]string) error {
 			patterns[name] = append(patterns[name], p)
 		}
 	}
+	listed := func(name string, p pattern) bool {
+		return slices.ContainsFunc(patterns[name], func(wider pattern) bool { return wider.covers(p) })
+	}
 	for _, mentioned := range patterns {
 		for _, p := range mentioned {
 			var policy Policy
 			for name, set := range flags {
-				if slices.ContainsFunc(patterns[name], func(wider pattern) bool { return wider.covers(p) }) {
+				if listed(name, p) {
 					set(&policy)
+					continue
+				}
+				// The policy of p is about to say no for queues that an ARN
+				// under this variable may say yes for.
+				if i := slices.IndexFunc(patterns[name], p.crosses); i >= 0 {
+					return fmt.Errorf("sqsx: %s: %q may name the same queues as %q of another variable, and one is a name and the other an ARN: write both as names, or both as ARNs", name, patterns[name][i].text, p.text)
 				}
 			}
 			if o.Queues == nil {
@@ -200,6 +210,16 @@ func (wider pattern) covers(p pattern) bool {
 		return strings.HasPrefix(p.name(), wider.prefix)
 	}
 	return false
+}
+
+// crosses reports whether p is a name, other is an ARN, and some queue matches
+// both although p does not cover other.
+func (p pattern) crosses(other pattern) bool {
+	if p.arn || !other.arn || p.covers(other) {
+		return false
+	}
+	a, b := p.prefix, other.name()
+	return a == b || !p.exact && strings.HasPrefix(b, a) || !other.exact && strings.HasPrefix(a, b)
 }
 
 func seconds(name, text string) (time.Duration, error) {

@@ -1,0 +1,269 @@
+package sqsx_test
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+
+	"github.com/sealq/sealq/envelope"
+	"github.com/sealq/sealq/sqsx"
+)
+
+// rawSealer has a keyring in memory, so that nothing stands between a fuzz
+// target and the code under test.
+func rawSealer(t testing.TB, optFns ...func(*sqsx.Options)) *sqsx.Sealer {
+	t.Helper()
+	kr, err := envelope.NewRawAESKeyring("test", "key", make([]byte, 32))
+	if err != nil {
+		t.Fatal(err)
+	}
+	quiet := func(o *sqsx.Options) { o.Logger = slog.New(slog.DiscardHandler) }
+	s, err := sqsx.New(kr, append([]func(*sqsx.Options){quiet}, optFns...)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// maxErrorText bounds the error of one withheld message, in bytes: whoever sends
+// the message must not fill the logs of whoever receives it. 200 characters of a
+// queue's name in the widest quoting, %q's \U0010ffff, leave room for the rest.
+const maxErrorText = 4096
+
+// FuzzOpenMessage puts any bytes into the body and the attribute. What is
+// delivered was sealed by this test, or is plaintext where plaintext is
+// accepted; never half of one or what an attribute says is sealed.
+func FuzzOpenMessage(f *testing.F) {
+	strict := rawSealer(f)
+	accepting := rawSealer(f, func(o *sqsx.Options) { o.Policy.AcceptPlaintext = true })
+	inBody := rawSealer(f, func(o *sqsx.Options) { o.Policy.BodyCarrier = true })
+	const plaintext = "the plaintext of this target"
+	seal := func(s *sqsx.Sealer, queue string) (string, []byte) {
+		out, err := s.SealMessage(f.Context(), arnOf(queue), &sqs.SendMessageInput{MessageBody: aws.String(plaintext)})
+		if err != nil {
+			f.Fatal(err)
+		}
+		return *out.MessageBody, out.MessageAttributes["sealq"].BinaryValue
+	}
+	body, header := seal(strict, "orders")
+	whole, _ := seal(inBody, "orders")
+	elsewhere, elsewhereHeader := seal(strict, "elsewhere")
+	for _, accept := range []bool{false, true} {
+		f.Add(body, true, "Binary", header, "", accept)
+		f.Add(body, true, "String", []byte(nil), "", accept)
+		f.Add(body, true, "Binary", header[:40], "", accept)
+		f.Add(body, false, "", []byte(nil), "", accept)
+		f.Add(whole, false, "", []byte(nil), "", accept)
+		f.Add(whole, true, "Binary", header, "", accept)
+		f.Add(elsewhere, true, "Binary", elsewhereHeader, arnOf("elsewhere"), accept)
+		f.Add(elsewhere, true, "Binary", elsewhereHeader, "arn:aws:sqs:eu-west-1:000000000000:elsewhere", accept)
+		f.Add(whole[:len(whole)-4]+"\n"+whole[len(whole)-4:], false, "", []byte(nil), "", accept)
+		f.Add("AYADeA"+whole, false, "", []byte(nil), "", accept)
+		f.Add(`{"Type":"Notification","Message":"`+whole+`"}`, false, "", []byte(nil), "", accept)
+		f.Add(`{"Type":"Notification","Message":"x","MessageAttributes":{"sealq":0}}`, false, "", []byte(nil), "", accept)
+		f.Add(`{"Type":"Notification","Message":"{\"Type\":\"Notification\",\"Message\":\"\"}"}`, false, "", []byte(nil), "", accept)
+		f.Add("plaintext", false, "", []byte(nil), "", accept)
+		f.Add("", true, strings.Repeat("x", 256), []byte(nil), "", accept)
+	}
+	f.Fuzz(func(t *testing.T, body string, attribute bool, dataType string, header []byte, source string, accept bool) {
+		s := strict
+		if accept {
+			s = accepting
+		}
+		in := types.Message{MessageId: aws.String("1"), Body: &body, Attributes: map[string]string{"DeadLetterQueueSourceArn": source}}
+		other := types.MessageAttributeValue{DataType: aws.String("String"), StringValue: aws.String("kept")}
+		in.MessageAttributes = map[string]types.MessageAttributeValue{"other": other}
+		before := bytes.Clone(header)
+		if attribute {
+			in.MessageAttributes["sealq"] = types.MessageAttributeValue{DataType: &dataType, BinaryValue: header}
+		}
+		opened, withheld := s.OpenMessages(t.Context(), arnOf("orders"), []types.Message{in})
+		if !bytes.Equal(header, before) || len(in.MessageAttributes) == 0 || attribute != (len(in.MessageAttributes) == 2) {
+			t.Fatal("the input was modified")
+		}
+		if len(opened)+len(withheld) != 1 {
+			t.Fatalf("got %d messages and %d errors of one message", len(opened), len(withheld))
+		}
+		if len(withheld) == 1 {
+			e := withheld[0]
+			if !errors.Is(e, envelope.ErrInvalidMessage) || e.Temporary {
+				t.Errorf("got %v (temporary %v), want it the message's own fault", e, e.Temporary)
+			}
+			if len(e.Error()) > maxErrorText {
+				t.Errorf("the error takes %d bytes, want at most %d", len(e.Error()), maxErrorText)
+			}
+			if strings.Contains(e.Error(), plaintext) {
+				t.Errorf("plaintext in %q", e)
+			}
+			return
+		}
+		switch got := *opened[0].Body; {
+		case len(opened[0].MessageAttributes) != 1 || *opened[0].MessageAttributes["other"].StringValue != "kept":
+			t.Errorf("got attributes %v, want the other one only", slices.Collect(maps.Keys(opened[0].MessageAttributes)))
+		case got == plaintext && (attribute || strings.HasPrefix(body, "AgR4")):
+		case !accept || attribute:
+			t.Errorf("delivered %q", got)
+		case got != body:
+			t.Errorf("got %q, want plaintext as it was sent", got)
+		case looksSealed(body):
+			t.Errorf("%q was delivered as plaintext", got)
+		}
+	})
+}
+
+// looksSealed is what must never be taken for plaintext, said in another way
+// than the code says it: a message, or half of one, that decodes as such.
+func looksSealed(body string) bool {
+	b, err := base64.StdEncoding.Strict().DecodeString(body)
+	if err != nil {
+		return false
+	}
+	if _, err := envelope.Split(b); err == nil {
+		return true
+	}
+	return len(b) >= 40 && bytes.HasPrefix(b, []byte("\xff\xff\xff\xff\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x01"))
+}
+
+// FuzzSNSNotification wraps any text in any number of SNS notifications. A
+// sealed body is found at any depth that a message has room for.
+func FuzzSNSNotification(f *testing.F) {
+	accepting := rawSealer(f, func(o *sqsx.Options) { o.Policy.AcceptPlaintext, o.Policy.BodyCarrier = true, true })
+	out, err := accepting.SealMessage(f.Context(), arnOf("orders"), &sqs.SendMessageInput{MessageBody: aws.String("x")})
+	if err != nil {
+		f.Fatal(err)
+	}
+	whole := *out.MessageBody
+	f.Add("hello", uint8(1), " ", false)
+	f.Add(`{"Type":"Notification"}`, uint8(3), "", true)
+	f.Add("", uint8(8), "\r\n\t", true)
+	f.Fuzz(func(t *testing.T, text string, depth uint8, space string, sealed bool) {
+		body := text
+		if sealed {
+			body = whole
+		}
+		for range depth % 8 {
+			quoted, err := json.Marshal(body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			body = `{"Subject":` + mustJSON(t, text) + `,"Type":"Notification","Message":` + string(quoted) + `}`
+			if strings.Trim(space, " \t\r\n") == "" {
+				body = space + body
+			}
+		}
+		opened, withheld := accepting.OpenMessages(t.Context(), arnOf("orders"), []types.Message{{Body: &body}})
+		switch {
+		case sealed && depth%8 == 0:
+			if len(opened) != 1 || *opened[0].Body != "x" {
+				t.Fatalf("the sealed message itself was not opened: %v", withheld)
+			}
+		case sealed && len(opened) > 0:
+			t.Fatalf("a sealed message in %d notifications was delivered as plaintext", depth%8)
+		case len(opened) > 0 && *opened[0].Body != body:
+			t.Fatal("plaintext was changed")
+		}
+	})
+}
+
+func mustJSON(t testing.TB, v any) string {
+	t.Helper()
+	b, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// FuzzEnvironment gives any values to the variables. What is configured for a
+// queue is exactly what the lists that name it say; everything else is an error.
+func FuzzEnvironment(f *testing.F) {
+	for _, seed := range [][5]string{
+		{"alias/orders", "60", "orders,legacy-*", "legacy-*", "app=orders"},
+		{"alias/orders", "", "*", "", ""},
+		{"arn:aws:kms:us-east-1:000000000000:key/one", "86401", "arn:aws:sqs:*", "orders", "a=1,a=2"},
+		{"alias/orders", "", "arn:aws:sqs:*", "orders", ""},
+		{"alias/orders", "", "orders", "arn:aws:sqs:us-east-1:000000000000:*", ""},
+		{"alias/orders", "", "ord*", "orders", ""},
+		{"alias/orders", "", "orders", "ord*,arn:aws:sqs:us-east-1:000000000000:orders", ""},
+		{"alias/orders", "", "arn:aws:sqs:us-east-1:000000000000:ord*", "or*", ""},
+		{"", "x", "a:b", "**", "="},
+	} {
+		f.Add(seed[0], seed[1], seed[2], seed[3], seed[4])
+	}
+	cfg := aws.Config{Region: "us-east-1", Credentials: aws.AnonymousCredentials{}}
+	f.Fuzz(func(t *testing.T, key, period, accept, carrier, ec string) {
+		for _, v := range []string{key, period, accept, carrier, ec} {
+			if strings.Contains(v, "\x00") {
+				t.Skip("the operating system does not allow it")
+			}
+		}
+		setenv(t, map[string]string{
+			"SEALQ_KEY_ID": key, "SEALQ_REUSE_PERIOD": period, "SEALQ_ACCEPT_PLAINTEXT": accept,
+			"SEALQ_BODY_CARRIER": carrier, "SEALQ_ENCRYPTION_CONTEXT": ec,
+		})
+		quiet := func(o *sqsx.Options) { o.Logger = slog.New(slog.DiscardHandler) }
+		s, err := sqsx.NewFromEnv(cfg, quiet)
+		if err != nil {
+			if s != nil || !strings.HasPrefix(err.Error(), "sqsx: ") && !strings.HasPrefix(err.Error(), "kmskeyring: ") && !strings.HasPrefix(err.Error(), "cache: ") {
+				t.Errorf("got %v and %q, want no Sealer and an error that names its package", s, err)
+			}
+			return
+		}
+		for _, queue := range []string{"orders", "orders.fifo", "legacy-1", "o"} {
+			opened, _ := s.OpenMessages(t.Context(), arnOf(queue), []types.Message{{Body: aws.String("plaintext")}})
+			if got, want := len(opened) == 1, listed(accept, queue); got != want {
+				t.Errorf("SEALQ_ACCEPT_PLAINTEXT=%q SEALQ_BODY_CARRIER=%q: plaintext accepted on %s: %v, want %v", accept, carrier, queue, got, want)
+			}
+		}
+	})
+}
+
+// TestEnvironmentLosesNoSetting: the policy found for a queue applies whole, so
+// that a name in one variable could take away what an ARN in another gives.
+func TestEnvironmentLosesNoSetting(t *testing.T) {
+	cfg := aws.Config{Region: "us-east-1", Credentials: aws.AnonymousCredentials{}}
+	for _, test := range []struct {
+		strict, carrier string
+		conflict        bool
+	}{
+		{"arn:aws:sqs:*", "orders", true},
+		{"arn:aws:sqs:us-east-1:000000000000:*", "orders", true},
+		{"arn:aws:sqs:us-east-1:000000000000:ord*", "orders*", true},
+		{arnOf("orders"), "orders", true},
+		{arnOf("orders"), "ord*", false}, // the ARN is the more exact, and has both
+		{arnOf("orders"), "*", false},
+		{"arn:aws:sqs:*,orders", "orders", false},
+		{arnOf("orders"), "other", false},
+		{"*", arnOf("orders"), false},
+	} {
+		setenv(t, map[string]string{"SEALQ_KEY_ID": "alias/orders", "SEALQ_STRICT_QUEUE": test.strict, "SEALQ_BODY_CARRIER": test.carrier})
+		_, err := sqsx.NewFromEnv(cfg)
+		if (err != nil) != test.conflict {
+			t.Errorf("SEALQ_STRICT_QUEUE=%q SEALQ_BODY_CARRIER=%q: got %v, want an error %v", test.strict, test.carrier, err, test.conflict)
+		}
+	}
+}
+
+// listed reports whether a comma-separated list of patterns names a queue.
+func listed(patterns, queue string) bool {
+	for item := range strings.SplitSeq(patterns, ",") {
+		item = strings.TrimSpace(item)
+		prefix, star := strings.CutSuffix(item, "*")
+		for _, subject := range []string{queue, arnOf(queue)} {
+			if star && strings.HasPrefix(subject, prefix) || !star && item == subject {
+				return true
+			}
+		}
+	}
+	return false
+}
