@@ -63,6 +63,29 @@ func TestRedrivePolicy(t *testing.T) {
 	})
 }
 
+// maxReceiveCount counts the receives from its own queue, ApproximateReceiveCount those from all.
+func TestRedriveTwice(t *testing.T) {
+	inBubble(t, func(t *testing.T, server *sqsxtest.Server, client *sqs.Client) {
+		last := createQueue(t, client, "last")
+		dead := createQueue(t, client, "dead", "RedrivePolicy", policy("last", 2), "VisibilityTimeout", "0")
+		url := createQueue(t, client, "q", "RedrivePolicy", policy("dead", 3), "VisibilityTimeout", "0")
+		send(t, client, url, "poison")
+		for range 4 {
+			receive(t, client, &sqs.ReceiveMessageInput{QueueUrl: &url})
+		}
+		for range 2 {
+			if got := receive(t, client, &sqs.ReceiveMessageInput{QueueUrl: &dead}); len(got) != 1 {
+				t.Fatalf("got %d messages from the first dead-letter queue, want 1", len(got))
+			}
+		}
+		receive(t, client, &sqs.ReceiveMessageInput{QueueUrl: &dead})
+		stored := server.Stored(last)
+		if len(stored) != 1 || stored[0].Attributes["ApproximateReceiveCount"] != "5" || stored[0].Attributes["DeadLetterQueueSourceArn"] != arn("dead") {
+			t.Errorf("got %v in the last queue", stored)
+		}
+	})
+}
+
 func TestRedriveFIFO(t *testing.T) {
 	inBubble(t, func(t *testing.T, server *sqsxtest.Server, client *sqs.Client) {
 		dead := createQueue(t, client, "dead.fifo", "FifoQueue", "true")
