@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"hash"
 	"io"
@@ -41,17 +42,21 @@ func (p *compiledPolicy) bindingName(q middleware.Queue) (string, error) {
 	return requireARN(q)
 }
 
+// errQueueUnknown is at the root of errors of configuration that concern one
+// queue. They come before any message is sent or received.
+var errQueueUnknown = errors.New("sqsx: the queue's ARN is unknown, and messages are bound to it")
+
 func requireARN(q middleware.Queue) (string, error) {
 	if arn := q.ARN(); arn != "" {
 		return arn, nil
 	}
 	switch {
 	case q.Account == "":
-		return "", fmt.Errorf("sqsx: the queue %q has no account, and messages are bound to a queue's ARN: use the full queue URL, set Options.Account, or set Policy.LogicalQueue", q.Name)
+		return "", fmt.Errorf("%w: %q has no account: use the full queue URL, set Options.Account, or set Policy.LogicalQueue", errQueueUnknown, q.Name)
 	case q.Region == "":
-		return "", fmt.Errorf("sqsx: the Region of queue %q is unknown, and messages are bound to a queue's ARN: set Options.Region or the client's Region", q.Name)
+		return "", fmt.Errorf("%w: the Region of %q is not set: set Options.Region or the client's Region", errQueueUnknown, q.Name)
 	}
-	return "", fmt.Errorf("sqsx: the ARN of queue %q is unknown, and messages are bound to it: use the full queue URL", q.Name)
+	return "", fmt.Errorf("%w: %q is not a queue URL: use the full queue URL", errQueueUnknown, q.Name)
 }
 
 // sendContext is the encryption context of every message sent to q.

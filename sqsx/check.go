@@ -56,9 +56,10 @@ type decryptChecker interface {
 // returns nil or a [*CheckError], so that a role that only sends, or only
 // receives, can look at its half. The error says which permission is missing.
 //
-// Check goes through the data key cache: it costs at most one KMS call of each
-// kind in a reuse period, which suits a readiness probe, and while a data key is
-// in hand it reports what is true, that messages can be sealed.
+// Check goes through the data key cache. While data keys are in hand it makes no
+// call and reports what is true, that messages can be sealed and opened. What
+// fails is asked of KMS again after one second at the earliest, later ten; a
+// role that may only receive costs one Decrypt call, a dry run, at each Check.
 func (s *Sealer) Check(ctx context.Context, queue string) error {
 	result := &CheckError{Queue: queue}
 	q, err := s.queue(queue)
@@ -96,6 +97,11 @@ func (c *codec) check(ctx context.Context, q middleware.Queue, result *CheckErro
 	result.Open = errOpenUnchecked
 	if checker, ok := policy.bare.(decryptChecker); ok {
 		result.Open = checker.CheckDecrypt(ctx, ec)
+		if errors.Is(result.Open, envelope.ErrInvalidMessage) {
+			// Emulators that know no dry run object to the missing ciphertext,
+			// which they would not if they refused the key.
+			result.Open = nil
+		}
 	}
 	return nil
 }

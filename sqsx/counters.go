@@ -125,7 +125,7 @@ func newCounters(provider metrics.MeterProvider, caches []*cache.Keyring) (*coun
 	}
 	for _, spec := range instruments {
 		instrument, err := meter.Int64Counter(spec.name, func(o *metrics.InstrumentOptions) {
-			o.UnitLabel, o.Description = "{message}", spec.description
+			o.Description = spec.description
 		})
 		if err != nil {
 			return nil, fmt.Errorf("sqsx: MeterProvider: instrument %s: %w", spec.name, err)

@@ -248,7 +248,7 @@ func (t *policyTable) find(q middleware.Queue) (*compiledPolicy, error) {
 	arn := q.ARN()
 	for _, rule := range t.rules {
 		if rule.arn && arn == "" && strings.HasPrefix(q.Name, rule.name()) && (!rule.exact || q.Name == rule.name()) {
-			return nil, fmt.Errorf("sqsx: queue %q has no account, so it is not known whether the policy for %q applies: use a full queue URL, or set Options.Account", q.Name, rule.text)
+			return nil, fmt.Errorf("%w: %q has no account, so that the policy for %q may apply or not: use the full queue URL, or set Options.Account", errQueueUnknown, q.Name, rule.text)
 		}
 		if rule.matches(q.Name, arn) {
 			return rule.policy, nil

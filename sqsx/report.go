@@ -141,6 +141,9 @@ func diagnose(err error) (diagnosis, remedy string) {
 	case errors.Is(err, errSNSEnvelope):
 		return "SNS envelope", "set RawMessageDelivery on the SNS subscription"
 	}
+	if errors.Is(err, errQueueUnknown) {
+		return "queue unknown", "give the full queue URL or ARN, or set Options.Account and Options.Region"
+	}
 	switch classify(err) {
 	case keyUnavailable:
 		return "key service unavailable", "nothing is lost: the message becomes visible again; check that AWS KMS can be reached and that credentials are valid"
