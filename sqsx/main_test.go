@@ -130,15 +130,7 @@ func md5Hex(s string) string {
 }
 
 // count returns the number of requests of one action, "sqs:SendMessage" or so.
-func (w *world) count(action string) int {
-	n := 0
-	for _, r := range w.server.Requests() {
-		if r.Action == action {
-			n++
-		}
-	}
-	return n
-}
+func (w *world) count(action string) int { return w.server.Count(action) }
 
 // kmsFails fails every request to KMS with err, those that administer keys
 // excepted.
