@@ -156,6 +156,7 @@ func (c *codec) Admit(ctx context.Context, q middleware.Queue, in *sqs.ReceiveMe
 // the cache makes one call for those under the same.
 func (c *codec) Open(ctx context.Context, q middleware.Queue, messages []types.Message) []middleware.Opened {
 	q = c.complete(q)
+	c.holds.arrived(q)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), openTimeout)
 	defer cancel()
 	ctx, span := tracing.StartSpan(ctx, "sealq.Open")
@@ -245,19 +246,16 @@ func (c *codec) count(ctx context.Context, q middleware.Queue, opened []middlewa
 	}
 }
 
-// tryOpen opens a message without delivering it, for the hold.
-func (c *codec) tryOpen(ctx context.Context, q middleware.Queue, m *types.Message) error {
+// rehearse asks for a data key that could not be had before, for the hold.
+func (c *codec) rehearse(ctx context.Context, q middleware.Queue, k sealedKey) error {
 	ctx, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
 	policy, err := c.table.find(q)
 	if err != nil {
 		return err
 	}
-	binding, err := policy.bindingName(q)
-	if err != nil {
-		return err
-	}
-	return c.openMessage(ctx, policy, q, binding, m).Err
+	_, err = policy.keyring.DecryptDataKey(ctx, k.keys, k.ec)
+	return err
 }
 
 // complete fills in the account of a queue that the caller gave by name.

@@ -1,48 +1,93 @@
 package sqsx
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
+	"strconv"
 	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 
+	"github.com/sealq/sealq/envelope"
 	"github.com/sealq/sealq/middleware"
 )
 
 // ErrHeld fails a receive, with no request made, on a queue of which nothing
-// could be opened lately: receiving more would only raise the receive counts of
-// good messages until the redrive policy moves them to the dead-letter queue.
-// One receive at a time is let through to find out whether that has changed.
+// opens: receiving more would only raise the receive counts of good messages
+// until the redrive policy moves them to the dead-letter queue. One receive at a
+// time is let through to find out whether that has changed. The error of the
+// last message that did not open is in the chain.
 var ErrHeld = errors.New("sqsx: receives are held because no message of this queue opens")
 
-// The hold, by queue. A receive that opens nothing closes it, unless something
-// opened within holdAfter. Then one receiver at a time probes, after pauses that
-// double from minProbePause to maxProbePause, until something opens.
+// When a hold closes: a response held messages, none opened, and none has opened
+// for so long.
 const (
-	holdAfter     = 60 * time.Second
-	minProbePause = time.Second
-	maxProbePause = 30 * time.Second
-
-	// A probe that follows trouble with the key service first opens one of the
-	// last messages again, from memory, and receives nothing while that fails:
-	// an outage then costs no message a receive. Every rehearsals-th probe
-	// receives all the same, because messages in memory may be hostile ones that
-	// never open.
-	rehearsals     = 10
-	remembered     = 4    // messages kept for that, each at most 1 MiB
-	maxHeldQueues  = 1024 // queues known; beyond that new ones are never held
-	shortPollPause = time.Second
+	// Where messages are at fault, a queue on which a bad one turns up now and
+	// then is not held.
+	faultGrace = 60 * time.Second
+	// Where the key service is, it is wrong to wait: with a visibility timeout
+	// of some seconds, messages would be received to the dead-letter queue
+	// before a minute is over. A hold that was not needed ends with the first
+	// rehearsal. A busy queue is not held for a hostile message in between.
+	outageGrace = time.Second
 )
+
+// How a hold is ended. A hold that the key service caused is rehearsed: a data
+// key that could not be decrypted is asked for again, from memory, which costs
+// no message a receive. Apart from that, and far less often if there is
+// something to rehearse, one message is risked: it may be that what is in memory
+// belongs to a hostile message that never opens. All pauses start at minPause,
+// double, and are shortened by up to a half at random, so that a fleet does not
+// move in step.
+const (
+	minPause      = time.Second
+	maxPause      = 30 * time.Second // between rehearsals; and receives, with nothing to rehearse
+	maxRiskPause  = 5 * time.Minute  // between receives while rehearsals fail
+	maxCarePause  = 30 * time.Minute // the same, of messages that were received before; see care
+	quietLift     = 15 * time.Minute // without a failure, and an empty queue: the hold has no object
+	probeSlack    = 30 * time.Second // a probe that takes so much longer than it should is given up
+	scoutPatience = time.Second      // see hold.ahead
+)
+
+// How long a held receive waits before it fails: as long as its caller would
+// wait for a message.
+const (
+	shortPollPatience = time.Second
+	maxPatience       = 20 * time.Second // the longest WaitTimeSeconds of SQS
+)
+
+// Bounds on memory, which a hostile sender fills. Together at most 32 MiB, and
+// that only if so many queues are held.
+const (
+	maxQueues          = 1024    // known; with all of them held, a further queue is never held
+	maxRehearsals      = 4       // data keys remembered of a queue
+	maxRehearsalHeader = 8 << 10 // bytes of a message header whose data key is remembered
+	maxPoisonGroups    = 64      // message groups remembered of a FIFO queue
+	poisonMemory       = 10 * time.Minute
+)
+
+// sealedKey is a data key that could not be had: what a rehearsal asks for.
+type sealedKey struct {
+	keys []envelope.EncryptedDataKey
+	ec   envelope.EncryptionContext
+}
+
+func (k sealedKey) equal(other sealedKey) bool {
+	return slices.EqualFunc(k.keys, other.keys, func(a, b envelope.EncryptedDataKey) bool {
+		return a.ProviderID == b.ProviderID && bytes.Equal(a.ProviderInfo, b.ProviderInfo) && bytes.Equal(a.Ciphertext, b.Ciphertext)
+	})
+}
 
 // holds keeps the holds of a Sealer. It is safe for concurrent use.
 type holds struct {
-	// try opens a message without delivering it.
-	try func(context.Context, middleware.Queue, *types.Message) error
+	// rehearse asks the keyring of q for a data key.
+	rehearse func(ctx context.Context, q middleware.Queue, k sealedKey) error
 
 	mu     sync.Mutex // guards queues and what its values point to
 	queues map[string]*hold
@@ -50,48 +95,70 @@ type holds struct {
 
 // hold is what is known of one queue.
 type hold struct {
-	lastOpened time.Time // zero: nothing ever
-	closed     bool
-	cause      error           // of the last message that did not open
-	failed     []types.Message // the last ones that failed for no fault of their own
-	probing    bool            // a receiver is out
-	probes     int             // since the hold closed
-	pause      time.Duration   // before the next probe
-	nextProbe  time.Time
-	changed    chan struct{} // closed when waiters should look again
+	lastOpened, lastFailed time.Time     // zero: never
+	changed                chan struct{} // closed when those who wait should look again
 
-	// On a FIFO queue a message that is at fault takes its followers in the
-	// response with it, and each receive raises their counts. Until one opens,
-	// messages are received singly.
-	single bool
+	// The first receive of a process goes ahead, and others follow when it has
+	// shown what comes of it, or at this time: with a wrong setting, each start
+	// of a process would otherwise cost as many receives as it has goroutines.
+	scouted bool
+	ahead   time.Time
+
+	closed      bool
+	cause       error       // of the last message that did not open
+	keys        []sealedKey // to rehearse; empty if messages are at fault
+	probe       *probe      // who is out to rehearse or to receive, or nil
+	rehearsed   bool        // the last rehearsal went well
+	pause, risk time.Duration
+	nextTry     time.Time // no rehearsal before
+	nextReceive time.Time
+
+	// On a FIFO queue a message at fault takes those behind it in the response
+	// with it, and each receive raises their counts. While one is about, by
+	// message group, messages are received singly.
+	poison map[string]time.Time // when to forget it
 }
 
-func newHolds(try func(context.Context, middleware.Queue, *types.Message) error) *holds {
-	return &holds{try: try, queues: make(map[string]*hold)}
+// probe is the right to end a hold. It expires, so that a caller who never
+// returns cannot keep a queue closed.
+type probe struct{ expires time.Time }
+
+func newHolds(rehearse func(context.Context, middleware.Queue, sealedKey) error) *holds {
+	return &holds{rehearse: rehearse, queues: make(map[string]*hold)}
 }
 
-// of returns the hold of q, or nil if too many queues are known. The caller
-// holds h.mu.
+func holdKey(q middleware.Queue) string {
+	if arn := q.ARN(); arn != "" {
+		return arn
+	}
+	return q.URL
+}
+
+// of returns the hold of q, or nil if there is no room for it. It is called
+// with h.mu held.
 func (h *holds) of(q middleware.Queue) *hold {
-	key := q.ARN()
-	if key == "" {
-		key = q.URL
+	key := holdKey(q)
+	if s := h.queues[key]; s != nil {
+		return s
 	}
-	s := h.queues[key]
-	if s == nil && len(h.queues) < maxHeldQueues {
-		s = &hold{changed: make(chan struct{})}
-		h.queues[key] = s
+	if len(h.queues) >= maxQueues {
+		for other, s := range h.queues {
+			if !s.closed && time.Since(s.lastOpened) > faultGrace {
+				delete(h.queues, other)
+				break
+			}
+		}
+		if len(h.queues) >= maxQueues {
+			return nil
+		}
 	}
+	s := &hold{changed: make(chan struct{})}
+	h.queues[key] = s
 	return s
 }
 
-// wake lets waiters look again. The caller holds h.mu.
-func (s *hold) wake() {
-	close(s.changed)
-	s.changed = make(chan struct{})
-}
-
-// admit lets a receive pass, makes it the probe, or makes it wait and fail.
+// admit lets a receive pass, sends it ahead as a probe, or makes it wait and
+// fail.
 func (h *holds) admit(ctx context.Context, q middleware.Queue, in *sqs.ReceiveMessageInput) (middleware.Admission, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -99,39 +166,95 @@ func (h *holds) admit(ctx context.Context, q middleware.Queue, in *sqs.ReceiveMe
 	if s == nil {
 		return middleware.Admission{}, nil
 	}
-	patience := shortPollPause
-	if in.WaitTimeSeconds > 0 {
-		patience = time.Duration(in.WaitTimeSeconds) * time.Second
-	}
-	giveUp := time.Now().Add(patience)
-	for s.closed {
-		if !s.probing && !time.Now().Before(s.nextProbe) {
-			if h.probe(ctx, q, s) {
-				return middleware.Admission{MaxMessages: 1, Done: func(delivered, withheld int, err error) {
-					h.finish(q, true, delivered, withheld)
-				}}, nil
+	polling := min(time.Duration(max(in.WaitTimeSeconds, 0))*time.Second, maxPatience)
+	giveUp := time.Now().Add(max(polling, shortPollPatience))
+	for waited := false; ; waited = true {
+		now := time.Now()
+		switch {
+		case !s.closed && (!s.scouted || !now.Before(s.ahead)):
+			return h.pass(q, s, now), nil
+		case !s.closed:
+			if err := h.wait(ctx, s, s.ahead); err != nil {
+				return middleware.Admission{}, err
+			}
+			continue
+		case s.probe != nil && now.Before(s.probe.expires):
+		case !now.Before(s.nextReceive):
+			// A long poll that its caller cuts short can lose what is on its way.
+			// The caller's next receive need not wait, and has all its time.
+			if deadline, ok := ctx.Deadline(); waited && ok && deadline.Sub(now) < polling {
+				return middleware.Admission{}, s.held()
+			}
+			return h.sendProbe(q, s, now.Add(polling+probeSlack)), nil
+		case len(s.keys) > 0 && !now.Before(s.nextTry):
+			if err := h.tryRehearsal(ctx, q, s); err != nil {
+				return middleware.Admission{}, err
 			}
 			continue
 		}
-		if err := h.wait(ctx, s, giveUp); err != nil {
+		if !now.Before(giveUp) {
+			return middleware.Admission{}, s.held()
+		}
+		if err := h.wait(ctx, s, earliest(giveUp, s.due(now))); err != nil {
 			return middleware.Admission{}, err
 		}
 	}
-	admission := middleware.Admission{Done: func(delivered, withheld int, err error) { h.finish(q, false, delivered, withheld) }}
-	if s.single {
-		admission.MaxMessages = 1
-	}
-	return admission, nil
 }
 
-// wait blocks until the state may have changed or a probe is due, and fails at
-// giveUp. It is called, and returns, with h.mu held.
-func (h *holds) wait(ctx context.Context, s *hold, giveUp time.Time) error {
-	until := giveUp
-	if !s.probing && s.nextProbe.Before(giveUp) {
-		until = s.nextProbe
+func (s *hold) held() error { return fmt.Errorf("%w; the last cause: %w", ErrHeld, s.cause) }
+
+// due is when the next probe may set out.
+func (s *hold) due(now time.Time) time.Time {
+	switch {
+	case s.probe != nil && now.Before(s.probe.expires):
+		return s.probe.expires
+	case len(s.keys) > 0:
+		return earliest(s.nextTry, s.nextReceive)
 	}
-	changed, cause := s.changed, s.cause
+	return s.nextReceive
+}
+
+func earliest(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// pass admits an ordinary receive.
+func (h *holds) pass(q middleware.Queue, s *hold, now time.Time) middleware.Admission {
+	if !s.scouted {
+		s.scouted, s.ahead = true, now.Add(scoutPatience)
+	}
+	admission := middleware.Admission{Done: func(int, int, error) {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		s.settle()
+	}}
+	if s.single(now) {
+		admission.MaxMessages = 1
+	}
+	return admission
+}
+
+// settle lets those follow who waited for the first receive.
+func (s *hold) settle() {
+	if !s.ahead.IsZero() {
+		s.ahead = time.Time{}
+		s.wake()
+	}
+}
+
+// wake lets those who wait look again.
+func (s *hold) wake() {
+	close(s.changed)
+	s.changed = make(chan struct{})
+}
+
+// wait blocks until something has changed, or it is time. It is called, and
+// returns, with h.mu held.
+func (h *holds) wait(ctx context.Context, s *hold, until time.Time) error {
+	changed := s.changed
 	h.mu.Unlock()
 	defer h.mu.Lock()
 	timer := time.NewTimer(time.Until(until))
@@ -140,102 +263,237 @@ func (h *holds) wait(ctx context.Context, s *hold, giveUp time.Time) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-changed:
-		return nil
 	case <-timer.C:
-	}
-	if until.Equal(giveUp) {
-		return fmt.Errorf("%w; the last one: %v", ErrHeld, cause)
 	}
 	return nil
 }
 
-// probe takes the probe, and reports whether to receive: at once if the
-// messages were at fault, else only when one of those in memory opens by now, or
-// it has not for a while. It is called, and returns, with h.mu held.
-func (h *holds) probe(ctx context.Context, q middleware.Queue, s *hold) bool {
-	s.probing = true
-	s.probes++
-	if len(s.failed) == 0 || s.probes%rehearsals == 0 {
-		return true
-	}
-	m := s.failed[s.probes%len(s.failed)]
-	h.mu.Unlock()
-	err := h.try(ctx, q, &m)
-	h.mu.Lock()
-	if err == nil || classify(err) == messageFault {
-		return true
-	}
-	s.cause = err
-	s.endProbe()
-	return false
+// sendProbe admits one receive of one message.
+func (h *holds) sendProbe(q middleware.Queue, s *hold, expires time.Time) middleware.Admission {
+	p := &probe{expires: expires}
+	s.probe = p
+	return middleware.Admission{MaxMessages: 1, Done: func(delivered, withheld int, err error) {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		if s.probe != p {
+			return
+		}
+		s.probe = nil
+		// An empty queue costs no message anything: the next probe may follow at
+		// once. Nor does a receive that SQS refuses.
+		empty := err == nil && delivered == 0 && withheld == 0
+		if s.closed && empty && (s.rehearsed || time.Since(s.lastFailed) >= quietLift) {
+			s.lift()
+			s.scouted = false
+		}
+		s.wake()
+	}}
 }
 
-// endProbe lets the next probe follow after a longer pause. Half of the pause
-// is random, so that a fleet does not probe in step.
-func (s *hold) endProbe() {
-	s.probing = false
-	s.pause = min(max(2*s.pause, minProbePause), maxProbePause)
-	s.nextProbe = time.Now().Add(s.pause/2 + rand.N(s.pause/2))
+// tryRehearsal asks for one of the data keys in memory. Its error is that the
+// caller gave up. It is called, and returns, with h.mu held.
+func (h *holds) tryRehearsal(ctx context.Context, q middleware.Queue, s *hold) error {
+	p := &probe{expires: time.Now().Add(openTimeout + probeSlack)}
+	s.probe = p
+	key := s.keys[rand.N(len(s.keys))]
+	err := func() error {
+		h.mu.Unlock()
+		defer h.mu.Lock()
+		return h.rehearse(ctx, q, key)
+	}()
+	if s.probe != p {
+		return ctx.Err()
+	}
+	s.probe = nil
+	defer s.wake()
+	if ended := ctx.Err(); ended != nil {
+		return ended
+	}
+	if err != nil && classify(err) != messageFault {
+		s.cause = err
+		s.nextTry = time.Now().Add(grow(&s.pause, maxPause))
+		return nil
+	}
+	// The key service answers again. What was asked for is not asked for twice:
+	// the next message shows more.
+	s.keys = slices.DeleteFunc(s.keys, key.equal)
+	s.rehearsed = err == nil
+	s.nextReceive = time.Now()
+	return nil
+}
+
+// grow doubles a pause, and returns it with jitter.
+func grow(pause *time.Duration, top time.Duration) time.Duration {
+	*pause = min(max(2**pause, minPause), top)
+	return *pause/2 + rand.N(*pause/2)
+}
+
+// arrived gives those who wait for the first receive the time it takes to open
+// what it brought.
+func (h *holds) arrived(q middleware.Queue) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if s := h.queues[holdKey(q)]; s != nil && !s.ahead.IsZero() {
+		s.ahead = time.Now().Add(openTimeout)
+	}
+}
+
+// note learns how the messages of a response fared.
+func (h *holds) note(q middleware.Queue, messages []types.Message, opened []middleware.Opened) {
+	var cause error
+	var keys []sealedKey
+	some, temporary, receives := false, false, 0
+	for i, o := range opened {
+		some = some || o.Err == nil
+		receives = max(receives, receiveCount(&messages[i]))
+		if o.Err != nil && (cause == nil || o.Temporary && !temporary) {
+			cause, temporary = o.Err, o.Temporary
+		}
+	}
+	if !some && temporary {
+		keys = sealedKeys(messages, opened)
+	}
+
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s := h.queues[holdKey(q)]
+	if s == nil {
+		return
+	}
+	now := time.Now()
+	if q.FIFO() {
+		s.notePoison(messages, opened, now)
+	}
+	if some {
+		s.lastOpened = now
+		s.lift()
+		s.settle()
+		return
+	}
+	s.lastFailed, s.cause = now, cause
+	grace := faultGrace
+	if temporary {
+		grace = outageGrace
+	}
+	if !s.closed && now.Sub(s.lastOpened) < grace {
+		return
+	}
+	for _, key := range keys {
+		s.remember(key)
+	}
+	if s.closed && now.Before(s.nextReceive) {
+		return // it was received before the hold closed, or while it was open
+	}
+	s.closed, s.rehearsed = true, false
+	s.nextTry = now.Add(grow(&s.pause, maxPause))
+	switch {
+	case len(s.keys) > 0:
+		s.nextReceive = now.Add(max(grow(&s.risk, maxRiskPause), care(receives, maxCarePause)))
+	case s.lastOpened.IsZero():
+		// More likely a wrong setting than a wrong message.
+		s.nextReceive = now.Add(max(grow(&s.risk, maxPause), care(receives, maxRiskPause)))
+	default:
+		s.nextReceive = now.Add(grow(&s.risk, maxPause))
+	}
+	s.settle()
+}
+
+// care is the shortest pause after a message that has been received so often:
+// nothing after the first time, then minutes.
+// Where the same messages come again, the queue is short or many processes are
+// at it, and each receive may be the last that the redrive policy grants.
+func care(receives int, top time.Duration) time.Duration {
+	d := min(time.Duration(min(max(receives-1, 0), 100))*maxRiskPause, top)
+	return d/2 + rand.N(d/2+1)
+}
+
+func receiveCount(m *types.Message) int {
+	n, err := strconv.Atoi(m.Attributes[string(types.MessageSystemAttributeNameApproximateReceiveCount)])
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+// lift ends the hold.
+func (s *hold) lift() {
+	if !s.closed {
+		return
+	}
+	s.closed, s.rehearsed, s.probe, s.keys, s.cause = false, false, nil, nil, nil
+	s.pause, s.risk = 0, 0
 	s.wake()
 }
 
-// finish notes how a receive ended.
-func (h *holds) finish(q middleware.Queue, probe bool, delivered, withheld int) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	s := h.of(q)
-	if s == nil {
-		return
-	}
+// remember keeps a data key for rehearsals. Which one it replaces is left to
+// chance, so that a hostile sender can push out all others only by sending far
+// more messages than anyone else.
+func (s *hold) remember(key sealedKey) {
 	switch {
-	case delivered > 0:
-		s.lastOpened = time.Now()
-		if s.closed {
-			s.closed, s.probing, s.probes, s.pause = false, false, 0, 0
-			s.wake()
-		}
-		s.cause, s.failed = nil, nil
-	case withheld > 0 && probe:
-		if s.closed {
-			s.endProbe()
-		}
-	case withheld > 0 && !s.closed && time.Since(s.lastOpened) >= holdAfter:
-		s.closed = true
-		s.endProbe()
-	case probe:
-		// An empty receive, or one that SQS refused, tells nothing and costs no
-		// message anything: the next may follow at once.
-		s.probing = false
-		s.nextProbe = time.Now()
-		s.wake()
+	case slices.ContainsFunc(s.keys, key.equal):
+	case len(s.keys) < maxRehearsals:
+		s.keys = append(s.keys, key)
+	default:
+		s.keys[rand.N(len(s.keys))] = key
 	}
 }
 
-// note remembers how messages fared.
-func (h *holds) note(q middleware.Queue, messages []types.Message, opened []middleware.Opened) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	s := h.of(q)
-	if s == nil {
-		return
-	}
-	faults, delivered := 0, 0
+// sealedKeys returns the distinct data keys of messages that did not open for
+// no fault of their own.
+func sealedKeys(messages []types.Message, opened []middleware.Opened) []sealedKey {
+	var found []sealedKey
 	for i, o := range opened {
-		switch {
-		case o.Err == nil:
-			delivered++
+		if o.Err == nil || !o.Temporary {
 			continue
-		case o.Temporary:
-			if len(s.failed) == remembered {
-				s.failed = append(s.failed[:0:0], s.failed[1:]...)
-			}
-			s.failed = append(s.failed, messages[i])
-		default:
-			faults++
 		}
-		s.cause = o.Err
+		m, ok, err := unload(&messages[i])
+		if err != nil || !ok || len(m.Header) > maxRehearsalHeader {
+			continue
+		}
+		header, err := envelope.ParseHeader(m.Header)
+		if err != nil {
+			continue
+		}
+		key := sealedKey{header.EncryptedDataKeys, header.EncryptionContext}
+		if !slices.ContainsFunc(found, key.equal) {
+			found = append(found, key)
+		}
 	}
-	if q.FIFO() && (faults > 0 || delivered > 0) {
-		s.single = faults > 0
+	return found
+}
+
+// notePoison remembers the message groups in which a message is at fault, until
+// one of the group opens: then it is no longer in front.
+func (s *hold) notePoison(messages []types.Message, opened []middleware.Opened, now time.Time) {
+	group := func(i int) string {
+		return messages[i].Attributes[string(types.MessageSystemAttributeNameMessageGroupId)]
 	}
+	for i, o := range opened {
+		if o.Err == nil {
+			delete(s.poison, group(i))
+		}
+	}
+	for i, o := range opened {
+		if o.Err == nil || o.Temporary {
+			continue
+		}
+		if s.poison == nil {
+			s.poison = make(map[string]time.Time)
+		}
+		name := group(i)
+		if _, known := s.poison[name]; !known && len(s.poison) >= maxPoisonGroups {
+			name = "" // no group has this name: ended by time only
+		}
+		s.poison[name] = now.Add(poisonMemory)
+	}
+}
+
+// single reports whether messages are to be received one at a time.
+func (s *hold) single(now time.Time) bool {
+	for group, until := range s.poison {
+		if !now.Before(until) {
+			delete(s.poison, group)
+		}
+	}
+	return len(s.poison) > 0
 }

@@ -76,7 +76,7 @@ func newSealer(kr envelope.Keyring, o Options) (*Sealer, error) {
 		return nil, err
 	}
 	c := &codec{settings: settings, counters: counters, sizes: &headerSizes{}}
-	c.holds = newHolds(c.tryOpen)
+	c.holds = newHolds(c.rehearse)
 	reporter := &reporter{settings: settings}
 	m, err := middleware.New(c, func(mo *middleware.Options) { mo.OnWithheld = reporter.report })
 	if err != nil {
