@@ -58,6 +58,12 @@ func unload(m *types.Message) (msg envelope.Message, ok bool, err error) {
 		msg, err = fromAttribute(header, body)
 		return msg, true, err
 	}
+	return unloadBody(body, 0)
+}
+
+// unloadBody is unload for a message without our attribute. depth is the number
+// of SNS notifications around body.
+func unloadBody(body string, depth int) (msg envelope.Message, ok bool, err error) {
 	switch {
 	case strings.HasPrefix(body, bodyPrefix0478), strings.HasPrefix(body, bodyPrefix0578):
 		msg, err = fromBody(body)
@@ -66,7 +72,7 @@ func unload(m *types.Message) (msg envelope.Message, ok bool, err error) {
 		return msg, true, errAttributeLost
 	case isVersion1(body):
 		return msg, true, errVersion1
-	case isSealedInSNS(body):
+	case isSealedInSNS(body, depth):
 		return msg, true, errSNSEnvelope
 	}
 	return msg, false, nil
@@ -133,24 +139,35 @@ func isVersion1(body string) bool {
 	return false
 }
 
+// maxSNSDepth bounds how many notifications inside one another are looked into:
+// the work on one body is so many times that of parsing it once. A topic that
+// delivers to another topic's publisher gives 2.
+const maxSNSDepth = 4
+
 // isSealedInSNS recognises the JSON that SNS wraps around a message when raw
-// delivery is off, if what it wraps was sealed.
-func isSealedInSNS(body string) bool {
+// delivery is off, if what it wraps was sealed. Deeper nesting than there is in
+// practice counts as sealed: it must not become a way to have ciphertext
+// delivered as a body.
+func isSealedInSNS(body string, depth int) bool {
 	if !strings.HasPrefix(strings.TrimLeft(body, " \t\r\n"), "{") || !strings.Contains(body, "Notification") {
 		return false
+	}
+	if depth == maxSNSDepth {
+		return true
 	}
 	var notification struct {
 		Type              string
 		Message           string
-		MessageAttributes map[string]json.RawMessage
+		MessageAttributes struct { // no map: its size would be the sender's to choose
+			Sealq json.RawMessage `json:"sealq"` // the name is attributeName
+		}
 	}
 	if err := json.Unmarshal([]byte(body), &notification); err != nil || notification.Type != "Notification" {
 		return false
 	}
-	if _, sealed := notification.MessageAttributes[attributeName]; sealed {
+	if notification.MessageAttributes.Sealq != nil {
 		return true
 	}
-	inner := types.Message{Body: &notification.Message}
-	_, sealed, _ := unload(&inner)
+	_, sealed, _ := unloadBody(notification.Message, depth+1)
 	return sealed
 }
