@@ -141,8 +141,8 @@ func isVersion1(body string) bool {
 
 // maxSNSDepth bounds how many notifications inside one another are looked into:
 // the work on one body is so many times that of parsing it once. A topic that
-// delivers to another topic's publisher gives 2.
-const maxSNSDepth = 4
+// is fed from another topic makes 2.
+const maxSNSDepth = 3
 
 // isSealedInSNS recognises the JSON that SNS wraps around a message when raw
 // delivery is off, if what it wraps was sealed. Deeper nesting than there is in
