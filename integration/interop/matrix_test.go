@@ -176,6 +176,9 @@ func TestEveryByte(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
+				if err := r.receive(message); err != nil {
+					t.Fatalf("%s: open: %v", r.name, err)
+				}
 				for at := range message {
 					plaintext, _, err := r.open(flip(message, at))
 					switch {

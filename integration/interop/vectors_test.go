@@ -9,12 +9,13 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/sealq/sealq/envelope"
 	"github.com/sealq/sealq/integration/interop/drivers"
 )
 
 // The vectors that package envelope is tested with mean the same to the SDKs:
-// what is to open opens in each of them, and what is forged opens in none. What
-// is merely malformed is left out, since the SDKs differ over it.
+// what is to open opens in each of them as in sealq, and what is forged opens in
+// none. What is merely malformed is left out, since the SDKs differ over it.
 func TestVectors(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("../../envelope/testdata/vectors/*.json")
@@ -60,6 +61,13 @@ func TestVectors(t *testing.T) {
 					delete(opened.Context, publicKey)
 					if err != nil || !bytes.Equal(opened.Plaintext, v.Plaintext) || !maps.Equal(opened.Context, v.Context) {
 						t.Errorf("%s: got %v, want it opened", v.Name, err)
+					}
+					kr, err := envelope.NewRawAESKeyring(v.Keyring.Namespace, v.Keyring.Name, key)
+					if err != nil {
+						t.Fatal(err)
+					}
+					if got, _, err := open(kr, v.Context, v.Message); err != nil || !bytes.Equal(got, opened.Plaintext) {
+						t.Errorf("%s: sealq got %v, want it opened to the same", v.Name, err)
 					}
 				case "authentication", "no-matching-key":
 					if !refused(err) {
