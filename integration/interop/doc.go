@@ -7,7 +7,8 @@
 //
 // installs what is missing and runs everything. An SDK whose language is not on
 // the machine is skipped, or fails the run if SEALQ_REQUIRE_ALL is set; an SDK
-// that does not install, build or start fails it always.
+// that does not install, build or start fails it always. Before the first run,
+// go run ./interop/install keeps the minutes of installing out of go test's limit.
 //
 // Every row of the table of results also sends each message with one bit
 // changed, and wants it refused. To see the rows fail, run with

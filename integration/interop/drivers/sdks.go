@@ -73,7 +73,7 @@ func All() []SDK {
 	rust := &environment{
 		folder:   "rust",
 		manifest: "Cargo.toml",
-		tools:    []tool{{"cargo", "--version", "Rust 1.91 or later"}, {"cc", "--version", "a C compiler"}},
+		tools:    []tool{{"cargo", "--version", "Rust 1.94 or later"}, {"cc", "--version", "a C compiler"}},
 		install:  installRust,
 	}
 	return []SDK{
