@@ -55,7 +55,11 @@ func sealqAttribute(header []byte) map[string]types.MessageAttributeValue {
 // sender can read them there.
 func (w *world) sealed(queue, body string) (sealed string, header []byte) {
 	w.t.Helper()
-	out, err := w.sealer().SealMessage(w.t.Context(), arnOf(queue), &sqs.SendMessageInput{MessageBody: &body})
+	in := &sqs.SendMessageInput{MessageBody: &body}
+	if strings.HasSuffix(queue, ".fifo") {
+		in.MessageDeduplicationId = aws.String("d")
+	}
+	out, err := w.sealer().SealMessage(w.t.Context(), arnOf(queue), in)
 	if err != nil {
 		w.t.Fatal(err)
 	}
