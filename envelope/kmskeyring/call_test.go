@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/iotest"
 	"testing/synctest"
 	"time"
 
@@ -318,5 +319,35 @@ func TestAnswerThatCannotBeDecoded(t *testing.T) {
 				t.Errorf("the chain holds the answer: %q", d.Snapshot)
 			}
 		})
+	}
+}
+
+// slowBody is an answer whose second half does not come in time.
+type slowBody struct{ io.Reader }
+
+func (slowBody) Close() error { return nil }
+
+type timeoutError struct{}
+
+func (timeoutError) Error() string   { return "awaiting the rest" }
+func (timeoutError) Timeout() bool   { return true }
+func (timeoutError) Temporary() bool { return true }
+
+// TestAnswerThatStopsSaysSo: on call, a slow network must not look like a
+// damaged answer.
+func TestAnswerThatStopsSaysSo(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	client := w.client("us-east-1", ours, func(o *kms.Options) {
+		o.Retryer = aws.NopRetryer{}
+		o.HTTPClient = doFunc(func(r *http.Request) (*http.Response, error) {
+			body := slowBody{io.MultiReader(strings.NewReader(`{"Plaintext":"`), iotest.ErrReader(timeoutError{}))}
+			return &http.Response{StatusCode: 200, Header: http.Header{"Content-Type": {"application/x-amz-json-1.1"}}, Body: body}, nil
+		})
+	})
+	kr := w.keyring(client, "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab")
+	_, err := kr.GenerateDataKey(t.Context(), ec)
+	if class(t.Context(), err) != "unavailable" || !strings.Contains(err.Error(), "did not arrive in time") {
+		t.Errorf("got %v, want ErrUnavailable for want of time", err)
 	}
 }

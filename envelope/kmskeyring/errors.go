@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/smithy-go"
@@ -181,6 +182,9 @@ func (q question) notADataKey(size int) error {
 // answer that could not be decoded travels in its error, data key included.
 func own(err error) error {
 	if _, ok := errors.AsType[*smithy.DeserializationError](err); ok {
+		if cut, ok := errors.AsType[net.Error](err); ok && cut.Timeout() {
+			return errors.New("the answer did not arrive in time")
+		}
 		return errors.New("the answer could not be decoded")
 	}
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
