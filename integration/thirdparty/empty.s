@@ -1,0 +1,1 @@
+// Lets gocloud_test.go declare functions whose bodies are elsewhere.
