@@ -1,0 +1,284 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"runtime"
+	"runtime/metrics"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+
+	"github.com/sealq/sealq/cache"
+	"github.com/sealq/sealq/envelope"
+)
+
+// fact is a line of the second table: what is no ratio of two operations.
+type fact struct {
+	name         string
+	what, target string
+	got          string
+	ok           bool // within the target, or in CI's view not far beyond it
+}
+
+func measureFacts(count int, filter *regexp.Regexp) ([]fact, error) {
+	var facts []fact
+	for _, f := range []struct {
+		name    string
+		measure func(count int) ([]fact, error)
+	}{
+		{"first sends", firstSends},
+		{"distinct keys", distinctKeys},
+		{"cores", coresFact},
+		{"heap", heapFacts},
+	} {
+		if !filter.MatchString(f.name) {
+			continue
+		}
+		found, err := f.measure(count)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", f.name, err)
+		}
+		for _, x := range found {
+			fmt.Printf("%-60s %s (target: %s)\n", x.what, x.got, x.target)
+		}
+		facts = append(facts, found...)
+	}
+	return facts, nil
+}
+
+func firstSends(int) ([]fact, error) {
+	const senders = 64
+	service := &keyService{latency: 20 * time.Millisecond}
+	sealer, err := newSealer(service)
+	if err != nil {
+		return nil, err
+	}
+	client := (&queue{}).client(sealer.Install)
+	var wg sync.WaitGroup
+	errs := make([]error, senders)
+	for i := range senders {
+		wg.Go(func() {
+			_, errs[i] = client.SendMessage(context.Background(), &sqs.SendMessageInput{QueueUrl: aws.String(queueURL), MessageBody: aws.String("first")})
+		})
+	}
+	wg.Wait()
+	for _, err := range errs {
+		if err != nil {
+			return nil, err
+		}
+	}
+	n := service.generate.Load()
+	return []fact{{what: "first sends of 64 goroutines: calls of GenerateDataKey", target: "1", got: fmt.Sprint(n), ok: n == 1}}, nil
+}
+
+// distinctKeys receives ten messages under ten data keys, none in hand.
+func distinctKeys(count int) ([]fact, error) {
+	service := &keyService{latency: 20 * time.Millisecond}
+	var messages []types.Message
+	for range 10 {
+		sender, err := newSealer(service) // each has a data key of its own
+		if err != nil {
+			return nil, err
+		}
+		in := &sqs.SendMessageInput{MessageBody: aws.String(text(1 << 10))}
+		out, err := sender.SealMessage(context.Background(), queueARN, in)
+		if err != nil {
+			return nil, err
+		}
+		messages = append(messages, types.Message{Body: out.MessageBody, MessageAttributes: out.MessageAttributes})
+	}
+	answer, err := received(messages)
+	if err != nil {
+		return nil, err
+	}
+	sealer, err := newSealer(service)
+	if err != nil {
+		return nil, err
+	}
+	client := (&queue{messages: answer}).client(sealer.Install)
+	edks := []envelope.EncryptedDataKey{{ProviderID: "aws-kms", ProviderInfo: []byte(keyARN), Ciphertext: make([]byte, ciphertextSize)}}
+	service.open.Store(0)
+	receives := 0
+	measured, err := measure(max(20, count/10), 2,
+		func() error {
+			_, err := service.DecryptDataKey(context.Background(), edks, nil)
+			service.open.Add(-1)
+			return err
+		},
+		func() error {
+			receives++
+			sealer.Purge()
+			out, err := client.ReceiveMessage(context.Background(), &sqs.ReceiveMessageInput{QueueUrl: aws.String(queueURL), MaxNumberOfMessages: 10})
+			if err == nil && len(out.Messages) != 10 {
+				err = fmt.Errorf("received %d messages, want 10", len(out.Messages))
+			}
+			return err
+		})
+	if err != nil {
+		return nil, err
+	}
+	if n := service.open.Load(); n != int64(10*receives) {
+		return nil, fmt.Errorf("%d receives made %d calls, want 10 each", receives, n)
+	}
+	ratio, _, _ := measured.ratio(1, 0)
+	return []fact{{
+		what:   "ReceiveMessage of 10 messages under 10 distinct data keys, key service at 20 ms, over one call of it",
+		target: "≤ 1.5", got: fmt.Sprintf("%.2f", ratio), ok: ratio <= 1.5*tolerance,
+	}}, nil
+}
+
+// coresFact compares the throughput of two goroutines on two cores with that of
+// one on one, and looks at what they wait for.
+func coresFact(count int) ([]fact, error) {
+	if runtime.NumCPU() < 2 {
+		return nil, nil
+	}
+	c, err := newClients()
+	if err != nil {
+		return nil, err
+	}
+	operations := c.sending(1 << 10)
+	scaling := func(f operation) (float64, error) {
+		calls, err := calibrate(f)
+		if err != nil {
+			return 0, err
+		}
+		var all rounds
+		for range max(count/4, 20) {
+			one, err := throughput(f, calls, 1)
+			if err != nil {
+				return 0, err
+			}
+			two, err := throughput(f, calls, 2)
+			if err != nil {
+				return 0, err
+			}
+			all = append(all, []float64{1 / one, 1 / two})
+		}
+		ratio, _, _ := all.ratio(0, 1)
+		return ratio, nil
+	}
+	plain, err := scaling(operations[plainOp])
+	if err != nil {
+		return nil, err
+	}
+	sealed, err := scaling(operations[sealedOp])
+	if err != nil {
+		return nil, err
+	}
+
+	before, began := mutexWait(), time.Now()
+	calls, err := calibrate(operations[sealedOp])
+	if err != nil {
+		return nil, err
+	}
+	if _, err := throughput(operations[sealedOp], 50*calls, 2); err != nil {
+		return nil, err
+	}
+	waited := 100 * (mutexWait() - before) / (2 * time.Since(began).Seconds())
+	return []fact{
+		{
+			what: "SendMessage 1 KiB, in-memory: throughput with 2 cores over 1 core", target: "≥ 1.85",
+			got: fmt.Sprintf("%.2f (plain SDK: %.2f)", sealed, plain),
+			// Two cores that others use as well are not twice one core.
+			ok: sealed >= min(1.85, plain)/tolerance,
+		},
+		{
+			what: "the same: share of the time in which goroutines wait for any mutex, those of the SDK and of the runtime included", target: "none visible",
+			got: fmt.Sprintf("%.2f %%", waited), ok: waited < 1,
+		},
+	}, nil
+}
+
+// throughput is the number of calls of f a second, made by as many goroutines
+// as there are cores.
+func throughput(f operation, calls, cores int) (float64, error) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(cores))
+	var wg sync.WaitGroup
+	errs := make([]error, cores)
+	began := time.Now()
+	for i := range cores {
+		wg.Go(func() {
+			for range calls {
+				if err := f(); err != nil {
+					errs[i] = err
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if i := slices.IndexFunc(errs, func(err error) bool { return err != nil }); i >= 0 {
+		return 0, errs[i]
+	}
+	return float64(cores*calls) / time.Since(began).Seconds(), nil
+}
+
+// mutexWait is the time in seconds that goroutines of this process have spent
+// waiting for a mutex.
+func mutexWait() float64 {
+	sample := []metrics.Sample{{Name: "/sync/mutex/wait/total:seconds"}}
+	metrics.Read(sample)
+	return sample[0].Value.Float64()
+}
+
+func heapFacts(int) ([]fact, error) {
+	const entries, offered, bound = 4096, 100_000, 1000
+	fill := func(k *cache.Keyring, from, to int) error {
+		for i := from; i < to; i++ {
+			key, err := dataKey(uint64(i))
+			if err != nil {
+				return err
+			}
+			if _, err := k.DecryptDataKey(context.Background(), key.EncryptedDataKeys(), sealContext); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	before := heap()
+	full, err := cache.New(&keyService{}, func(o *cache.Options) { o.DecryptEntries = entries })
+	if err != nil {
+		return nil, err
+	}
+	if err := fill(full, 0, entries); err != nil {
+		return nil, err
+	}
+	each := (heap() - before) / entries
+	runtime.KeepAlive(full)
+
+	bounded, err := cache.New(&keyService{}, func(o *cache.Options) { o.DecryptEntries = bound })
+	if err != nil {
+		return nil, err
+	}
+	if err := fill(bounded, 0, offered/10); err != nil {
+		return nil, err
+	}
+	early := heap()
+	if err := fill(bounded, offered/10, offered); err != nil {
+		return nil, err
+	}
+	grown := heap() - early
+	runtime.KeepAlive(bounded)
+	return []fact{
+		{what: "heap for one cached key, in bytes", target: "≤ 1,024", got: fmt.Sprint(each), ok: each <= 1024},
+		{
+			what: "100,000 distinct keys offered to a cache bounded to 1,000: growth of the heap after the first 10,000, in bytes", target: "flat",
+			got: fmt.Sprint(grown), ok: grown < 64<<10,
+		},
+	}, nil
+}
+
+func heap() int64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}

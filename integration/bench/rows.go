@@ -1,0 +1,288 @@
+package main
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+
+	"github.com/sealq/sealq/cache"
+	"github.com/sealq/sealq/envelope"
+	"github.com/sealq/sealq/sqsx"
+)
+
+// text is a body as services send them: JSON, and so full of quotes.
+func text(size int) string {
+	const event = `{"type":"order.placed","id":"0f8b2c1e-6f7d-4d0a-9a53-0c6d1d8f7a21","customer":"C-104233","currency":"EUR","total":149.9,"lines":[{"sku":"A-1001","qty":2},{"sku":"B-77","qty":1}]},`
+	return strings.Repeat(event, size/len(event)+1)[:size]
+}
+
+var sealContext = envelope.EncryptionContext{"sealq:queue": queueARN}
+
+func acceptAll(envelope.EncryptionContext) error { return nil }
+
+// envelopes seals and opens one body: by sealq with a data key from its cache,
+// by hand, and by the official SDK. Base64, both ways, counts everywhere.
+type envelopes struct {
+	keyring  *cache.Keyring
+	official *official
+	dataKey  []byte
+}
+
+func newEnvelopes() (*envelopes, error) {
+	keyring, err := cache.New(&keyService{})
+	if err != nil {
+		return nil, err
+	}
+	official, err := newOfficial(sealContext)
+	if err != nil {
+		return nil, err
+	}
+	return &envelopes{keyring: keyring, official: official, dataKey: make([]byte, 32)}, nil
+}
+
+func (e *envelopes) seal(plaintext []byte) (header []byte, body string, err error) {
+	m, err := envelope.Seal(context.Background(), e.keyring, plaintext, sealContext)
+	if err != nil {
+		return nil, "", err
+	}
+	return m.Header, base64.StdEncoding.EncodeToString(m.Body), nil
+}
+
+func (e *envelopes) open(header []byte, body string) ([]byte, error) {
+	b, err := base64.StdEncoding.Strict().DecodeString(body)
+	if err != nil {
+		return nil, err
+	}
+	o, err := envelope.Open(context.Background(), e.keyring, envelope.Message{Header: header, Body: b}, acceptAll)
+	return o.Plaintext, err
+}
+
+// sealing returns the operations floor, sealq, official.
+func (e *envelopes) sealing(size int) ([]operation, error) {
+	plaintext := []byte(text(size))
+	header, _, err := e.seal(plaintext)
+	if err != nil {
+		return nil, err
+	}
+	if got, want := len(floorHeader)+16, len(header); got != want {
+		return nil, fmt.Errorf("the header of the floor takes %d bytes, that of sealq %d", got, want)
+	}
+	return []operation{
+		func() error { _, _, err := floorSeal(e.dataKey, plaintext); return err },
+		func() error { _, _, err := e.seal(plaintext); return err },
+		func() error {
+			message, err := e.official.seal(plaintext)
+			_ = base64.StdEncoding.EncodeToString(message)
+			return err
+		},
+	}, nil
+}
+
+// opening returns the operations floor, sealq, official.
+func (e *envelopes) opening(size int) ([]operation, error) {
+	plaintext := []byte(text(size))
+	floorHeader, floorBody, err := floorSeal(e.dataKey, plaintext)
+	if err != nil {
+		return nil, err
+	}
+	header, body, err := e.seal(plaintext)
+	if err != nil {
+		return nil, err
+	}
+	message, err := e.official.seal(plaintext)
+	if err != nil {
+		return nil, err
+	}
+	encoded := base64.StdEncoding.EncodeToString(message)
+	operations := []operation{
+		func() error { return same(plaintext)(floorOpen(e.dataKey, floorHeader, floorBody)) },
+		func() error { return same(plaintext)(e.open(header, body)) },
+		func() error {
+			message, err := base64.StdEncoding.DecodeString(encoded)
+			if err != nil {
+				return err
+			}
+			return same(plaintext)(e.official.open(message))
+		},
+	}
+	return operations, nil
+}
+
+// same returns a check that costs nothing beside what it checks.
+func same(want []byte) func([]byte, error) error {
+	return func(got []byte, err error) error {
+		if err == nil && len(got) != len(want) {
+			err = errors.New("the message did not open to what was sealed")
+		}
+		return err
+	}
+}
+
+// clients calls SQS by the SDK alone, by a client with sealq, and by the SDK
+// alone with the floor called by hand beside it: a sealed message has a header
+// to carry and a body a third longer, whoever sealed it.
+type clients struct {
+	sealer        *sqsx.Sealer
+	plain, sealed *sqs.Client // in memory
+	queue         *queue
+	dataKey       []byte
+}
+
+func newSealer(s *keyService, optFns ...func(*sqsx.Options)) (*sqsx.Sealer, error) {
+	return sqsx.New(s, append(optFns, func(o *sqsx.Options) {
+		o.Logger = slog.New(slog.DiscardHandler)
+		o.Region = region
+	})...)
+}
+
+func newClients() (*clients, error) {
+	sealer, err := newSealer(&keyService{})
+	if err != nil {
+		return nil, err
+	}
+	q := &queue{}
+	return &clients{
+		sealer: sealer, queue: q, dataKey: make([]byte, 32),
+		plain: q.client(), sealed: q.client(sealer.Install),
+	}, nil
+}
+
+func header(b []byte) map[string]types.MessageAttributeValue {
+	return map[string]types.MessageAttributeValue{"sealq": {DataType: aws.String("Binary"), BinaryValue: b}}
+}
+
+// sending returns the operations plain, sealq, floor.
+func (c *clients) sending(size int) []operation { return c.sendingBy(c.plain, c.sealed, size) }
+
+func (c *clients) sendingBy(plain, sealed *sqs.Client, size int) []operation {
+	in := &sqs.SendMessageInput{QueueUrl: aws.String(queueURL), MessageBody: aws.String(text(size))}
+	send := func(client *sqs.Client, in *sqs.SendMessageInput) error {
+		_, err := client.SendMessage(context.Background(), in)
+		return err
+	}
+	return []operation{
+		func() error { return send(plain, in) },
+		func() error { return send(sealed, in) },
+		func() error {
+			h, body, err := floorSeal(c.dataKey, []byte(*in.MessageBody))
+			if err != nil {
+				return err
+			}
+			return send(plain, &sqs.SendMessageInput{QueueUrl: in.QueueUrl, MessageBody: &body, MessageAttributes: header(h)})
+		},
+	}
+}
+
+// sendingOverLoopback is sending, to a server on a loopback address.
+func (c *clients) sendingOverLoopback(size int) (operations []operation, stop func(), err error) {
+	url, stop, err := c.queue.serve()
+	if err != nil {
+		return nil, nil, err
+	}
+	plain := c.queue.client(func(o *sqs.Options) {
+		o.BaseEndpoint = &url
+		o.HTTPClient = awshttp.NewBuildableClient()
+	})
+	return c.sendingBy(plain, c.sealer.Wrap(plain), size), stop, nil
+}
+
+// sendingBatches returns the operations plain, sealq, floor for ten messages.
+func (c *clients) sendingBatches(size int) []operation {
+	body := text(size)
+	input := func() *sqs.SendMessageBatchInput {
+		in := &sqs.SendMessageBatchInput{QueueUrl: aws.String(queueURL)}
+		for i := range 10 {
+			in.Entries = append(in.Entries, types.SendMessageBatchRequestEntry{Id: aws.String(strconv.Itoa(i)), MessageBody: &body})
+		}
+		return in
+	}
+	in := input()
+	send := func(client *sqs.Client, in *sqs.SendMessageBatchInput) error {
+		out, err := client.SendMessageBatch(context.Background(), in)
+		if err == nil && len(out.Successful) != len(in.Entries) {
+			err = fmt.Errorf("%d messages of %d were sent", len(out.Successful), len(in.Entries))
+		}
+		return err
+	}
+	return []operation{
+		func() error { return send(c.plain, in) },
+		func() error { return send(c.sealed, in) },
+		func() error {
+			in := input()
+			for i := range in.Entries {
+				h, sealed, err := floorSeal(c.dataKey, []byte(body))
+				if err != nil {
+					return err
+				}
+				in.Entries[i].MessageBody, in.Entries[i].MessageAttributes = &sealed, header(h)
+			}
+			return send(c.plain, in)
+		},
+	}
+}
+
+// receiving returns the operations plain, sealq, floor for ten messages.
+func (c *clients) receiving(size int) ([]operation, error) {
+	var plain, sealed, floor []types.Message
+	for range 10 {
+		in := &sqs.SendMessageInput{MessageBody: aws.String(text(size))}
+		plain = append(plain, types.Message{Body: in.MessageBody})
+		out, err := c.sealer.SealMessage(context.Background(), queueARN, in)
+		if err != nil {
+			return nil, err
+		}
+		h, body, err := floorSeal(c.dataKey, []byte(*in.MessageBody))
+		if err != nil {
+			return nil, err
+		}
+		// sealq asks for these two; a queue has them for every message.
+		system := map[string]string{"ApproximateReceiveCount": "1", "SentTimestamp": "1789000000000"}
+		sealed = append(sealed, types.Message{Body: out.MessageBody, MessageAttributes: out.MessageAttributes, Attributes: system})
+		floor = append(floor, types.Message{Body: &body, MessageAttributes: header(h)})
+	}
+	receive := func(messages []types.Message, each func(*types.Message) (int, error), optFns ...func(*sqs.Options)) (operation, error) {
+		answer, err := received(messages)
+		if err != nil {
+			return nil, err
+		}
+		client := (&queue{messages: answer}).client(optFns...)
+		in := &sqs.ReceiveMessageInput{QueueUrl: aws.String(queueURL), MaxNumberOfMessages: 10}
+		return func() error {
+			out, err := client.ReceiveMessage(context.Background(), in)
+			if err != nil {
+				return err
+			}
+			total := 0
+			for i := range out.Messages {
+				n, err := each(&out.Messages[i])
+				if err != nil {
+					return err
+				}
+				total += n
+			}
+			if want := 10 * size; total != want {
+				return fmt.Errorf("received %d bytes, want %d", total, want)
+			}
+			return nil
+		}, nil
+	}
+	body := func(m *types.Message) (int, error) { return len(*m.Body), nil }
+	operations := make([]operation, 3)
+	var errs [3]error
+	operations[0], errs[0] = receive(plain, body)
+	operations[1], errs[1] = receive(sealed, body, c.sealer.Install)
+	operations[2], errs[2] = receive(floor, func(m *types.Message) (int, error) {
+		plaintext, err := floorOpen(c.dataKey, m.MessageAttributes["sealq"].BinaryValue, *m.Body)
+		return len(string(plaintext)), err
+	})
+	return operations, errors.Join(errs[:]...)
+}

@@ -1,0 +1,143 @@
+package main
+
+import (
+	"fmt"
+	"regexp"
+)
+
+// row is a line of the table: two operations of one group, and the target of
+// their ratio.
+type row struct {
+	what, baseline string
+	subject, base  int // indices of operations
+	// target is the largest ratio, or with faster the smallest of base over
+	// subject. Without a target, limit stands for it in CI.
+	target, limit float64
+	faster        bool
+}
+
+// group is what is measured in the same rounds.
+type group struct {
+	name  string
+	cores int
+	rows  []row
+	make  func() ([]operation, func(), error)
+}
+
+type result struct {
+	group
+	row
+	ratio, low, high float64
+}
+
+// tolerance is how far CI lets a ratio be beyond its limit. The machines that
+// CI gets are busy and differ.
+const tolerance = 4.0 / 3
+
+func (r result) beyond() bool {
+	limit := r.target
+	if limit == 0 {
+		limit = r.limit
+	}
+	if r.faster {
+		return r.ratio < limit/tolerance
+	}
+	return r.ratio > limit*tolerance
+}
+
+func (r result) met() bool {
+	if r.faster {
+		return r.ratio >= r.target
+	}
+	return r.ratio <= r.target
+}
+
+// Operations of envelopes and of clients, by index.
+const (
+	floorOp, sealqOp, officialOp = 0, 1, 2
+	plainOp, sealedOp, byHandOp  = 0, 1, 2
+)
+
+const (
+	byHand   = "the same cryptography by hand"
+	theSDK   = "official Encryption SDK for Go, local wrapping key"
+	inMemory = "plain SDK, in-memory transport"
+	loopback = "plain SDK, loopback HTTP server"
+	carried  = "plain SDK that carries what was sealed by hand"
+)
+
+func groups(e *envelopes, c *clients) []group {
+	without := func(operations []operation, err error) ([]operation, func(), error) {
+		return operations, func() {}, err
+	}
+	sealing := func(size int) func() ([]operation, func(), error) {
+		return func() ([]operation, func(), error) { return without(e.sealing(size)) }
+	}
+	opening := func(size int) func() ([]operation, func(), error) {
+		return func() ([]operation, func(), error) { return without(e.opening(size)) }
+	}
+	envelope := func(what string, official, floor float64) []row {
+		rows := []row{{what: what, baseline: byHand, subject: sealqOp, base: floorOp, target: floor}}
+		if official > 0 {
+			rows = append(rows, row{what: what, baseline: theSDK, subject: sealqOp, base: officialOp, target: official, faster: true})
+		}
+		return rows
+	}
+	call := func(what, baseline string, target, limit, own float64) []row {
+		return []row{
+			{what: what, baseline: baseline, subject: sealedOp, base: plainOp, target: target, limit: limit},
+			{what: "— of which unavoidable", baseline: baseline, subject: byHandOp, base: plainOp, limit: limit},
+			{what: "— against that", baseline: carried, subject: sealedOp, base: byHandOp, limit: own},
+		}
+	}
+	return []group{
+		{name: "seal 1 KiB", cores: 1, rows: envelope("Seal 1 KiB", 17, 1.10), make: sealing(1 << 10)},
+		{name: "open 1 KiB", cores: 1, rows: envelope("Open 1 KiB", 25, 1.10), make: opening(1 << 10)},
+		{name: "seal 64 KiB", cores: 1, rows: envelope("Seal 64 KiB", 4, 1.05), make: sealing(64 << 10)},
+		{name: "open 64 KiB", cores: 1, rows: envelope("Open 64 KiB", 4, 1.05), make: opening(64 << 10)},
+		{name: "seal 256 KiB", cores: 1, rows: envelope("Seal 256 KiB", 0, 1.05), make: sealing(256 << 10)},
+		{name: "open 256 KiB", cores: 1, rows: envelope("Open 256 KiB", 0, 1.05), make: opening(256 << 10)},
+		{name: "send 1 KiB over loopback", cores: 1, rows: call("SendMessage 1 KiB", loopback, 1.08, 0, 1.1)[:1], make: func() ([]operation, func(), error) { return c.sendingOverLoopback(1 << 10) }},
+		{name: "send 1 KiB", cores: 1, rows: call("SendMessage 1 KiB", inMemory, 1.35, 1.35, 1.1), make: func() ([]operation, func(), error) { return without(c.sending(1<<10), nil) }},
+		{name: "send batch 10 x 1 KiB", cores: 1, rows: call("SendMessageBatch 10 × 1 KiB", inMemory, 0, 3, 1.2), make: func() ([]operation, func(), error) { return without(c.sendingBatches(1<<10), nil) }},
+		{name: "receive 10 x 1 KiB", cores: 1, rows: call("ReceiveMessage 10 × 1 KiB", inMemory, 1.6, 1.6, 1.3), make: func() ([]operation, func(), error) { return without(c.receiving(1 << 10)) }},
+		{name: "receive 10 x 64 KiB", cores: 1, rows: call("ReceiveMessage 10 × 64 KiB", inMemory, 0, 1.5, 1.3), make: func() ([]operation, func(), error) { return without(c.receiving(64 << 10)) }},
+	}
+}
+
+func measureRows(count int, filter *regexp.Regexp) ([]result, error) {
+	e, err := newEnvelopes()
+	if err != nil {
+		return nil, err
+	}
+	c, err := newClients()
+	if err != nil {
+		return nil, err
+	}
+	var results []result
+	for _, g := range groups(e, c) {
+		if !filter.MatchString(g.name) {
+			continue
+		}
+		operations, stop, err := g.make()
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", g.name, err)
+		}
+		measured, err := measure(count, g.cores, operations...)
+		stop()
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", g.name, err)
+		}
+		for _, r := range g.rows {
+			x := result{group: g, row: r}
+			if r.faster {
+				x.ratio, x.low, x.high = measured.ratio(r.base, r.subject)
+			} else {
+				x.ratio, x.low, x.high = measured.ratio(r.subject, r.base)
+			}
+			results = append(results, x)
+			fmt.Printf("%-28s %-50s %6.2f  (%.2f to %.2f; %v, %v)\n", r.what, r.baseline, x.ratio, x.low, x.high, measured.time(r.subject), measured.time(r.base))
+		}
+	}
+	return results, nil
+}
