@@ -179,6 +179,11 @@ func (h *holds) admit(ctx context.Context, q middleware.Queue, in *sqs.ReceiveMe
 			}
 			continue
 		case s.probe != nil && now.Before(s.probe.expires):
+		case len(s.keys) > 0 && !now.Before(s.nextTry):
+			if err := h.tryRehearsal(ctx, q, s); err != nil {
+				return middleware.Admission{}, err
+			}
+			continue
 		case !now.Before(s.nextReceive):
 			// A long poll that its caller cuts short can lose what is on its way.
 			// The caller's next receive need not wait, and has all its time.
@@ -186,11 +191,6 @@ func (h *holds) admit(ctx context.Context, q middleware.Queue, in *sqs.ReceiveMe
 				return middleware.Admission{}, s.held()
 			}
 			return h.sendProbe(q, s, now.Add(polling+probeSlack)), nil
-		case len(s.keys) > 0 && !now.Before(s.nextTry):
-			if err := h.tryRehearsal(ctx, q, s); err != nil {
-				return middleware.Admission{}, err
-			}
-			continue
 		}
 		if !now.Before(giveUp) {
 			return middleware.Admission{}, s.held()
@@ -386,9 +386,14 @@ func (h *holds) note(q middleware.Queue, messages []types.Message, opened []midd
 	}
 	s.closed, s.rehearsed = true, false
 	s.nextTry = now.Add(grow(&s.pause, maxPause))
+	refused, _ := errors.AsType[*envelope.RefusedError](cause)
 	switch {
-	case len(s.keys) > 0:
+	case len(s.keys) > 0 && (refused == nil || !refused.EntryOnly):
 		s.nextReceive = now.Add(max(grow(&s.risk, maxRiskPause), care(receives, maxCarePause)))
+	case len(s.keys) > 0:
+		// A sender may have chosen the encryption context that KMS forbids: his
+		// message alone must not bring about a long pause.
+		s.nextReceive = now.Add(grow(&s.risk, maxRiskPause))
 	case s.lastOpened.IsZero():
 		// More likely a wrong setting than a wrong message.
 		s.nextReceive = now.Add(max(grow(&s.risk, maxPause), care(receives, maxRiskPause)))
