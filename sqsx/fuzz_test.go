@@ -145,13 +145,16 @@ func FuzzSNSNotification(f *testing.F) {
 	whole := *out.MessageBody
 	f.Add("hello", uint8(1), " ", false)
 	f.Add(`{"Type":"Notification"}`, uint8(3), "", true)
-	f.Add("", uint8(8), "\r\n\t", true)
+	f.Add("", uint8(6), "\r\n\t", true)
 	f.Fuzz(func(t *testing.T, text string, depth uint8, space string, sealed bool) {
+		if len(text) > 256 {
+			t.Skip("quotes double at every depth")
+		}
 		body := text
 		if sealed {
 			body = whole
 		}
-		for range depth % 8 {
+		for range depth % 6 {
 			quoted, err := json.Marshal(body)
 			if err != nil {
 				t.Fatal(err)
@@ -163,12 +166,12 @@ func FuzzSNSNotification(f *testing.F) {
 		}
 		opened, withheld := accepting.OpenMessages(t.Context(), arnOf("orders"), []types.Message{{Body: &body}})
 		switch {
-		case sealed && depth%8 == 0:
+		case sealed && depth%6 == 0:
 			if len(opened) != 1 || *opened[0].Body != "x" {
 				t.Fatalf("the sealed message itself was not opened: %v", withheld)
 			}
 		case sealed && len(opened) > 0:
-			t.Fatalf("a sealed message in %d notifications was delivered as plaintext", depth%8)
+			t.Fatalf("a sealed message in %d notifications was delivered as plaintext", depth%6)
 		case len(opened) > 0 && *opened[0].Body != body:
 			t.Fatal("plaintext was changed")
 		}

@@ -566,10 +566,7 @@ func printedTypes() map[string]printed {
 			return middleware.Content{Body: f.plaintext, Attributes: f.message.MessageAttributes}
 		}, []string{plaintextSecret, edkSecret, contextSecret}}, // a message on its way in or out
 		"middleware.Middleware": {value: func(t *testing.T, f *fixture) any {
-			m, err := middleware.New(struct {
-				middleware.Codec
-				key *envelope.DataKey
-			}{nil, f.dataKey})
+			m, err := middleware.New(codecWithKey{key: f.dataKey})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -607,6 +604,14 @@ func printedTypes() map[string]printed {
 		"sqsxtest.Server":  nothing, // its keys protect nothing
 	}
 }
+
+// codecWithKey is a Codec that holds what it ought to hide better.
+type codecWithKey struct {
+	middleware.Codec
+	key *envelope.DataKey
+}
+
+func (codecWithKey) AttributeNames() []string { return []string{"sealq"} }
 
 // exportedTypes returns the exported types of the packages of the module, from
 // their source.
