@@ -15,7 +15,9 @@ import (
 // a MultiKeyring, and one inside does not compile. For failover between Regions
 // a multi-Region AWS KMS key is the simpler road: one entry in the message, one
 // key policy, and no key service call per member.
-type MultiKeyring struct{ members []Wrapper } // the generator first
+type MultiKeyring struct {
+	members []Wrapper // the generator first
+}
 
 var _ Keyring = (*MultiKeyring)(nil)
 

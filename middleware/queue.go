@@ -49,6 +49,9 @@ func (q Queue) label() string {
 // in them. The partition is the SDK's choice for the Region; both are empty if
 // region is.
 func ParseQueueURL(url, region string) (Queue, error) {
+	if strings.HasPrefix(url, "arn:") {
+		return Queue{}, fmt.Errorf("middleware: queue URL %q is an ARN: give the queue's URL", url)
+	}
 	path, _, _ := strings.Cut(url, "?")
 	if _, rest, ok := strings.Cut(path, "://"); ok {
 		_, path, _ = strings.Cut(rest, "/") // the host is no account

@@ -289,6 +289,14 @@ func TestSealAndOpenWithoutAClient(t *testing.T) {
 			}
 		})
 	}
+	for _, queue := range []string{"", "arn:aws:lambda:us-east-1:000000000000:function:f", "arn:aws:sqs:us-east-1"} {
+		called := 0
+		s := w.sealer(func(o *sqsx.Options) { o.OnWithheld = func(context.Context, *sqsx.OpenError) { called++ } })
+		messages, withheld := s.OpenMessages(t.Context(), queue, make([]types.Message, 2))
+		if len(messages) != 0 || len(withheld) != 2 || called != 2 || !withheld[0].Temporary || s.Stats().WithheldRefused != 2 {
+			t.Errorf("queue %q: got %d messages, %d withheld, %d reported, want both withheld and reported", queue, len(messages), len(withheld), called)
+		}
+	}
 	if _, err := s.SealMessage(t.Context(), arnOf("orders"), nil); err == nil {
 		t.Error("a nil input was sealed")
 	}

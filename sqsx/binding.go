@@ -59,6 +59,10 @@ func requireARN(q middleware.Queue) (string, error) {
 	return "", fmt.Errorf("%w: %q is not a queue URL: use the full queue URL", errQueueUnknown, q.Name)
 }
 
+// errOwnContext tells, within ErrContextMismatch, the pairs of the user from the
+// queue.
+var errOwnContext = errors.New("producer and consumer must set the same")
+
 // sendContext is the encryption context of every message sent to q.
 func (s *settings) sendContext(p *compiledPolicy, q middleware.Queue) (envelope.EncryptionContext, error) {
 	name, err := p.bindingName(q)
@@ -85,7 +89,7 @@ func (s *settings) accept(p *compiledPolicy, q middleware.Queue, binding string,
 		}
 		for name, want := range s.EncryptionContext {
 			if got, present := ec[name]; !present || got != want {
-				return fmt.Errorf("%w: %q is absent or differs from Options.EncryptionContext", envelope.ErrContextMismatch, name)
+				return fmt.Errorf("%w: %q is absent or differs from Options.EncryptionContext: %w", envelope.ErrContextMismatch, name, errOwnContext)
 			}
 		}
 		if p.NoBinding {

@@ -35,16 +35,17 @@
 //
 //	out, err := client.ReceiveMessage(ctx, in)
 //	if failed, ok := errors.AsType[*sqsx.ReceiveError](err); ok {
-//		for _, w := range failed.Withheld {
-//			// w.Err says why, w.Temporary whether to try again,
-//			// w.Message is the message as received.
-//		}
+//		report(failed.Withheld) // nothing was delivered
+//	} else if err == nil {
+//		report(sqsx.Withheld(out.ResultMetadata)) // beside what was delivered
 //	}
 //
-// Errors tell whose fault it was by the classes of package envelope:
-// errors.Is(err, envelope.ErrInvalidMessage) is the message's,
-// errors.Is(err, envelope.ErrUnavailable) an outage, anything else a refusal of
-// the key service.
+// Each carries the message as received, why it did not open (Err), and whether
+// to try again (Temporary). Err tells whose fault it was by the classes of
+// package envelope, asked in this order: errors.Is(err, [ErrHeld]) and
+// errors.Is(err, [ErrGroupHeld]) say that another message is in the way;
+// envelope.ErrUnavailable is an outage; envelope.ErrInvalidMessage is the
+// message's fault; anything else is a refusal of the key service.
 //
 // # Trouble with the key
 //
@@ -54,6 +55,17 @@
 // a queue opens, receives from it are held ([ErrHeld]) except for one at a time,
 // so that a wrong setting or an outage does not drain the queue into its
 // dead-letter queue.
+//
+// # Permissions
+//
+// Sending needs kms:GenerateDataKey, receiving kms:Decrypt, and receiving with a
+// key that is named by alias or key ID also kms:DescribeKey. Nothing is needed of
+// SQS beyond what the calls themselves need.
+//
+// # Tests
+//
+// Package sqsx/sqsxtest is SQS and KMS in memory, for tests of services that use
+// sealq and of those that do not.
 //
 // # Policy
 //

@@ -1,7 +1,10 @@
 package sqsx
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
+	"math"
 	"os"
 	"slices"
 	"strconv"
@@ -36,8 +39,9 @@ const (
 //
 //	SEALQ_KEY_ID              the KMS key, as for NewFromConfig (required)
 //	SEALQ_REUSE_PERIOD        seconds a data key is used, 60 to 86400 (default 300)
-//	SEALQ_MAX_STALE           seconds a data key is used beyond that while KMS is
-//	                          away, or "none", or "unlimited" (default 86400)
+//	SEALQ_MAX_STALE           seconds after its last fetch that a data key may be
+//	                          used while KMS is away, at least the reuse period,
+//	                          or "none", or "unlimited" (default 86400)
 //	SEALQ_DECRYPT_KEYS        ARNs of further keys to open with, such as the one
 //	                          before the last rotation
 //	SEALQ_ACCOUNT             account ID of queues given by a bare name
@@ -51,10 +55,13 @@ const (
 // Lists are separated by commas. Queues are names or ARNs, or either with one
 // trailing "*"; "*" alone means all. A queue that several variables cover has
 // all their settings; where a name and an ARN make that impossible to say, it is
-// an error. A variable that is empty counts as absent; one that starts
-// with SEALQ_ and is not listed here is an error, because a misspelt setting
-// that is silently ignored is worse than a service that does not start. optFns
-// apply after the environment.
+// an error. A variable that is empty counts as absent. One that starts with
+// SEALQ_ and is not listed here is an error, because a misspelt setting that is
+// silently ignored is worse than a service that does not start; only what
+// Kubernetes sets for a Service named sealq-something is passed over.
+//
+// The environment has the last word: it replaces the values that optFns set,
+// adds to their lists and maps, and switches settings of policies on, never off.
 func NewFromEnv(cfg aws.Config, optFns ...func(*Options)) (*Sealer, error) {
 	env, err := sealqEnvironment(os.Environ())
 	if err != nil {
@@ -64,11 +71,11 @@ func NewFromEnv(cfg aws.Config, optFns ...func(*Options)) (*Sealer, error) {
 	if keyID == "" {
 		return nil, fmt.Errorf("sqsx: %s is not set: set it to the alias, ID or ARN of the KMS key to seal with", envKeyID)
 	}
-	o := Options{Region: cfg.Region}
+	o := applyOptions(Options{Region: cfg.Region}, optFns)
 	if err := o.fromEnvironment(env); err != nil {
 		return nil, err
 	}
-	return newFromConfig(cfg, keyID, applyOptions(o, optFns))
+	return newFromConfig(cfg, keyID, o)
 }
 
 // sealqEnvironment picks this package's variables out of an environment.
@@ -80,7 +87,7 @@ func sealqEnvironment(environ []string) (map[string]string, error) {
 	env := make(map[string]string)
 	for _, pair := range environ {
 		name, value, _ := strings.Cut(pair, "=")
-		if !strings.HasPrefix(name, envPrefix) {
+		if !strings.HasPrefix(name, envPrefix) || isServiceVariable(name) {
 			continue
 		}
 		if !slices.Contains(known, name) {
@@ -93,109 +100,164 @@ func sealqEnvironment(environ []string) (map[string]string, error) {
 	return env, nil
 }
 
+// isServiceVariable recognises what Kubernetes puts into the environment of
+// every container for a Service, here one whose name starts with "sealq"
+// (Kubernetes documentation, Service, environment variables).
+func isServiceVariable(name string) bool {
+	return strings.HasSuffix(name, "_SERVICE_HOST") || strings.Contains(name, "_SERVICE_PORT") ||
+		strings.HasSuffix(name, "_PORT") || strings.Contains(name, "_PORT_")
+}
+
 func (o *Options) fromEnvironment(env map[string]string) error {
-	var adjustCache []func(*cache.Options)
-	if text, set := env[envReusePeriod]; set {
-		period, err := seconds(envReusePeriod, text)
-		if err != nil {
-			return err
-		}
-		adjustCache = append(adjustCache, func(co *cache.Options) { co.ReusePeriod = period })
-	}
-	if text, set := env[envMaxStale]; set {
-		var stale time.Duration
-		switch text {
-		case "none":
-			stale = cache.NoStale
-		case "unlimited":
-			stale = cache.Unlimited
-		default:
-			var err error
-			if stale, err = seconds(envMaxStale, text); err != nil {
-				return fmt.Errorf("%w, or \"none\", or \"unlimited\"", err)
-			}
-		}
-		adjustCache = append(adjustCache, func(co *cache.Options) { co.MaxStale = stale })
-	}
-	if adjustCache != nil {
-		o.Cache = func(co *cache.Options) {
-			for _, adjust := range adjustCache {
-				adjust(co)
-			}
-		}
+	if err := o.cacheFromEnvironment(env); err != nil {
+		return err
 	}
 	if keys := list(env[envDecryptKeys]); keys != nil {
-		o.KMSKeyring = func(ko *kmskeyring.Options) { ko.DecryptKeys = keys }
+		inCode := o.KMSKeyring
+		o.KMSKeyring = func(ko *kmskeyring.Options) {
+			if inCode != nil {
+				inCode(ko)
+			}
+			ko.DecryptKeys = slices.Concat(ko.DecryptKeys, keys)
+		}
 	}
-	o.Account = env[envAccount]
-	for _, pair := range list(env[envEncryptionContext]) {
+	o.Account = cmp.Or(env[envAccount], o.Account)
+	pairs := make(map[string]string)
+	for i, pair := range list(env[envEncryptionContext]) {
 		name, value, ok := strings.Cut(pair, "=")
 		if !ok {
-			return fmt.Errorf("sqsx: %s: want name=value pairs separated by commas", envEncryptionContext)
+			return fmt.Errorf("sqsx: %s: item %d has no \"=\": want name=value pairs separated by commas", envEncryptionContext, i+1)
 		}
-		if o.EncryptionContext == nil {
-			o.EncryptionContext = make(map[string]string)
-		}
-		if _, twice := o.EncryptionContext[name]; twice {
+		if _, twice := pairs[name]; twice {
 			return fmt.Errorf("sqsx: %s: the name %q stands twice", envEncryptionContext, name)
 		}
-		o.EncryptionContext[name] = value
+		pairs[name] = value
+	}
+	if len(pairs) > 0 {
+		inCode := o.EncryptionContext
+		o.EncryptionContext = make(map[string]string)
+		maps.Copy(o.EncryptionContext, inCode)
+		maps.Copy(o.EncryptionContext, pairs)
 	}
 	return o.policiesFromEnvironment(env)
 }
 
-// policiesFromEnvironment turns lists of queues per setting into settings per
-// queue. A pattern also gets the settings of the wider patterns around it,
-// because the policy found for a queue applies whole.
-func (o *Options) policiesFromEnvironment(env map[string]string) error {
-	flags := map[string]func(*Policy){
+func (o *Options) cacheFromEnvironment(env map[string]string) error {
+	var adjust []func(*cache.Options)
+	if o.Cache != nil {
+		adjust = append(adjust, o.Cache)
+	}
+	if text, set := env[envReusePeriod]; set {
+		period, err := seconds(envReusePeriod, text, cache.MinReusePeriod, cache.MaxReusePeriod)
+		if err != nil {
+			return err
+		}
+		adjust = append(adjust, func(co *cache.Options) { co.ReusePeriod = period })
+	}
+	switch text := env[envMaxStale]; text {
+	case "":
+	case "none":
+		adjust = append(adjust, func(co *cache.Options) { co.MaxStale = cache.NoStale })
+	case "unlimited":
+		adjust = append(adjust, func(co *cache.Options) { co.MaxStale = cache.Unlimited })
+	default:
+		stale, err := seconds(envMaxStale, text, cache.MinReusePeriod, math.MaxInt32*time.Second)
+		if err != nil {
+			return fmt.Errorf("%w, or \"none\", or \"unlimited\"", err)
+		}
+		adjust = append(adjust, func(co *cache.Options) { co.MaxStale = stale })
+	}
+	if adjust != nil {
+		o.Cache = func(co *cache.Options) {
+			for _, fn := range adjust {
+				fn(co)
+			}
+		}
+	}
+	return nil
+}
+
+// policyFlags are the settings of a policy that a variable switches on.
+func policyFlags() map[string]func(*Policy) {
+	return map[string]func(*Policy){
 		envAcceptPlaintext: func(p *Policy) { p.AcceptPlaintext = true },
 		envNoSeal:          func(p *Policy) { p.NoSeal = true },
 		envBodyCarrier:     func(p *Policy) { p.BodyCarrier = true },
 		envStrictQueue:     func(p *Policy) { p.StrictQueue = true },
 		envNoBinding:       func(p *Policy) { p.NoBinding = true },
 	}
-	patterns := make(map[string][]pattern) // by variable
-	for name := range flags {
+}
+
+// policiesFromEnvironment turns lists of queues per setting into settings per
+// queue, on top of those in code. Because the policy found for a queue applies
+// whole, the one of each pattern starts from the most exact one around it in
+// code, and gets every setting whose list has a pattern around it.
+func (o *Options) policiesFromEnvironment(env map[string]string) error {
+	listed := make(map[string][]pattern) // by variable
+	all := make(map[string]pattern)
+	for name := range policyFlags() {
 		for _, text := range list(env[name]) {
-			p, err := parsePattern(text)
+			p, err := parseEnvPattern(text)
 			if err != nil {
 				return fmt.Errorf("sqsx: %s: %w", name, err)
 			}
-			patterns[name] = append(patterns[name], p)
+			listed[name] = append(listed[name], p)
+			all[text] = p
 		}
 	}
-	listed := func(name string, p pattern) bool {
-		return slices.ContainsFunc(patterns[name], func(wider pattern) bool { return wider.covers(p) })
+	if len(all) == 0 {
+		return nil
 	}
-	for _, mentioned := range patterns {
-		for _, p := range mentioned {
-			var policy Policy
-			for name, set := range flags {
-				if listed(name, p) {
-					set(&policy)
-					continue
-				}
+	var inCode []pattern
+	for text := range o.Queues {
+		p, err := parsePattern(text)
+		if err != nil {
+			return fmt.Errorf("sqsx: Queues: %w", err)
+		}
+		inCode = append(inCode, p)
+		all[text] = p
+	}
+	slices.SortFunc(inCode, moreExact)
+
+	merged := make(map[string]Policy, len(all))
+	for text, p := range all {
+		policy := o.Policy
+		if i := slices.IndexFunc(inCode, func(wider pattern) bool { return wider.covers(p) }); i >= 0 {
+			policy = o.Queues[inCode[i].text]
+		} else if i := slices.IndexFunc(inCode, p.crosses); i >= 0 {
+			return crossed("the environment", p, inCode[i])
+		}
+		for name, set := range policyFlags() {
+			if slices.ContainsFunc(listed[name], func(wider pattern) bool { return wider.covers(p) }) {
+				set(&policy)
+			} else if i := slices.IndexFunc(listed[name], p.crosses); i >= 0 {
 				// The policy of p is about to say no for queues that an ARN
 				// under this variable may say yes for.
-				if i := slices.IndexFunc(patterns[name], p.crosses); i >= 0 {
-					return fmt.Errorf("sqsx: %s: %q may name the same queues as %q of another variable, and one is a name and the other an ARN: write both as names, or both as ARNs", name, patterns[name][i].text, p.text)
-				}
+				return crossed(name, p, listed[name][i])
 			}
-			if o.Queues == nil {
-				o.Queues = make(map[string]Policy)
-			}
-			o.Queues[p.text] = policy
 		}
+		merged[text] = policy
 	}
-	if everywhere, ok := o.Queues["*"]; ok {
+	if everywhere, ok := merged["*"]; ok {
 		o.Policy = everywhere
-		delete(o.Queues, "*")
+		delete(merged, "*")
 	}
-	if len(o.Queues) == 0 {
-		o.Queues = nil
-	}
+	o.Queues = merged
 	return nil
+}
+
+func crossed(where string, name, arn pattern) error {
+	return fmt.Errorf("sqsx: %s: %q may name the same queues as %q, and one is a name and the other an ARN: write both as names, or both as ARNs", where, name.text, arn.text)
+}
+
+// parseEnvPattern refuses what is meant as a switch: it would name a queue, and
+// the setting would seem to be on.
+func parseEnvPattern(text string) (pattern, error) {
+	switch strings.ToLower(text) {
+	case "true", "false", "yes", "no", "on", "off", "1", "0", "all", "none":
+		return pattern{}, fmt.Errorf("%q is no queue: want queue names or ARNs; \"*\" means all queues", text)
+	}
+	return parsePattern(text)
 }
 
 // covers reports whether every queue that matches p matches wider, too.
@@ -222,12 +284,13 @@ func (p pattern) crosses(other pattern) bool {
 	return a == b || !p.exact && strings.HasPrefix(b, a) || !other.exact && strings.HasPrefix(a, b)
 }
 
-func seconds(name, text string) (time.Duration, error) {
+func seconds(name, text string, least, most time.Duration) (time.Duration, error) {
 	n, err := strconv.ParseUint(text, 10, 31)
-	if err != nil {
-		return 0, fmt.Errorf("sqsx: %s is %.40q, want a whole number of seconds", name, text)
+	d := time.Duration(n) * time.Second
+	if err != nil || d < least || d > most {
+		return 0, fmt.Errorf("sqsx: %s is %.40q, want a whole number of seconds, %d to %d", name, text, least/time.Second, most/time.Second)
 	}
-	return time.Duration(n) * time.Second, nil
+	return d, nil
 }
 
 // list splits at commas and drops spaces and empty items.

@@ -42,8 +42,11 @@ func TestNewFromEnv(t *testing.T) {
 		"SEALQ_BODY_CARRIER":       "*",
 		"SEALQ_STRICT_QUEUE":       "",
 	})
-	var got sqsx.Options
-	s, err := sqsx.NewFromEnv(w.cfg, func(o *sqsx.Options) { got = *o })
+	got, err := sqsx.FromEnvironment(sqsx.Options{Region: "us-east-1"}, os.Environ())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := sqsx.NewFromEnv(w.cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,8 +74,8 @@ func TestNewFromEnv(t *testing.T) {
 	if diff := cmp.Diff(want, got.Queues); diff != "" {
 		t.Errorf("Queues: %s", diff)
 	}
-	if got.Account != "000000000000" || got.Region != "us-east-1" {
-		t.Errorf("got account %q and Region %q", got.Account, got.Region)
+	if got.Account != "000000000000" {
+		t.Errorf("got account %q", got.Account)
 	}
 	out, err := s.SealMessage(t.Context(), "legacy-1", &sqs.SendMessageInput{MessageBody: aws.String("x")})
 	if err != nil || *out.MessageBody != "x" {
@@ -89,7 +92,10 @@ func TestNewFromEnvErrors(t *testing.T) {
 		"no key":                 {map[string]string{"SEALQ_KEY_ID": ""}, "SEALQ_KEY_ID"},
 		"unknown variable":       {map[string]string{"SEALQ_ACCEPT_PLAIN": "*"}, "SEALQ_ACCEPT_PLAINTEXT"},
 		"reuse period":           {map[string]string{"SEALQ_REUSE_PERIOD": "5m"}, "whole number of seconds"},
-		"reuse period too short": {map[string]string{"SEALQ_REUSE_PERIOD": "59"}, "1m0s"},
+		"reuse period too short": {map[string]string{"SEALQ_REUSE_PERIOD": "59"}, "60 to 86400"},
+		"switch for a queue":     {map[string]string{"SEALQ_STRICT_QUEUE": "true"}, "all queues"},
+		"URL for a queue":        {map[string]string{"SEALQ_STRICT_QUEUE": "https://sqs.us-east-1.amazonaws.com/1/q"}, "is a URL"},
+		"account of an ARN":      {map[string]string{"SEALQ_STRICT_QUEUE": "arn:aws:sqs:us-east-1:1:orders"}, "12 digits"},
 		"negative":               {map[string]string{"SEALQ_REUSE_PERIOD": "-60"}, "whole number of seconds"},
 		"stale":                  {map[string]string{"SEALQ_MAX_STALE": "for ever"}, "unlimited"},
 		"pattern":                {map[string]string{"SEALQ_NO_SEAL": "a*b"}, "SEALQ_NO_SEAL"},
@@ -108,5 +114,62 @@ func TestNewFromEnvErrors(t *testing.T) {
 				t.Errorf("got %v, want an error that speaks of %q", err, tc.text)
 			}
 		})
+	}
+}
+
+// TestEnvironmentOnTopOfCode: what operations set has the last word, and takes
+// nothing away that code set elsewhere.
+func TestEnvironmentOnTopOfCode(t *testing.T) {
+	t.Parallel()
+	inCode := sqsx.Options{
+		Account:           "111111111111",
+		EncryptionContext: map[string]string{"app": "code", "stage": "code"},
+		Cache:             func(co *cache.Options) { co.MaxMessages, co.ReusePeriod = 7, cache.MaxReusePeriod },
+		KMSKeyring:        func(ko *kmskeyring.Options) { ko.DecryptKeys = []string{"code"}; ko.StrictAlias = true },
+		Policy:            sqsx.Policy{StrictQueue: true},
+		Queues: map[string]sqsx.Policy{
+			"orders*":    {MaxMessageBytes: 2048},
+			"orders-eu*": {LogicalQueue: "orders"},
+			"orders-eu":  {BodyCarrier: true},
+		},
+	}
+	got, err := sqsx.FromEnvironment(inCode, []string{
+		"SEALQ_ACCOUNT=222222222222", "SEALQ_ENCRYPTION_CONTEXT=stage=env", "SEALQ_REUSE_PERIOD=60", "SEALQ_DECRYPT_KEYS=env",
+		"SEALQ_ACCEPT_PLAINTEXT=orders-*, bills", "SEALQ_CONSUMER_SERVICE_HOST=10.0.0.1", "SEALQ_CONSUMER_PORT_80_TCP=tcp://10.0.0.1:80",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]sqsx.Policy{
+		"orders*":    {MaxMessageBytes: 2048},
+		"orders-*":   {MaxMessageBytes: 2048, AcceptPlaintext: true},
+		"orders-eu*": {LogicalQueue: "orders", AcceptPlaintext: true},
+		"orders-eu":  {BodyCarrier: true, AcceptPlaintext: true},
+		"bills":      {StrictQueue: true, AcceptPlaintext: true},
+	}
+	if diff := cmp.Diff(want, got.Queues); diff != "" {
+		t.Errorf("Queues: %s", diff)
+	}
+	if diff := cmp.Diff(map[string]string{"app": "code", "stage": "env"}, got.EncryptionContext); diff != "" {
+		t.Errorf("EncryptionContext: %s", diff)
+	}
+	if inCode.EncryptionContext["stage"] != "code" || len(inCode.Queues) != 3 {
+		t.Error("the caller's maps were changed")
+	}
+	var co cache.Options
+	got.Cache(&co)
+	if co.MaxMessages != 7 || co.ReusePeriod != cache.MinReusePeriod {
+		t.Errorf("got %d messages and %v, want those of code and environment", co.MaxMessages, co.ReusePeriod)
+	}
+	var ko kmskeyring.Options
+	got.KMSKeyring(&ko)
+	if diff := cmp.Diff([]string{"code", "env"}, ko.DecryptKeys); diff != "" || !ko.StrictAlias {
+		t.Errorf("got %+v: %s", ko, diff)
+	}
+	if diff := cmp.Diff(inCode.Policy, got.Policy); diff != "" || got.Account != "222222222222" {
+		t.Errorf("got account %q, policy %s", got.Account, diff)
+	}
+	if _, err := sqsx.FromEnvironment(sqsx.Options{Queues: queues(arnOf("orders"))}, []string{"SEALQ_ACCEPT_PLAINTEXT=orders"}); err == nil {
+		t.Error("a name in the environment took away the policy that code gives the queue by its ARN")
 	}
 }

@@ -136,6 +136,9 @@ func parsePattern(text string) (pattern, error) {
 	}
 	p := pattern{text: text}
 	p.prefix, p.exact = cutStar(text)
+	if strings.Contains(text, "://") {
+		return p, fmt.Errorf("queue pattern %q is a URL: give the queue's name or ARN", text)
+	}
 	if text == "" {
 		return p, fmt.Errorf("queue pattern is empty: want a queue name or ARN, or either with one trailing \"*\"")
 	}
@@ -166,6 +169,9 @@ func parseARNPattern(text string) (pattern, error) {
 		return p, fmt.Errorf("queue pattern %q: \"*\" may stand once, at the end", text)
 	}
 	if len(parts) == 6 {
+		if !isAccountID(parts[4]) {
+			return p, fmt.Errorf("queue pattern %q: the account is %q, want 12 digits", text, parts[4])
+		}
 		if err := validQueueName(parts[5], p.exact); err != nil {
 			return p, fmt.Errorf("queue pattern %q: %w", text, err)
 		}
@@ -208,8 +214,22 @@ type policyRule struct {
 	policy *compiledPolicy
 }
 
-// newPolicyTable orders the rules: exact ones first, then by how much of the
-// queue's name they spell out, then by how much of its ARN. Patterns that would
+// moreExact orders patterns: exact ones first, then by how much of the queue's
+// name they spell out, then by how much of its ARN.
+func moreExact(a, b pattern) int {
+	if a.exact != b.exact {
+		if a.exact {
+			return -1
+		}
+		return 1
+	}
+	return cmp.Or(
+		cmp.Compare(len(b.name()), len(a.name())),
+		cmp.Compare(len(b.prefix), len(a.prefix)),
+		cmp.Compare(a.text, b.text))
+}
+
+// newPolicyTable orders the rules, the most exact first. Patterns that would
 // make two rules equally good for one queue are refused.
 func newPolicyTable(fallback *compiledPolicy, policies map[string]*compiledPolicy) (*policyTable, error) {
 	t := &policyTable{fallback: fallback}
@@ -220,18 +240,7 @@ func newPolicyTable(fallback *compiledPolicy, policies map[string]*compiledPolic
 		}
 		t.rules = append(t.rules, policyRule{p, policy})
 	}
-	slices.SortFunc(t.rules, func(a, b policyRule) int {
-		if a.exact != b.exact {
-			if a.exact {
-				return -1
-			}
-			return 1
-		}
-		return cmp.Or(
-			cmp.Compare(len(b.name()), len(a.name())),
-			cmp.Compare(len(b.prefix), len(a.prefix)),
-			cmp.Compare(a.text, b.text))
-	})
+	slices.SortFunc(t.rules, func(a, b policyRule) int { return moreExact(a.pattern, b.pattern) })
 	for i, a := range t.rules {
 		for _, b := range t.rules[i+1:] {
 			if a.arn != b.arn && a.exact == b.exact && a.name() == b.name() && a.name() != "" {

@@ -151,8 +151,10 @@ func diagnose(err error) (diagnosis, remedy string) {
 		return "key refused", "check that the key is enabled and that this role may use it: kms:Decrypt and, for aliases and key IDs, kms:DescribeKey"
 	}
 	switch {
+	case errors.Is(err, errOwnContext):
+		return "sealed under another encryption context", "set the same Options.EncryptionContext on producer and consumer"
 	case errors.Is(err, envelope.ErrContextMismatch):
-		return "sealed for another queue or context", "if messages of that queue are expected here, add it to Policy.AcceptQueues; else look for who copies messages"
+		return "sealed for another queue", "if messages of that queue are expected here, add it to Policy.AcceptQueues; else look for who copies messages"
 	case errors.Is(err, envelope.ErrNoMatchingKey):
 		return "sealed under a key that is not configured", "add the key's ARN to the keyring's DecryptKeys if it is yours; else look for who sends"
 	case errors.Is(err, envelope.ErrUnsupported):

@@ -26,12 +26,13 @@ import (
 // constructor error cannot let plaintext out.
 type Sealer struct {
 	codec      *codec
+	reporter   *reporter
 	middleware *middleware.Middleware
 }
 
 // NewFromConfig returns a Sealer whose data keys come from the AWS KMS key
 // keyID: an alias ("alias/orders"), alias ARN, key ID or key ARN of a customer
-// managed key for symmetric encryption, in this account or another. It makes
+// managed key for symmetric encryption; by an ARN also one of another account. It makes
 // its own KMS client from cfg (see [Options.KMS]) and asks nothing of AWS before
 // the first message; [Sealer.Check] does, if a service wants to know early.
 func NewFromConfig(cfg aws.Config, keyID string, optFns ...func(*Options)) (*Sealer, error) {
@@ -82,7 +83,7 @@ func newSealer(kr envelope.Keyring, o Options) (*Sealer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Sealer{codec: c, middleware: m}, nil
+	return &Sealer{codec: c, reporter: reporter, middleware: m}, nil
 }
 
 // Install makes the client that o belongs to seal and open. It is an option of
@@ -158,14 +159,18 @@ func (s *Sealer) SealMessage(ctx context.Context, queue string, in *sqs.SendMess
 // failures. msgs is not changed.
 func (s *Sealer) OpenMessages(ctx context.Context, queue string, msgs []types.Message) ([]types.Message, []*OpenError) {
 	q, err := s.queue(queue)
-	if err != nil {
-		withheld := make([]*OpenError, len(msgs))
-		for i, m := range msgs {
-			withheld[i] = &OpenError{Queue: middleware.Queue{URL: queue}, Message: m, Temporary: true, Err: err}
-		}
-		return nil, withheld
+	if err == nil {
+		return s.middleware.OpenMessages(ctx, q, msgs)
 	}
-	return s.middleware.OpenMessages(ctx, q, msgs)
+	withheld := make([]*OpenError, len(msgs))
+	for i, m := range msgs {
+		withheld[i] = &OpenError{Queue: middleware.Queue{URL: queue}, Message: m, Temporary: true, Err: err}
+		if s != nil && s.codec != nil {
+			s.codec.counters.withheld[keyRefused].add(ctx, withheld[i].Queue, 1)
+			s.reporter.report(ctx, withheld[i])
+		}
+	}
+	return nil, withheld
 }
 
 var errNoSealer = errors.New("sqsx: the Sealer is nil or was not made by a constructor: check the error that NewFromConfig, NewFromEnv or New returned")
@@ -176,12 +181,19 @@ func (s *Sealer) queue(queue string) (middleware.Queue, error) {
 		return middleware.Queue{}, errNoSealer
 	}
 	if strings.HasPrefix(queue, "arn:") {
-		return middleware.ParseQueueARN(queue)
+		q, err := middleware.ParseQueueARN(queue)
+		if err != nil {
+			err = fmt.Errorf("%w: %w", errQueueUnknown, err)
+		}
+		return q, err
 	}
 	if s.codec.Region == "" {
-		return middleware.Queue{}, fmt.Errorf("sqsx: the Region of queue %q is unknown: give the queue's ARN, or set Options.Region", queue)
+		return middleware.Queue{}, fmt.Errorf("%w: the Region of %q is not set: give the queue's ARN, or set Options.Region", errQueueUnknown, queue)
 	}
 	q, err := middleware.ParseQueueURL(queue, s.codec.Region)
+	if err != nil {
+		err = fmt.Errorf("%w: %w", errQueueUnknown, err)
+	}
 	return s.codec.complete(q), err
 }
 

@@ -1,0 +1,11 @@
+package sqsx
+
+// FromEnvironment shows what NewFromEnv makes of options and an environment.
+func FromEnvironment(o Options, environ []string) (Options, error) {
+	env, err := sealqEnvironment(environ)
+	if err != nil {
+		return o, err
+	}
+	err = o.fromEnvironment(env)
+	return o, err
+}
