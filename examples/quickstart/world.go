@@ -2,13 +2,10 @@ package main
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"log"
-	"log/slog"
-	"net/http"
 	"os"
 	"strconv"
-	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -17,7 +14,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 
-	"github.com/sealq/sealq/sqsx"
 	"github.com/sealq/sealq/sqsx/sqsxtest"
 )
 
@@ -35,11 +31,8 @@ type world struct {
 
 func newWorld(ctx context.Context) (w *world, err error) {
 	w = &world{keyID: os.Getenv("SEALQ_KEY_ID"), close: func() {}}
-	if w.keyID != "" {
-		if w.cfg, err = config.LoadDefaultConfig(ctx); err != nil {
-			return nil, err
-		}
-	} else {
+	if w.keyID == "" {
+		fmt.Println("On an embedded server, because SEALQ_KEY_ID is not set")
 		server := sqsxtest.Start()
 		w.cfg, w.close = server.Config(), server.Close
 		key, err := kms.NewFromConfig(w.cfg).CreateKey(ctx, &kms.CreateKeyInput{})
@@ -47,47 +40,31 @@ func newWorld(ctx context.Context) (w *world, err error) {
 			return nil, err
 		}
 		w.keyID = *key.KeyMetadata.Arn
+		w.outsider = sqs.NewFromConfig(w.cfg)
+	} else {
+		if w.cfg, err = config.LoadDefaultConfig(ctx); err != nil {
+			return nil, err
+		}
+		w.outsider = sqs.NewFromConfig(w.cfg)
+		where := "AWS"
+		if endpoint := w.outsider.Options().BaseEndpoint; endpoint != nil {
+			where = *endpoint // from AWS_ENDPOINT_URL
+		}
+		fmt.Printf("On %s in %s, because SEALQ_KEY_ID is set:\n%s\n", where, w.cfg.Region, w.keyID)
 	}
-	w.outsider = sqs.NewFromConfig(w.cfg)
 	name := "sealq-quickstart-" + strconv.FormatInt(time.Now().UnixNano(), 36)
 	queue, err := w.outsider.CreateQueue(ctx, &sqs.CreateQueueInput{QueueName: &name})
 	if err != nil {
 		return nil, err
 	}
 	w.url = queue.QueueUrl
-	stop := w.close
-	w.close = func() {
-		if _, err := w.outsider.DeleteQueue(context.WithoutCancel(ctx), &sqs.DeleteQueueInput{QueueUrl: w.url}); err != nil {
-			log.Print(err)
-		}
-		stop()
-	}
 	return w, nil
 }
 
-// options let the story see, and cut, the line to KMS. A service needs none.
-func (w *world) options(o *sqsx.Options) {
-	o.KMS = []func(*kms.Options){func(ko *kms.Options) { ko.HTTPClient = w.kms.through(ko.HTTPClient) }}
-	o.Logger = slog.New(slog.DiscardHandler)
-}
-
-type kmsLine struct {
-	calls atomic.Int64
-	cut   atomic.Bool
-}
-
-func (l *kmsLine) through(client aws.HTTPClient) aws.HTTPClient {
-	if client == nil {
-		client = http.DefaultClient
+// end deletes the queue.
+func (w *world) end(ctx context.Context) {
+	defer w.close()
+	if _, err := w.outsider.DeleteQueue(context.WithoutCancel(ctx), &sqs.DeleteQueueInput{QueueUrl: w.url}); err != nil {
+		log.Print(err)
 	}
-	return roundTrip(func(r *http.Request) (*http.Response, error) {
-		if l.calls.Add(1); l.cut.Load() {
-			return nil, errors.New("no route to KMS")
-		}
-		return client.Do(r)
-	})
 }
-
-type roundTrip func(*http.Request) (*http.Response, error)
-
-func (f roundTrip) Do(r *http.Request) (*http.Response, error) { return f(r) }
