@@ -1,7 +1,6 @@
 package middleware
 
 import (
-	"maps"
 	"slices"
 	"strings"
 
@@ -103,10 +102,14 @@ func (r receiver) systemAttributes(all map[string]string) map[string]string {
 }
 
 func filter[V any](all map[string]V, keep func(name string) bool) map[string]V {
-	some := maps.Clone(all)
-	maps.DeleteFunc(some, func(name string, _ V) bool { return !keep(name) })
-	if len(some) == 0 {
-		return nil
+	var some map[string]V
+	for name, v := range all {
+		if keep(name) {
+			if some == nil {
+				some = make(map[string]V)
+			}
+			some[name] = v
+		}
 	}
 	return some
 }
