@@ -208,15 +208,11 @@ func (c *codec) openMessage(ctx context.Context, p *compiledPolicy, q middleware
 	}
 	result, err := envelope.Open(ctx, p.keyring, sealed, c.accept(p, q, binding, m))
 	if err != nil {
-		return withhold(err)
-	}
-	attributes := m.MessageAttributes
-	if _, ours := attributes[attributeName]; ours {
-		attributes = maps.Clone(attributes)
-		delete(attributes, attributeName)
+		return withhold(ownDeadline(err))
 	}
 	return middleware.Opened{
-		Content: middleware.Content{Body: string(result.Plaintext), Attributes: attributes},
+		// The middleware takes out the attribute that it was told about.
+		Content: middleware.Content{Body: string(result.Plaintext), Attributes: m.MessageAttributes},
 		Info: Info{
 			Sealed:            true,
 			KeyProvider:       result.Key.ProviderID,
