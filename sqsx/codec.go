@@ -251,6 +251,15 @@ func (c *codec) rehearse(ctx context.Context, q middleware.Queue, k sealedKey) e
 		return err
 	}
 	_, err = policy.keyring.DecryptDataKey(ctx, k.keys, k.ec)
+	return ownDeadline(err)
+}
+
+// ownDeadline tells the end of openTimeout from that of the caller's context: a
+// consumer loop that ends with its context must not take one for the other.
+func ownDeadline(err error) error {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("sqsx: %w: no data key within %v", envelope.ErrUnavailable, openTimeout)
+	}
 	return err
 }
 

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -27,6 +28,7 @@ import (
 	"github.com/aws/smithy-go"
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/sealq/sealq/cache"
 	"github.com/sealq/sealq/envelope"
 	"github.com/sealq/sealq/sqsx"
 	"github.com/sealq/sealq/sqsx/sqsxtest"
@@ -558,6 +560,46 @@ func TestFaultsOnRealSockets(t *testing.T) {
 			}
 		})
 	}
+}
+
+// slowKeyring takes longer than a receive waits.
+type slowKeyring struct{ envelope.Keyring }
+
+func (k slowKeyring) DecryptDataKey(ctx context.Context, _ []envelope.EncryptedDataKey, _ envelope.EncryptionContext) (*envelope.DataKey, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+// TestOwnDeadlineIsNotTheCallers: a loop that ends when its context does goes on.
+func TestOwnDeadlineIsNotTheCallers(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		url := w.queue("orders")
+		sealer, err := sqsx.New(slowKeyring{mustKeyring(t, w)}, func(o *sqsx.Options) {
+			o.Logger = slog.New(slog.DiscardHandler)
+			o.Cache = func(o *cache.Options) { o.FetchTimeout = 15 * time.Second }
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		client := sealer.Wrap(w.plain)
+		for range 20 {
+			send(t, client, url, "x")
+		}
+		held := false
+		for range 20 {
+			_, err := receive(t.Context(), client, url)
+			held = held || errors.Is(err, sqsx.ErrHeld)
+			if err != nil && (!errors.Is(err, envelope.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded)) {
+				t.Errorf("got %v, want ErrUnavailable, and no deadline of anyone's", err)
+			}
+		}
+		if !held {
+			t.Error("no receive was held")
+		}
+		time.Sleep(15 * time.Second) // the last fetch ends
+	})
 }
 
 // TestFaultsOfSQSAreLeftToTheSDK has SQS fail each way for a client with a
