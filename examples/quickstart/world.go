@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log"
@@ -50,7 +51,7 @@ func newWorld(ctx context.Context) (w *world, err error) {
 		if endpoint := w.outsider.Options().BaseEndpoint; endpoint != nil {
 			where = *endpoint // from AWS_ENDPOINT_URL
 		}
-		fmt.Printf("On %s in %s, because SEALQ_KEY_ID is set:\n%s\n", where, w.cfg.Region, w.keyID)
+		fmt.Printf("On %s in %s, because SEALQ_KEY_ID is set:\n%s\n", where, cmp.Or(w.cfg.Region, "no Region"), w.keyID)
 	}
 	name := "sealq-quickstart-" + strconv.FormatInt(time.Now().UnixNano(), 36)
 	queue, err := w.outsider.CreateQueue(ctx, &sqs.CreateQueueInput{QueueName: &name})
