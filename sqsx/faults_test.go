@@ -395,13 +395,17 @@ func TestFaultMatrix(t *testing.T) {
 	t.Parallel()
 	var cells atomic.Int64
 	t.Cleanup(func() { t.Logf("%d cells", cells.Load()) })
+	ops, contexts := []string{"send", "receive", "batch send"}, []string{"alive", "cancelled", "past its deadline"}
+	if testing.Short() {
+		ops, contexts = ops[:2], contexts[:2]
+	}
 	for i := range kmsFaults {
 		f := &kmsFaults[i]
 		t.Run(f.name, func(t *testing.T) {
 			t.Parallel()
 			for _, s := range []state{noKey, freshKey, refreshing, staleKey, expiredKey} {
-				for _, op := range []string{"send", "batch send", "receive"} {
-					for _, ctx := range []string{"alive", "cancelled", "past its deadline"} {
+				for _, op := range ops {
+					for _, ctx := range contexts {
 						cells.Add(1)
 						name := fmt.Sprintf("%s/%s/%s", s, op, ctx)
 						synctest.Test(t, func(t *testing.T) { runCell(t, name, f, s, op, ctx) })
