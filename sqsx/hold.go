@@ -1,12 +1,10 @@
 package sqsx
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -71,18 +69,6 @@ const (
 	maxPoisonGroups    = 64      // message groups remembered of a FIFO queue
 	poisonMemory       = 10 * time.Minute
 )
-
-// sealedKey is a data key that could not be had: what a rehearsal asks for.
-type sealedKey struct {
-	keys []envelope.EncryptedDataKey
-	ec   envelope.EncryptionContext
-}
-
-func (k sealedKey) equal(other sealedKey) bool {
-	return slices.EqualFunc(k.keys, other.keys, func(a, b envelope.EncryptedDataKey) bool {
-		return a.ProviderID == b.ProviderID && bytes.Equal(a.ProviderInfo, b.ProviderInfo) && bytes.Equal(a.Ciphertext, b.Ciphertext)
-	})
-}
 
 // holds keeps the holds of a Sealer. It is safe for concurrent use.
 type holds struct {
@@ -290,38 +276,6 @@ func (h *holds) sendProbe(q middleware.Queue, s *hold, expires time.Time) middle
 	}}
 }
 
-// tryRehearsal asks for one of the data keys in memory. Its error is that the
-// caller gave up. It is called, and returns, with h.mu held.
-func (h *holds) tryRehearsal(ctx context.Context, q middleware.Queue, s *hold) error {
-	p := &probe{expires: time.Now().Add(openTimeout + probeSlack)}
-	s.probe = p
-	key := s.keys[rand.N(len(s.keys))]
-	err := func() error {
-		h.mu.Unlock()
-		defer h.mu.Lock()
-		return h.rehearse(ctx, q, key)
-	}()
-	if s.probe != p {
-		return ctx.Err()
-	}
-	s.probe = nil
-	defer s.wake()
-	if ended := ctx.Err(); ended != nil {
-		return ended
-	}
-	if err != nil && classify(err) != messageFault {
-		s.cause = err
-		s.nextTry = time.Now().Add(grow(&s.pause, maxPause))
-		return nil
-	}
-	// The key service answers again. What was asked for is not asked for twice:
-	// the next message shows more.
-	s.keys = slices.DeleteFunc(s.keys, key.equal)
-	s.rehearsed = err == nil
-	s.nextReceive = time.Now()
-	return nil
-}
-
 // grow doubles a pause, and returns it with jitter.
 func grow(pause *time.Duration, top time.Duration) time.Duration {
 	*pause = min(max(2**pause, minPause), top)
@@ -428,77 +382,4 @@ func (s *hold) lift() {
 	s.closed, s.rehearsed, s.probe, s.keys, s.cause = false, false, nil, nil, nil
 	s.pause, s.risk = 0, 0
 	s.wake()
-}
-
-// remember keeps a data key for rehearsals. Which one it replaces is left to
-// chance, so that a hostile sender can push out all others only by sending far
-// more messages than anyone else.
-func (s *hold) remember(key sealedKey) {
-	switch {
-	case slices.ContainsFunc(s.keys, key.equal):
-	case len(s.keys) < maxRehearsals:
-		s.keys = append(s.keys, key)
-	default:
-		s.keys[rand.N(len(s.keys))] = key
-	}
-}
-
-// sealedKeys returns the distinct data keys of messages that did not open for
-// no fault of their own.
-func sealedKeys(messages []types.Message, opened []middleware.Opened) []sealedKey {
-	var found []sealedKey
-	for i, o := range opened {
-		if o.Err == nil || !o.Temporary {
-			continue
-		}
-		m, ok, err := unload(&messages[i])
-		if err != nil || !ok || len(m.Header) > maxRehearsalHeader {
-			continue
-		}
-		header, err := envelope.ParseHeader(m.Header)
-		if err != nil {
-			continue
-		}
-		key := sealedKey{header.EncryptedDataKeys, header.EncryptionContext}
-		if !slices.ContainsFunc(found, key.equal) {
-			found = append(found, key)
-		}
-	}
-	return found
-}
-
-// notePoison remembers the message groups in which a message is at fault, until
-// one of the group opens: then it is no longer in front.
-func (s *hold) notePoison(messages []types.Message, opened []middleware.Opened, now time.Time) {
-	group := func(i int) string {
-		return messages[i].Attributes[string(types.MessageSystemAttributeNameMessageGroupId)]
-	}
-	for i, o := range opened {
-		if o.Err == nil {
-			delete(s.poison, group(i))
-		}
-	}
-	for i, o := range opened {
-		if o.Err == nil || o.Temporary {
-			continue
-		}
-		if s.poison == nil {
-			s.poison = make(map[string]time.Time)
-		}
-		name := group(i)
-		if _, known := s.poison[name]; !known && len(s.poison) >= maxPoisonGroups {
-			name = "" // no group has this name: ended by time only
-		}
-		s.poison[name] = now.Add(poisonMemory)
-	}
-}
-
-// single reports whether messages are to be received one at a time.
-func (s *hold) single(now time.Time) bool {
-	for group, until := range s.poison {
-		if !now.Before(until) {
-			delete(s.poison, group)
-		}
-	}
-	return len(s.poison) > 0
 }
