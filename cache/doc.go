@@ -18,7 +18,9 @@
 // stale key back off from 1 s to 30 s. Only calls set anything off: an idle
 // cache has no goroutine and no timer, and makes no call. A refresh falls due
 // one FetchTimeout before the key expires, and up to a tenth of the ReusePeriod
-// earlier at random, so that a fleet does not refresh in step.
+// earlier at random, so that a fleet does not refresh in step; of that tenth,
+// sealing has the earlier half, so that a consumer meets the next key of a
+// producer before it would ask about the last one again.
 //
 // # What a failed fetch does
 //

@@ -221,7 +221,7 @@ func (k *Keyring) keep(s *side, f *flight, out *outcome) {
 			k.refused.delete(info)
 		}
 	}
-	e := &entry{key: out.key, infos: out.infos, asked: f.began, due: refreshAge(&k.opts)}
+	e := &entry{key: out.key, infos: out.infos, asked: f.began, due: refreshAge(&k.opts, s.opens)}
 	if !s.opens {
 		e.uses = k.opts.MaxMessages - f.seats
 		if f.seats == 0 {
