@@ -31,7 +31,7 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	count := 400
+	count := 240
 	if *brief {
 		count = 60
 	}

@@ -29,16 +29,22 @@ var sealContext = envelope.EncryptionContext{"sealq:queue": queueARN}
 
 func acceptAll(envelope.EncryptionContext) error { return nil }
 
-// envelopes seals and opens one body: by sealq with a data key from its cache,
-// by hand, and by the official SDK. Base64, both ways, counts everywhere.
+// envelopes seals and opens one body: by hand, by sealq with its data key cache
+// and with a data key in hand, and by the official SDK. Base64, both ways,
+// counts everywhere.
 type envelopes struct {
-	keyring  *cache.Keyring
+	cache    envelope.Keyring
+	inHand   envelope.Keyring
 	official *official
 	dataKey  []byte
 }
 
 func newEnvelopes() (*envelopes, error) {
-	keyring, err := cache.New(&keyService{})
+	keys, err := cache.New(&keyService{})
+	if err != nil {
+		return nil, err
+	}
+	key, err := dataKey(1)
 	if err != nil {
 		return nil, err
 	}
@@ -46,30 +52,42 @@ func newEnvelopes() (*envelopes, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &envelopes{keyring: keyring, official: official, dataKey: make([]byte, 32)}, nil
+	return &envelopes{cache: keys, inHand: oneKey{key}, official: official, dataKey: make([]byte, 32)}, nil
 }
 
-func (e *envelopes) seal(plaintext []byte) (header []byte, body string, err error) {
-	m, err := envelope.Seal(context.Background(), e.keyring, plaintext, sealContext)
+// oneKey has one data key, and no work with it.
+type oneKey struct{ key *envelope.DataKey }
+
+func (k oneKey) GenerateDataKey(context.Context, envelope.EncryptionContext) (*envelope.DataKey, error) {
+	return k.key, nil
+}
+
+func (k oneKey) DecryptDataKey(context.Context, []envelope.EncryptedDataKey, envelope.EncryptionContext) (*envelope.DataKey, error) {
+	return k.key, nil
+}
+
+func (e *envelopes) seal(keys envelope.Keyring, plaintext []byte) (header []byte, body string, err error) {
+	m, err := envelope.Seal(context.Background(), keys, plaintext, sealContext)
 	if err != nil {
 		return nil, "", err
 	}
 	return m.Header, base64.StdEncoding.EncodeToString(m.Body), nil
 }
 
-func (e *envelopes) open(header []byte, body string) ([]byte, error) {
+func (e *envelopes) open(keys envelope.Keyring, header []byte, body string) ([]byte, error) {
 	b, err := base64.StdEncoding.Strict().DecodeString(body)
 	if err != nil {
 		return nil, err
 	}
-	o, err := envelope.Open(context.Background(), e.keyring, envelope.Message{Header: header, Body: b}, acceptAll)
+	o, err := envelope.Open(context.Background(), keys, envelope.Message{Header: header, Body: b}, acceptAll)
 	return o.Plaintext, err
 }
 
-// sealing returns the operations floor, sealq, official.
+// sealing returns the operations by hand, sealq with its cache, official, sealq
+// with a data key in hand.
 func (e *envelopes) sealing(size int) ([]operation, error) {
 	plaintext := []byte(text(size))
-	header, _, err := e.seal(plaintext)
+	header, _, err := e.seal(e.inHand, plaintext)
 	if err != nil {
 		return nil, err
 	}
@@ -78,23 +96,24 @@ func (e *envelopes) sealing(size int) ([]operation, error) {
 	}
 	return []operation{
 		func() error { _, _, err := floorSeal(e.dataKey, plaintext); return err },
-		func() error { _, _, err := e.seal(plaintext); return err },
+		func() error { _, _, err := e.seal(e.cache, plaintext); return err },
 		func() error {
 			message, err := e.official.seal(plaintext)
 			_ = base64.StdEncoding.EncodeToString(message)
 			return err
 		},
+		func() error { _, _, err := e.seal(e.inHand, plaintext); return err },
 	}, nil
 }
 
-// opening returns the operations floor, sealq, official.
+// opening returns the same operations as sealing.
 func (e *envelopes) opening(size int) ([]operation, error) {
 	plaintext := []byte(text(size))
 	floorHeader, floorBody, err := floorSeal(e.dataKey, plaintext)
 	if err != nil {
 		return nil, err
 	}
-	header, body, err := e.seal(plaintext)
+	header, body, err := e.seal(e.inHand, plaintext)
 	if err != nil {
 		return nil, err
 	}
@@ -105,7 +124,7 @@ func (e *envelopes) opening(size int) ([]operation, error) {
 	encoded := base64.StdEncoding.EncodeToString(message)
 	operations := []operation{
 		func() error { return same(plaintext)(floorOpen(e.dataKey, floorHeader, floorBody)) },
-		func() error { return same(plaintext)(e.open(header, body)) },
+		func() error { return same(plaintext)(e.open(e.cache, header, body)) },
 		func() error {
 			message, err := base64.StdEncoding.DecodeString(encoded)
 			if err != nil {
@@ -113,6 +132,7 @@ func (e *envelopes) opening(size int) ([]operation, error) {
 			}
 			return same(plaintext)(e.official.open(message))
 		},
+		func() error { return same(plaintext)(e.open(e.inHand, header, body)) },
 	}
 	return operations, nil
 }

@@ -11,7 +11,8 @@ type row struct {
 	what, baseline string
 	subject, base  int // indices of operations
 	// target is the largest ratio, or with faster the smallest of base over
-	// subject. Without a target, limit stands for it in CI.
+	// subject. Where there is a limit, CI holds the ratio to that instead: there
+	// is no target, or the floor is beyond it.
 	target, limit float64
 	faster        bool
 }
@@ -36,7 +37,7 @@ const tolerance = 4.0 / 3
 
 func (r result) beyond() bool {
 	limit := r.target
-	if limit == 0 {
+	if r.limit > 0 {
 		limit = r.limit
 	}
 	if r.faster {
@@ -54,8 +55,8 @@ func (r result) met() bool {
 
 // Operations of envelopes and of clients, by index.
 const (
-	floorOp, sealqOp, officialOp = 0, 1, 2
-	plainOp, sealedOp, byHandOp  = 0, 1, 2
+	floorOp, sealqOp, officialOp, inHandOp = 0, 1, 2, 3
+	plainOp, sealedOp, byHandOp            = 0, 1, 2
 )
 
 const (
@@ -76,32 +77,40 @@ func groups(e *envelopes, c *clients) []group {
 	opening := func(size int) func() ([]operation, func(), error) {
 		return func() ([]operation, func(), error) { return without(e.opening(size)) }
 	}
-	envelope := func(what string, official, floor float64) []row {
-		rows := []row{{what: what, baseline: byHand, subject: sealqOp, base: floorOp, target: floor}}
+	envelopeRows := func(what string, official, floor float64) []row {
+		rows := []row{
+			{what: what, baseline: byHand, subject: inHandOp, base: floorOp, target: floor},
+			{what: "— with a hit of the data key cache", baseline: byHand, subject: sealqOp, base: floorOp, limit: 1.25},
+		}
 		if official > 0 {
-			rows = append(rows, row{what: what, baseline: theSDK, subject: sealqOp, base: officialOp, target: official, faster: true})
+			rows = append(rows, row{what: "— with a hit of the data key cache", baseline: theSDK, subject: sealqOp, base: officialOp, target: official, faster: true})
 		}
 		return rows
 	}
-	call := func(what, baseline string, target, limit, own float64) []row {
+	call := func(what, baseline string, target, limit, floor, own float64) []row {
 		return []row{
 			{what: what, baseline: baseline, subject: sealedOp, base: plainOp, target: target, limit: limit},
-			{what: "— of which unavoidable", baseline: baseline, subject: byHandOp, base: plainOp, limit: limit},
+			{what: "— of which unavoidable", baseline: baseline, subject: byHandOp, base: plainOp, limit: floor},
 			{what: "— against that", baseline: carried, subject: sealedOp, base: byHandOp, limit: own},
 		}
 	}
 	return []group{
-		{name: "seal 1 KiB", cores: 1, rows: envelope("Seal 1 KiB", 17, 1.10), make: sealing(1 << 10)},
-		{name: "open 1 KiB", cores: 1, rows: envelope("Open 1 KiB", 25, 1.10), make: opening(1 << 10)},
-		{name: "seal 64 KiB", cores: 1, rows: envelope("Seal 64 KiB", 4, 1.05), make: sealing(64 << 10)},
-		{name: "open 64 KiB", cores: 1, rows: envelope("Open 64 KiB", 4, 1.05), make: opening(64 << 10)},
-		{name: "seal 256 KiB", cores: 1, rows: envelope("Seal 256 KiB", 0, 1.05), make: sealing(256 << 10)},
-		{name: "open 256 KiB", cores: 1, rows: envelope("Open 256 KiB", 0, 1.05), make: opening(256 << 10)},
-		{name: "send 1 KiB over loopback", cores: 1, rows: call("SendMessage 1 KiB", loopback, 1.08, 0, 1.1)[:1], make: func() ([]operation, func(), error) { return c.sendingOverLoopback(1 << 10) }},
-		{name: "send 1 KiB", cores: 1, rows: call("SendMessage 1 KiB", inMemory, 1.35, 1.35, 1.1), make: func() ([]operation, func(), error) { return without(c.sending(1<<10), nil) }},
-		{name: "send batch 10 x 1 KiB", cores: 1, rows: call("SendMessageBatch 10 × 1 KiB", inMemory, 0, 3, 1.2), make: func() ([]operation, func(), error) { return without(c.sendingBatches(1<<10), nil) }},
-		{name: "receive 10 x 1 KiB", cores: 1, rows: call("ReceiveMessage 10 × 1 KiB", inMemory, 1.6, 1.6, 1.3), make: func() ([]operation, func(), error) { return without(c.receiving(1 << 10)) }},
-		{name: "receive 10 x 64 KiB", cores: 1, rows: call("ReceiveMessage 10 × 64 KiB", inMemory, 0, 1.5, 1.3), make: func() ([]operation, func(), error) { return without(c.receiving(64 << 10)) }},
+		{name: "seal 1 KiB", cores: 1, rows: envelopeRows("Seal 1 KiB", 17, 1.10), make: sealing(1 << 10)},
+		{name: "open 1 KiB", cores: 1, rows: envelopeRows("Open 1 KiB", 25, 1.10), make: opening(1 << 10)},
+		{name: "seal 64 KiB", cores: 1, rows: envelopeRows("Seal 64 KiB", 4, 1.05), make: sealing(64 << 10)},
+		{name: "open 64 KiB", cores: 1, rows: envelopeRows("Open 64 KiB", 4, 1.05), make: opening(64 << 10)},
+		{name: "seal 256 KiB", cores: 1, rows: envelopeRows("Seal 256 KiB", 0, 1.05), make: sealing(256 << 10)},
+		{name: "open 256 KiB", cores: 1, rows: envelopeRows("Open 256 KiB", 0, 1.05), make: opening(256 << 10)},
+		{name: "send 1 KiB over loopback", cores: 1, rows: call("SendMessage 1 KiB", loopback, 1.08, 1.2, 1.15, 1.15),
+			make: func() ([]operation, func(), error) { return c.sendingOverLoopback(1 << 10) }},
+		{name: "send 1 KiB", cores: 1, rows: call("SendMessage 1 KiB", inMemory, 1.35, 1.5, 1.35, 1.2),
+			make: func() ([]operation, func(), error) { return without(c.sending(1<<10), nil) }},
+		{name: "send batch 10 x 1 KiB", cores: 1, rows: call("SendMessageBatch 10 × 1 KiB", inMemory, 0, 2.1, 1.8, 1.25),
+			make: func() ([]operation, func(), error) { return without(c.sendingBatches(1<<10), nil) }},
+		{name: "receive 10 x 1 KiB", cores: 1, rows: call("ReceiveMessage 10 × 1 KiB", inMemory, 1.6, 3, 2, 1.6),
+			make: func() ([]operation, func(), error) { return without(c.receiving(1 << 10)) }},
+		{name: "receive 10 x 64 KiB", cores: 1, rows: call("ReceiveMessage 10 × 64 KiB", inMemory, 0, 1.4, 1.1, 1.4),
+			make: func() ([]operation, func(), error) { return without(c.receiving(64 << 10)) }},
 	}
 }
 
