@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"math"
 	"regexp"
 )
 
@@ -46,11 +47,13 @@ func (r result) beyond() bool {
 	return r.ratio > limit*tolerance
 }
 
+// met compares what the table shows.
 func (r result) met() bool {
+	shown := math.Round(r.ratio*100) / 100
 	if r.faster {
-		return r.ratio >= r.target
+		return shown >= r.target
 	}
-	return r.ratio <= r.target
+	return shown <= r.target
 }
 
 // Operations of envelopes and of clients, by index.
