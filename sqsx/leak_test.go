@@ -663,38 +663,45 @@ func TestPrintedTypes(t *testing.T) {
 			t.Errorf("%s is listed and does not exist", name)
 		}
 	}
-	f := newFixture(t)
-	for _, name := range slices.Sorted(maps.Keys(listed)) {
-		entry := listed[name]
-		if entry.value == nil {
-			continue
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		synctest.Wait() // what is printed must not change meanwhile
+		for _, name := range slices.Sorted(maps.Keys(listed)) {
+			f.print(t, name, listed[name])
 		}
-		var forbidden []string
-		for _, kind := range allKinds {
-			if !slices.Contains(entry.carries, kind) {
-				forbidden = append(forbidden, kind)
+	})
+}
+
+// print shows a value of one type in every way.
+func (f *fixture) print(t *testing.T, name string, entry printed) {
+	if entry.value == nil {
+		return
+	}
+	var forbidden []string
+	for _, kind := range allKinds {
+		if !slices.Contains(entry.carries, kind) {
+			forbidden = append(forbidden, kind)
+		}
+	}
+	v := entry.value(t, f)
+	for wrapping, v := range map[string]any{
+		"itself": v, "in a field": struct{ V any }{v}, "in an unexported field": struct{ v any }{v}, "in a slice": []any{v}, "by value": dereferenced(v),
+	} {
+		for how, text := range prints(v) {
+			for _, leak := range f.secrets.in(text, forbidden...) {
+				t.Errorf("%s %s, printed with %s, shows %s", name, wrapping, how, leak)
 			}
 		}
-		v := entry.value(t, f)
-		for wrapping, v := range map[string]any{
-			"itself": v, "in a field": struct{ V any }{v}, "in an unexported field": struct{ v any }{v}, "in a slice": []any{v}, "by value": dereferenced(v),
-		} {
-			for how, text := range prints(v) {
-				for _, leak := range f.secrets.in(text, forbidden...) {
-					t.Errorf("%s %s, printed with %s, shows %s", name, wrapping, how, leak)
-				}
-			}
-		}
-		shown := make(map[string]bool)
-		for _, text := range prints(v) {
-			for _, kind := range entry.carries {
-				shown[kind] = shown[kind] || len(f.secrets.in(text, kind)) > 0
-			}
-		}
+	}
+	shown := make(map[string]bool)
+	for _, text := range prints(v) {
 		for _, kind := range entry.carries {
-			if !shown[kind] {
-				t.Errorf("%s is listed as showing %s, and does not: strike it", name, kind)
-			}
+			shown[kind] = shown[kind] || len(f.secrets.in(text, kind)) > 0
+		}
+	}
+	for _, kind := range entry.carries {
+		if !shown[kind] {
+			t.Errorf("%s is listed as showing %s, and does not: strike it", name, kind)
 		}
 	}
 }

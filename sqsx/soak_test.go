@@ -29,7 +29,7 @@ import (
 //	go test ./sqsx -run TestSoak -soak=1000000 -v -timeout 60m
 var soakMessages = flag.Int("soak", defaultSoak, "messages of TestSoak")
 
-const defaultSoak = 4000
+const defaultSoak = 2000
 
 // soak is producers and consumers that never stop for long, and their world,
 // which is never well for long. The clock is that of a synctest bubble: waiting
