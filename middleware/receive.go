@@ -52,7 +52,7 @@ func (s *sealer) receiveMessage(
 	if admission.MaxMessages > 0 && inner.MaxNumberOfMessages > admission.MaxMessages {
 		inner.MaxNumberOfMessages = admission.MaxMessages
 	}
-	marked := mark(ctx, &call{m: s.m, attribute: names})
+	marked := mark(ctx, &call{m: s.m, url: *in.QueueUrl, attribute: names})
 	out, md, err = next.HandleInitialize(marked, smithymiddleware.InitializeInput{Parameters: &inner})
 	outcome.err = err
 	if err != nil {

@@ -68,7 +68,7 @@ func (s *sealer) sendMessage(
 		return out, md, message.Err
 	}
 
-	ctx = s.markSend(ctx, sealed)
+	ctx = s.markSend(ctx, *in.QueueUrl, sealed)
 	out, md, err = next.HandleInitialize(ctx, smithymiddleware.InitializeInput{Parameters: withContent(in, message.Content)})
 	if err != nil || message.AsIs {
 		return out, md, err
@@ -126,7 +126,7 @@ func (s *sealer) sendMessageBatch(
 		return out, md, err
 	}
 
-	out, md, err = next.HandleInitialize(s.markSend(ctx, sent), smithymiddleware.InitializeInput{Parameters: &inner})
+	out, md, err = next.HandleInitialize(s.markSend(ctx, *in.QueueUrl, sent), smithymiddleware.InitializeInput{Parameters: &inner})
 	if err != nil {
 		return out, md, err
 	}
@@ -157,8 +157,8 @@ func (s *sealer) sendMessageBatch(
 }
 
 // markSend marks a call that may send exactly these messages.
-func (s *sealer) markSend(ctx context.Context, sealed []Sealed) context.Context {
-	c := &call{m: s.m, attribute: s.m.codec.AttributeNames(), sent: make([]expected, len(sealed))}
+func (s *sealer) markSend(ctx context.Context, url string, sealed []Sealed) context.Context {
+	c := &call{m: s.m, url: url, attribute: s.m.codec.AttributeNames(), sent: make([]expected, len(sealed))}
 	for i, message := range sealed {
 		c.sent[i] = expect(message, c.attribute)
 	}

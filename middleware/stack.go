@@ -2,6 +2,7 @@ package middleware
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"reflect"
@@ -115,6 +116,7 @@ func (s *sealer) digests() bool {
 // hold it to. It belongs to one call and is used by one goroutine at a time.
 type call struct {
 	m         *Middleware
+	url       string     // the queue that the policy was found for
 	sent      []expected // SendMessage and SendMessageBatch
 	attribute []string   // the codec's attribute names
 	checked   bool       // by the guard in the Serialize step
@@ -177,16 +179,28 @@ func (g *guard) HandleSerialize(
 func (c *call) check(input any) error {
 	switch in := input.(type) {
 	case *sqs.SendMessageInput:
-		return c.checkEntries(asEntry(in))
+		return cmp.Or(c.checkQueue(in.QueueUrl), c.checkEntries(asEntry(in)))
 	case *sqs.SendMessageBatchInput:
-		return c.checkEntries(in.Entries...)
+		return cmp.Or(c.checkQueue(in.QueueUrl), c.checkEntries(in.Entries...))
 	case *sqs.ReceiveMessageInput:
+		if err := c.checkQueue(in.QueueUrl); err != nil {
+			return err
+		}
 		if missing := missingNames(in.MessageAttributeNames, c.attribute); len(missing) > 0 {
 			return fmt.Errorf("%w: a middleware inside the sealer removed %q from MessageAttributeNames", ErrBypassed, missing)
 		}
 		return nil
 	}
 	return fmt.Errorf("%w: a middleware inside the sealer replaced the input by a %T", ErrBypassed, input)
+}
+
+// checkQueue keeps a routing middleware from taking a message, or plaintext of a
+// queue that is not sealed, to a queue of another policy.
+func (c *call) checkQueue(url *string) error {
+	if aws.ToString(url) != c.url {
+		return fmt.Errorf("%w: a middleware inside the sealer changed the queue URL from %q: let it run outside", ErrBypassed, c.url)
+	}
+	return nil
 }
 
 func (c *call) checkEntries(entries ...types.SendMessageBatchRequestEntry) error {

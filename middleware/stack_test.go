@@ -295,6 +295,37 @@ func TestGuardCountsEntries(t *testing.T) {
 	}
 }
 
+// TestGuardHoldsTheQueue has a router inside the sealer take calls to another
+// queue than the one whose policy the codec applied.
+func TestGuardHoldsTheQueue(t *testing.T) {
+	t.Parallel()
+	const elsewhere = "https://sqs.us-east-1.amazonaws.com/123456789012/elsewhere"
+	route := func(p any) {
+		switch in := p.(type) {
+		case *sqs.SendMessageInput:
+			in.QueueUrl = aws.String(elsewhere)
+		case *sqs.SendMessageBatchInput:
+			in.QueueUrl = aws.String(elsewhere)
+		case *sqs.ReceiveMessageInput:
+			in.QueueUrl = aws.String(elsewhere)
+		}
+	}
+	for op, do := range operations {
+		t.Run(op, func(t *testing.T) {
+			t.Parallel()
+			client, fake, _ := setup(t, withStack(func(s *smithymiddleware.Stack) error {
+				return s.Initialize.Add(initialize("route", route), smithymiddleware.After)
+			}))
+			if err := do(t.Context(), client); !errors.Is(err, middleware.ErrBypassed) {
+				t.Errorf("got error %v, want ErrBypassed", err)
+			}
+			if got := fake.ops(); len(got) != 0 {
+				t.Errorf("got requests %v, want none", got)
+			}
+		})
+	}
+}
+
 func TestGuardOnReceiveWantsTheAttribute(t *testing.T) {
 	t.Parallel()
 	client, fake, _ := setup(t, withStack(func(s *smithymiddleware.Stack) error {
