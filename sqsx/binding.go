@@ -31,6 +31,24 @@ const (
 	queueKey = "sealq:queue"
 )
 
+// Policies of IAM and KMS compare the names of an encryption context without
+// regard to case. A producer whose policy confines it to one queue could
+// otherwise give KMS that queue under one spelling, and the reader another
+// queue under ours.
+func hasReservedPrefix(name string) bool {
+	return len(name) >= len(reservedPrefix) && strings.EqualFold(name[:len(reservedPrefix)], reservedPrefix)
+}
+
+// shadows reports whether name is another spelling of a name that is checked.
+func (s *settings) shadows(name string) bool {
+	for checked := range s.EncryptionContext {
+		if name != checked && strings.EqualFold(name, checked) {
+			return true
+		}
+	}
+	return false
+}
+
 // bindingName is what sealq:queue holds for q. It is empty under NoBinding.
 func (p *compiledPolicy) bindingName(q middleware.Queue) (string, error) {
 	switch {
@@ -83,8 +101,11 @@ func (s *settings) sendContext(p *compiledPolicy, q middleware.Queue) (envelope.
 func (s *settings) accept(p *compiledPolicy, q middleware.Queue, binding string, m *types.Message) func(envelope.EncryptionContext) error {
 	return func(ec envelope.EncryptionContext) error {
 		for name := range ec {
-			if strings.HasPrefix(name, reservedPrefix) && name != queueKey {
+			if hasReservedPrefix(name) && name != queueKey {
 				return fmt.Errorf("%w: the message uses %.80q, a feature of a later release of sealq: upgrade this consumer", envelope.ErrUnsupported, name)
+			}
+			if s.shadows(name) {
+				return fmt.Errorf("%w: the name %.80q differs from one of Options.EncryptionContext in case only: %w", envelope.ErrContextMismatch, name, errOwnContext)
 			}
 		}
 		for name, want := range s.EncryptionContext {

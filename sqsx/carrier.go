@@ -3,7 +3,9 @@ package sqsx
 import (
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -46,6 +48,7 @@ var ErrNotSealed = fmt.Errorf("%w: not sealed", envelope.ErrInvalidMessage)
 
 var (
 	errAttributeLost = fmt.Errorf("%w: the body is the second half of a sealed message whose %q attribute was lost: something between sender and receiver copies bodies without attributes; let it copy both, or set Policy.BodyCarrier on the sender", envelope.ErrMalformed, attributeName)
+	errWrapped       = fmt.Errorf("%w: the body is a sealed message with white space or a quotation mark in front of it: something between sender and receiver rewrites bodies", envelope.ErrMalformed)
 	errSNSEnvelope   = fmt.Errorf("%w: a sealed message inside an SNS notification: set RawMessageDelivery on the SNS subscription", envelope.ErrUnsupported)
 	errVersion1      = fmt.Errorf("%w: the body is a version 1 AWS Encryption SDK message, which does not commit to its key: let its producer use a committing algorithm suite", envelope.ErrUnsupported)
 )
@@ -64,6 +67,9 @@ func unload(m *types.Message) (msg envelope.Message, ok bool, err error) {
 // unloadBody is unload for a message without our attribute. depth is the number
 // of SNS notifications around body.
 func unloadBody(body string, depth int) (msg envelope.Message, ok bool, err error) {
+	if bare := strings.TrimLeft(body, wrapping); len(bare) < len(body) && beginsSealed(bare) {
+		return msg, true, errWrapped
+	}
 	switch {
 	case strings.HasPrefix(body, bodyPrefix0478), strings.HasPrefix(body, bodyPrefix0578):
 		msg, err = fromBody(body)
@@ -76,6 +82,16 @@ func unloadBody(body string, depth int) (msg envelope.Message, ok bool, err erro
 		return msg, true, errSNSEnvelope
 	}
 	return msg, false, nil
+}
+
+// wrapping is what tools put in front of a body that they quote, print or save:
+// white space, a quotation mark of JSON, a byte order mark.
+const wrapping = " \t\r\n\"\ufeff"
+
+// beginsSealed recognises a sealed body, or a half of one, by its beginning.
+func beginsSealed(body string) bool {
+	return strings.HasPrefix(body, bodyPrefix0478) || strings.HasPrefix(body, bodyPrefix0578) ||
+		strings.HasPrefix(body, lonePrefixFinal) || strings.HasPrefix(body, lonePrefixFrame) || isVersion1(body)
 }
 
 // fromAttribute joins the two halves. The attribute decides: whatever its
@@ -115,29 +131,17 @@ func decodeBase64(s string) ([]byte, error) {
 
 // version1Suites are the algorithm suites of message format version 1 (AWS
 // Encryption SDK Developer Guide, algorithms reference).
-var version1Suites = [...]uint16{0x0014, 0x0046, 0x0078, 0x0114, 0x0146, 0x0178, 0x0214, 0x0346, 0x0378}
+var version1Suites = []uint16{0x0014, 0x0046, 0x0078, 0x0114, 0x0146, 0x0178, 0x0214, 0x0346, 0x0378}
 
-// isVersion1 recognises base64 of a version 1 message header: version 1, type
-// 0x80, and a suite of that version.
+// isVersion1 recognises base64 of a version 1 message header by its version, its
+// type 0x80 and a suite of that version. What follows need not be base64 as we
+// write it: other producers break its lines or leave out the padding.
 func isVersion1(body string) bool {
-	if !strings.HasPrefix(body, "AY") { // base64 of 01 80
-		return false
-	}
-	if len(body) < 8 {
+	if len(body) < 8 || !strings.HasPrefix(body, "AY") { // base64 of 01 80
 		return false
 	}
 	head, err := base64.StdEncoding.DecodeString(body[:8])
-	if err != nil || head[0] != 1 || head[1] != 0x80 {
-		return false
-	}
-	suite := uint16(head[2])<<8 | uint16(head[3])
-	for _, known := range version1Suites {
-		if suite == known {
-			_, err := decodeBase64(body)
-			return err == nil
-		}
-	}
-	return false
+	return err == nil && head[0] == 1 && head[1] == 0x80 && slices.Contains(version1Suites, uint16(head[2])<<8|uint16(head[3]))
 }
 
 // maxSNSDepth bounds how many notifications inside one another are looked into:
@@ -150,7 +154,8 @@ const maxSNSDepth = 3
 // practice counts as sealed: it must not become a way to have ciphertext
 // delivered as a body.
 func isSealedInSNS(body string, depth int) bool {
-	if !strings.HasPrefix(strings.TrimLeft(body, " \t\r\n"), "{") || !strings.Contains(body, "Notification") {
+	body = strings.TrimLeft(body, wrapping)
+	if !strings.HasPrefix(body, "{") || !strings.Contains(body, "Notification") {
 		return false
 	}
 	if depth == maxSNSDepth {
@@ -163,10 +168,13 @@ func isSealedInSNS(body string, depth int) bool {
 			Sealq json.RawMessage `json:"sealq"` // the name is attributeName
 		}
 	}
-	if err := json.Unmarshal([]byte(body), &notification); err != nil || notification.Type != "Notification" {
+	err := json.Unmarshal([]byte(body), &notification)
+	_, oddType := errors.AsType[*json.UnmarshalTypeError](err)
+	if err != nil && !oddType || notification.Type != "Notification" {
 		return false
 	}
-	if notification.MessageAttributes.Sealq != nil {
+	// A field of another type than SNS writes is left out; the rest is there.
+	if notification.MessageAttributes.Sealq != nil || oddType && strings.Contains(body, `"`+attributeName+`"`) {
 		return true
 	}
 	_, sealed, _ := unloadBody(notification.Message, depth+1)

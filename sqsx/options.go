@@ -224,11 +224,17 @@ func checkContext(ec map[string]string) error {
 	if len(ec) > maxContextPairs {
 		return fmt.Errorf("%d pairs, want at most %d", len(ec), maxContextPairs)
 	}
+	spellings := make(map[string]bool, len(ec))
 	for name, value := range ec {
+		folded := strings.ToLower(name)
+		if spellings[folded] {
+			return fmt.Errorf("name %.64q: two names differ in case only, which policies of IAM and KMS do not tell apart", name)
+		}
+		spellings[folded] = true
 		switch {
 		case name == "" || value == "":
 			return fmt.Errorf("name %q: neither a name nor a value may be empty", name)
-		case strings.HasPrefix(name, reservedPrefix) || strings.HasPrefix(name, "aws-crypto-"):
+		case hasReservedPrefix(name) || strings.HasPrefix(strings.ToLower(name), "aws-crypto-"):
 			return fmt.Errorf("name %q: names starting with %q or \"aws-crypto-\" are reserved", name, reservedPrefix)
 		case len(name) > maxContextBytes || len(value) > maxContextBytes:
 			return fmt.Errorf("name %.64q: names and values have at most %d bytes", name, maxContextBytes)

@@ -35,28 +35,30 @@ func TestOptionErrors(t *testing.T) {
 		set  func(*sqsx.Options)
 		text string
 	}{
-		"reuse period too short":       {func(o *sqsx.Options) { o.Cache = func(c *cache.Options) { c.ReusePeriod = 59 * time.Second } }, "1m0s"},
-		"reuse period too long":        {func(o *sqsx.Options) { o.Cache = func(c *cache.Options) { c.ReusePeriod = 25 * time.Hour } }, "24h"},
-		"context name reserved":        {func(o *sqsx.Options) { o.EncryptionContext = map[string]string{"sealq:queue": "x"} }, "reserved"},
-		"context name of the format":   {func(o *sqsx.Options) { o.EncryptionContext = map[string]string{"aws-crypto-public-key": "x"} }, "reserved"},
-		"context value empty":          {func(o *sqsx.Options) { o.EncryptionContext = map[string]string{"x": ""} }, "empty"},
-		"context value too long":       {func(o *sqsx.Options) { o.EncryptionContext = map[string]string{"x": strings.Repeat("v", 513)} }, "512"},
-		"context not UTF-8":            {func(o *sqsx.Options) { o.EncryptionContext = map[string]string{"x": "\xff"} }, "UTF-8"},
-		"deduplication key too short":  {func(o *sqsx.Options) { o.DeduplicationKey = make([]byte, 31) }, "32"},
-		"account":                      {func(o *sqsx.Options) { o.Account = "12345" }, "12 digits"},
-		"message size":                 {func(o *sqsx.Options) { o.Policy.MaxMessageBytes = 1023 }, "1024"},
-		"message size too big":         {func(o *sqsx.Options) { o.Policy.MaxMessageBytes = 1<<20 + 1 }, "1048576"},
-		"logical queue is an ARN":      {func(o *sqsx.Options) { o.Policy.LogicalQueue = arnOf("q") }, "AcceptQueues"},
-		"logical queue and no binding": {func(o *sqsx.Options) { o.Policy.LogicalQueue, o.Policy.NoBinding = "q", true }, "contradict"},
-		"accepted queue not an ARN":    {func(o *sqsx.Options) { o.Policy.AcceptQueues = []string{"orders"} }, "arn:PARTITION"},
-		"accepts everything":           {func(o *sqsx.Options) { o.Policy.AcceptQueues = []string{"*"} }, "arn:PARTITION"},
-		"nil keyring in a policy":      {func(o *sqsx.Options) { o.Policy.Keyring = (*envelope.RawAESKeyring)(nil) }, "nil"},
-		"star in the middle":           {func(o *sqsx.Options) { o.Queues = queues("or*ders") }, "trailing"},
-		"empty pattern":                {func(o *sqsx.Options) { o.Queues = queues("") }, "empty"},
-		"ARN of a topic":               {func(o *sqsx.Options) { o.Queues = queues("arn:aws:sns:us-east-1:000000000000:t") }, "not the ARN of a queue"},
-		"half an ARN":                  {func(o *sqsx.Options) { o.Queues = queues("arn:aws:sqs:us-east-1") }, "whole ARN"},
-		"two spellings of one queue":   {func(o *sqsx.Options) { o.Queues = queues("orders", arnOf("orders")) }, "same queue"},
-		"two spellings of one prefix":  {func(o *sqsx.Options) { o.Queues = queues("ord*", arnOf("ord*")) }, "same queue"},
+		"reuse period too short":             {func(o *sqsx.Options) { o.Cache = func(c *cache.Options) { c.ReusePeriod = 59 * time.Second } }, "1m0s"},
+		"reuse period too long":              {func(o *sqsx.Options) { o.Cache = func(c *cache.Options) { c.ReusePeriod = 25 * time.Hour } }, "24h"},
+		"context name reserved":              {func(o *sqsx.Options) { o.EncryptionContext = map[string]string{"sealq:queue": "x"} }, "reserved"},
+		"context name of the format":         {func(o *sqsx.Options) { o.EncryptionContext = map[string]string{"aws-crypto-public-key": "x"} }, "reserved"},
+		"context name reserved, in capitals": {func(o *sqsx.Options) { o.EncryptionContext = map[string]string{"Sealq:x": "x"} }, "reserved"},
+		"context names that differ in case":  {func(o *sqsx.Options) { o.EncryptionContext = map[string]string{"App": "x", "app": "x"} }, "case"},
+		"context value empty":                {func(o *sqsx.Options) { o.EncryptionContext = map[string]string{"x": ""} }, "empty"},
+		"context value too long":             {func(o *sqsx.Options) { o.EncryptionContext = map[string]string{"x": strings.Repeat("v", 513)} }, "512"},
+		"context not UTF-8":                  {func(o *sqsx.Options) { o.EncryptionContext = map[string]string{"x": "\xff"} }, "UTF-8"},
+		"deduplication key too short":        {func(o *sqsx.Options) { o.DeduplicationKey = make([]byte, 31) }, "32"},
+		"account":                            {func(o *sqsx.Options) { o.Account = "12345" }, "12 digits"},
+		"message size":                       {func(o *sqsx.Options) { o.Policy.MaxMessageBytes = 1023 }, "1024"},
+		"message size too big":               {func(o *sqsx.Options) { o.Policy.MaxMessageBytes = 1<<20 + 1 }, "1048576"},
+		"logical queue is an ARN":            {func(o *sqsx.Options) { o.Policy.LogicalQueue = arnOf("q") }, "AcceptQueues"},
+		"logical queue and no binding":       {func(o *sqsx.Options) { o.Policy.LogicalQueue, o.Policy.NoBinding = "q", true }, "contradict"},
+		"accepted queue not an ARN":          {func(o *sqsx.Options) { o.Policy.AcceptQueues = []string{"orders"} }, "arn:PARTITION"},
+		"accepts everything":                 {func(o *sqsx.Options) { o.Policy.AcceptQueues = []string{"*"} }, "arn:PARTITION"},
+		"nil keyring in a policy":            {func(o *sqsx.Options) { o.Policy.Keyring = (*envelope.RawAESKeyring)(nil) }, "nil"},
+		"star in the middle":                 {func(o *sqsx.Options) { o.Queues = queues("or*ders") }, "trailing"},
+		"empty pattern":                      {func(o *sqsx.Options) { o.Queues = queues("") }, "empty"},
+		"ARN of a topic":                     {func(o *sqsx.Options) { o.Queues = queues("arn:aws:sns:us-east-1:000000000000:t") }, "not the ARN of a queue"},
+		"half an ARN":                        {func(o *sqsx.Options) { o.Queues = queues("arn:aws:sqs:us-east-1") }, "whole ARN"},
+		"two spellings of one queue":         {func(o *sqsx.Options) { o.Queues = queues("orders", arnOf("orders")) }, "same queue"},
+		"two spellings of one prefix":        {func(o *sqsx.Options) { o.Queues = queues("ord*", arnOf("ord*")) }, "same queue"},
 		"decrypt key not an ARN": {func(o *sqsx.Options) {
 			o.KMSKeyring = func(k *kmskeyring.Options) { k.DecryptKeys = []string{"alias/x"} }
 		}, "ARN"},
@@ -151,10 +153,11 @@ func TestEncryptionContextMustBePresentAndEqual(t *testing.T) {
 		sent, wanted map[string]string
 		opens        bool
 	}{
-		"equal":   {map[string]string{"app": "a"}, map[string]string{"app": "a"}, true},
-		"further": {map[string]string{"app": "a", "more": "m"}, map[string]string{"app": "a"}, true},
-		"differs": {map[string]string{"app": "a"}, map[string]string{"app": "b"}, false},
-		"absent":  {nil, map[string]string{"app": "a"}, false},
+		"equal":            {map[string]string{"app": "a"}, map[string]string{"app": "a"}, true},
+		"further":          {map[string]string{"app": "a", "more": "m"}, map[string]string{"app": "a"}, true},
+		"differs":          {map[string]string{"app": "a"}, map[string]string{"app": "b"}, false},
+		"another spelling": {map[string]string{"APP": "a"}, map[string]string{"app": "a"}, false},
+		"absent":           {nil, map[string]string{"app": "a"}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -38,8 +38,10 @@ type Policy struct {
 
 	// LogicalQueue binds messages to this name in place of the queue's ARN, for
 	// queues that exist under several ARNs (one a Region, blue and green).
-	// Producers and consumers must agree on it. 1 to 256 bytes; it must not
-	// start with "arn:".
+	// Producers and consumers must agree on it. Queues of one logical name open
+	// one another's messages: in Options.Policy, or under a wide pattern, it
+	// binds to no queue in particular. 1 to 256 bytes; it must not start with
+	// "arn:".
 	LogicalQueue string
 
 	// NoBinding binds messages to no queue, and accepts messages of any queue

@@ -78,6 +78,10 @@ func badMessages(t testing.TB, w *world, queue string) []badMessage {
 	if err != nil {
 		t.Fatal(err)
 	}
+	shouting, err := envelope.Seal(t.Context(), mustKeyring(t, w), []byte("x"), envelope.EncryptionContext{"sealq:queue": arnOf(queue), "SEALQ:QUEUE": arnOf("another-queue")})
+	if err != nil {
+		t.Fatal(err)
+	}
 	// The count of encrypted data keys follows the context: version 1 byte,
 	// suite 2, message ID 32, context length 2, context.
 	at := 37 + int(goodHeader[35])<<8 + int(goodHeader[36])
@@ -112,6 +116,13 @@ func badMessages(t testing.TB, w *world, queue string) []badMessage {
 		{"SNS envelope with a sealed body", sns(b64(whole), ""), nil, envelope.ErrUnsupported, "RawMessageDelivery"},
 		{"SNS envelope, attribute lost", sns(good, ""), nil, envelope.ErrUnsupported, "RawMessageDelivery"},
 		{"65,535 keys", good, header(manyKeys), envelope.ErrInvalidMessage, "65535"},
+		{"sealed body in quotation marks", `"` + b64(whole) + `"`, nil, envelope.ErrMalformed, "rewrites bodies"},
+		{"sealed body after a line break", "\n" + b64(whole), nil, envelope.ErrMalformed, "rewrites bodies"},
+		{"half a message in quotation marks", `"` + good + `"`, nil, envelope.ErrMalformed, "rewrites bodies"},
+		{"SNS envelope with odd attributes", sns("plain", `,"MessageAttributes":{"sealq":"x","other":1}`), nil, envelope.ErrUnsupported, "RawMessageDelivery"},
+		{"SNS envelope with attributes as a list", sns("plain", `,"MessageAttributes":[{"Name":"sealq"}]`), nil, envelope.ErrUnsupported, "RawMessageDelivery"},
+		{"another spelling of sealq:", b64(shouting.Body), header(shouting.Header), envelope.ErrUnsupported, "upgrade"},
+		{"version 1, lines broken", "AYADeI" + strings.Repeat("A", 70) + "\r\n" + strings.Repeat("A", 20), nil, envelope.ErrUnsupported, "version 1"},
 		{"version 1", "AYADeI" + strings.Repeat("A", 98), nil, envelope.ErrUnsupported, "version 1"},
 	}
 }
