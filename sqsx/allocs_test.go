@@ -1,0 +1,56 @@
+package sqsx_test
+
+import (
+	"runtime/debug"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+
+	"github.com/sealq/sealq/sqsx"
+)
+
+// TestAllocations bounds what a message costs beside the SDK's own work. Counts
+// do not depend on the machine; times do, and are for the benchmarks.
+func TestAllocations(t *testing.T) { // not parallel: it counts what the process allocates
+	if raceEnabled() {
+		t.Skip("the race detector allocates")
+	}
+	w := newWorld(t)
+	s := w.sealer(func(o *sqsx.Options) { o.Region = w.cfg.Region })
+	ctx := t.Context()
+	in := &sqs.SendMessageInput{MessageBody: aws.String(string(make([]byte, 1<<10)))}
+	sealed, err := s.SealMessage(ctx, arnOf("orders"), in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var received []types.Message
+	for range 10 {
+		received = append(received, types.Message{Body: sealed.MessageBody, MessageAttributes: sealed.MessageAttributes})
+	}
+	if got := testing.AllocsPerRun(100, func() { s.SealMessage(ctx, arnOf("orders"), in) }); got > maxSealAllocs {
+		t.Errorf("SealMessage: got %v allocations, want at most %d", got, maxSealAllocs)
+	}
+	if got := testing.AllocsPerRun(100, func() { s.OpenMessages(ctx, arnOf("orders"), received) }) / 10; got > maxOpenAllocs {
+		t.Errorf("OpenMessages: got %v allocations a message, want at most %d", got, maxOpenAllocs)
+	}
+}
+
+// What is counted today and five more. Of either number, HKDF and AES-GCM take
+// about 30.
+const maxSealAllocs, maxOpenAllocs = 59, 56
+
+// raceEnabled reports whether this is a build for the race detector.
+func raceEnabled() bool {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return false
+	}
+	for _, s := range info.Settings {
+		if s.Key == "-race" {
+			return s.Value == "true"
+		}
+	}
+	return false
+}
