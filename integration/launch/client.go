@@ -23,7 +23,7 @@ func (in *Instance) Config() aws.Config {
 		Credentials:  credentials.NewStaticCredentialsProvider("test", "test", ""),
 		// Not the SDK's own type: sealq would bound each KMS call by 2 s, which an
 		// emulator on a busy machine does not always keep.
-		HTTPClient: &http.Client{},
+		HTTPClient: &http.Client{Transport: http.DefaultTransport.(*http.Transport).Clone()},
 		Retryer:    func() aws.Retryer { return aws.NopRetryer{} },
 	}
 }

@@ -97,8 +97,9 @@ var errExited = errors.New("it exited")
 func (e Emulator) await(ctx context.Context, endpoint string, exited <-chan struct{}) error {
 	tick := time.NewTicker(pollInterval)
 	defer tick.Stop()
-	client := &http.Client{Timeout: 5 * time.Second}
-	defer client.CloseIdleConnections()
+	// Without connections that it keeps: closing them would close those that
+	// others have in the transport that all share.
+	client := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 	for {
 		err := e.probe(ctx, client, endpoint)
 		if err == nil {
