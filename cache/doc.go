@@ -28,10 +28,10 @@
 //     hand the callers get the error; from the second failure in a row, it is
 //     remembered for 100 ms, doubling to 1 s.
 //   - Refused: every key that the refusal reaches is dropped at once. An
-//     [envelope.RefusedError] says how far: all keys under one wrapping key, or
-//     one entry in one direction, as any other error does. The refusal is
-//     remembered for 1 s, doubling to 10 s; of the callers whom a refusal of a
-//     whole wrapping key concerns, one asks again for all.
+//     [envelope.RefusedError] says how far: all keys under one wrapping key, those
+//     of them that seal, or one entry in one direction, as any other error does.
+//     The refusal is remembered for 1 s, doubling to 10 s; of the callers whom a
+//     refusal of a wrapping key concerns, one asks again for all.
 //   - The message is at fault (opening only): remembered for the exact set of
 //     encrypted data keys that was asked about, under its context, for 5 minutes
 //     or one ReusePeriod if that is shorter. It says nothing about any of them in

@@ -168,10 +168,11 @@ func (k *Keyring) refuse(s *side, f *flight, err error, now time.Time) {
 		if r.EntryOnly || r.KeyInfo == "" {
 			continue
 		}
-		shared := k.refused.get(r.KeyInfo)
+		at := reach{r.KeyInfo, r.SealOnly}
+		shared := k.refused.get(at)
 		if shared == nil {
 			shared = &failure{shared: true}
-			k.refused.put(r.KeyInfo, shared)
+			k.refused.put(at, shared)
 		}
 		shared.again(refused, err, f.began, now, &k.opts)
 		// The wrapping key that sealing will be given is not known before it
@@ -180,7 +181,18 @@ func (k *Keyring) refuse(s *side, f *flight, err error, now time.Time) {
 		if !s.opens {
 			s.failures.put(f.set, shared)
 		}
-		for _, side := range []*side{&k.encrypt, &k.decrypt} {
+		reached := []*side{&k.encrypt, &k.decrypt}
+		if r.SealOnly {
+			reached = reached[:1]
+			// Contexts that wait for what f probed wait for the next probe, which
+			// is of this refusal: f has answered for all of them.
+			for id, fl := range k.encrypt.failures.all() {
+				if slices.Contains(f.probes, fl) {
+					k.encrypt.failures.put(id, shared)
+				}
+			}
+		}
+		for _, side := range reached {
 			for id, e := range side.keys.all() {
 				if !slices.Contains(e.infos, r.KeyInfo) {
 					continue

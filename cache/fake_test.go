@@ -184,6 +184,11 @@ func disabled(info string) error {
 	return &envelope.RefusedError{KeyInfo: info, Err: errors.New("fake: key is disabled")}
 }
 
+// sealOnly is what a keyring reports that is configured with an alias.
+func sealOnly(info string) error {
+	return &envelope.RefusedError{KeyInfo: info, SealOnly: true, Err: errors.New("fake: key is disabled")}
+}
+
 func denied(info string) error {
 	return &envelope.RefusedError{KeyInfo: info, EntryOnly: true, Err: errDenied}
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"math"
 	"runtime"
 	"time"
@@ -62,7 +63,7 @@ func (k *Keyring) start(ctx context.Context, ids []identity, q *query, ask []int
 	for _, a := range ask {
 		f.probe(s.failures.peek(ids[a]))
 		if s.opens {
-			f.probe(k.refused.peek(string(q.edks[a].ProviderInfo)))
+			f.probe(k.refused.peek(reach{info: string(q.edks[a].ProviderInfo)}))
 		}
 	}
 	s.flights[f.set] = f
@@ -199,12 +200,24 @@ func (k *Keyring) overruled(s *side, f *flight, out *outcome) *failure {
 	if fl := s.failures.peek(f.asked[out.opened]); older(fl) {
 		return fl
 	}
-	for _, info := range out.infos {
-		if fl := k.refused.peek(info); older(fl) {
+	for at := range s.reaches(out.infos) {
+		if fl := k.refused.peek(at); older(fl) {
 			return fl
 		}
 	}
 	return nil
+}
+
+// reaches yields what must not be refused for a data key under infos to be used
+// on s. That a key opens says nothing about sealing.
+func (s *side) reaches(infos []string) iter.Seq[reach] {
+	return func(yield func(reach) bool) {
+		for _, info := range infos {
+			if !yield(reach{info: info}) || !s.opens && !yield(reach{info, true}) {
+				return
+			}
+		}
+	}
 }
 
 // keep stores the key of a successful fetch.
@@ -215,10 +228,10 @@ func (k *Keyring) keep(s *side, f *flight, out *outcome) {
 	for _, fl := range f.probes {
 		fl.lifted = fl.lifted || !s.opens
 	}
-	for _, info := range out.infos {
-		if fl := k.refused.peek(info); fl != nil {
+	for at := range s.reaches(out.infos) {
+		if fl := k.refused.peek(at); fl != nil {
 			fl.lifted = true
-			k.refused.delete(info)
+			k.refused.delete(at)
 		}
 	}
 	e := &entry{key: out.key, infos: out.infos, asked: f.began, due: refreshAge(&k.opts, s.opens)}

@@ -25,11 +25,18 @@ type Keyring struct {
 	mu               sync.Mutex
 	generation       *generation
 	encrypt, decrypt side
-	refused          *lru[string, *failure] // wrapping keys, by ProviderInfo
+	refused          *lru[reach, *failure]
 	stats            Stats
 }
 
 var _ envelope.Keyring = (*Keyring)(nil)
+
+// reach is what a refusal of a whole wrapping key concerns: all data keys under
+// it, or those for sealing.
+type reach struct {
+	info     string // ProviderInfo
+	sealOnly bool
+}
 
 // side is one direction: what is kept for sealing, or for opening.
 type side struct {
@@ -84,7 +91,7 @@ func New(next envelope.Keyring, optFns ...func(*Options)) (*Keyring, error) {
 		keys:     newLRU[identity, *entry](o.DecryptEntries),
 		failures: newLRU[identity, *failure](o.NegativeEntries),
 	}
-	k.refused = newLRU[string, *failure](o.NegativeEntries)
+	k.refused = newLRU[reach, *failure](o.NegativeEntries)
 	k.forget()
 	return k, nil
 }
@@ -302,7 +309,7 @@ func (k *Keyring) knownFailure(id identity, q *query, i int, now time.Time) *fai
 		return fl
 	}
 	if q.side.opens {
-		if fl := k.refused.get(string(q.edks[i].ProviderInfo)); fl.answers(now) {
+		if fl := k.refused.get(reach{info: string(q.edks[i].ProviderInfo)}); fl.answers(now) {
 			return fl
 		}
 	}

@@ -31,6 +31,8 @@ func TestReachOfARefusal(t *testing.T) {
 		"bare error, opening":   {true, errDenied, inHand{true, true, false, true, true}},
 		"wrapped":               {false, fmt.Errorf("multi: %w", disabled(keyA)), inHand{openB: true}},
 		"several keys":          {false, errors.Join(denied(keyB), disabled(keyA), disabled(keyB)), inHand{}},
+		"seal only":             {false, sealOnly(keyA), inHand{openOrders: true, openShipping: true, openB: true}},
+		"seal only, another":    {false, sealOnly(keyB), inHand{false, true, true, true, true}},
 		"message when sealing":  {false, envelope.ErrInvalidMessage, inHand{false, true, true, true, true}},
 		"unavailable outweighs": {false, errors.Join(disabled(keyA), envelope.ErrUnavailable), inHand{true, true, true, true, true}},
 	} {
@@ -190,37 +192,119 @@ func TestDisabledKeyIsNoStorm(t *testing.T) {
 // Many contexts under one disabled key: one probes, and once it got through
 // none of the others is held back.
 func TestContextsRecoverTogether(t *testing.T) {
+	for name, refusal := range map[string]error{"whole key": disabled(keyA), "seal only": sealOnly(keyA)} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newService()
+				k := newCache(t, s)
+				context := func(i int) envelope.EncryptionContext { return envelope.EncryptionContext{"n": fmt.Sprint(i)} }
+				for i := range 100 {
+					generate(t, k, context(i))
+				}
+				s.setLatency(20 * time.Millisecond)
+				s.thenFail(refusal)
+				time.Sleep(cache.DefaultReusePeriod)
+				if _, err := k.GenerateDataKey(t.Context(), context(0)); err == nil {
+					t.Fatal("no refusal")
+				}
+				before := s.count()
+				for range 60 {
+					together(100, func(i int) {
+						if _, err := k.GenerateDataKey(t.Context(), context(i)); err == nil {
+							t.Error("a disabled key is used")
+						}
+					})
+					time.Sleep(time.Second)
+				}
+				if got := s.count() - before; got > 12 {
+					t.Errorf("calls in a minute: got %d, want at most 12", got)
+				}
+
+				s.setInfo(keyB) // the alias is re-pointed: a key of another name
+				s.then(nil)
+				time.Sleep(10 * time.Second)
+				generate(t, k, context(0))
+				together(100, func(i int) { generate(t, k, context(i)) })
+			})
+		})
+	}
+}
+
+// A refusal of the whole key that opening noticed first is followed, at the
+// next probe, by one that concerns sealing only. The contexts that waited for
+// that probe do not ask one by one.
+func TestSealOnlyRefusalFollowsOneOfTheWholeKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newService()
 		k := newCache(t, s)
+		edks := s.make(orders, time.Now()).EncryptedDataKeys()
 		context := func(i int) envelope.EncryptionContext { return envelope.EncryptionContext{"n": fmt.Sprint(i)} }
 		for i := range 100 {
 			generate(t, k, context(i))
 		}
-		s.setLatency(20 * time.Millisecond)
-		s.thenFail(disabled(keyA))
-		time.Sleep(cache.DefaultReusePeriod)
-		if _, err := k.GenerateDataKey(t.Context(), context(0)); err == nil {
+		s.then(func(c call) error {
+			if c.opens {
+				return disabled(keyA)
+			}
+			return sealOnly(keyA)
+		})
+		if _, err := k.DecryptDataKey(t.Context(), edks, orders); err == nil {
 			t.Fatal("no refusal")
 		}
 		before := s.count()
 		for range 60 {
-			together(100, func(i int) {
+			for i := range 100 {
 				if _, err := k.GenerateDataKey(t.Context(), context(i)); err == nil {
-					t.Error("a disabled key is used")
+					t.Fatal("a disabled key is used")
 				}
-			})
+			}
 			time.Sleep(time.Second)
 		}
 		if got := s.count() - before; got > 12 {
 			t.Errorf("calls in a minute: got %d, want at most 12", got)
 		}
+	})
+}
 
-		s.setInfo(keyB) // the alias is re-pointed: a key of another name
-		s.then(nil)
-		time.Sleep(10 * time.Second)
-		generate(t, k, context(0))
-		together(100, func(i int) { generate(t, k, context(i)) })
+// An alias was pointed at a key that cannot be used. Sealing fails, again and
+// again; what was sealed under the key before is opened all the while, with keys
+// in hand and with keys that have to be asked for.
+func TestSealOnlyRefusalLeavesOpeningAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService()
+		k := newCache(t, s)
+		generate(t, k, orders) // learns keyA
+		inHand := s.make(orders, time.Now()).EncryptedDataKeys()
+		decrypt(t, k, inHand, orders)
+		s.then(func(c call) error {
+			if c.opens {
+				return nil
+			}
+			return sealOnly(keyA)
+		})
+		seals := func() (calls int) {
+			for _, c := range s.called() {
+				if !c.opens {
+					calls++
+				}
+			}
+			return calls
+		}
+		time.Sleep(cache.DefaultReusePeriod)
+		before := seals()
+		for range 600 { // a minute
+			if _, err := k.GenerateDataKey(t.Context(), orders); err == nil {
+				t.Fatal("a refused key is used for sealing")
+			}
+			decrypt(t, k, inHand, orders)
+			decrypt(t, k, s.make(orders, time.Now()).EncryptedDataKeys(), orders)
+			time.Sleep(100 * time.Millisecond)
+		}
+		// At 0, 1, 3, 7, 15, 25, 35, 45 and 55 seconds: that opening works under
+		// keyA does not lift what sealing was refused.
+		if got := seals() - before; got != 9 {
+			t.Errorf("calls to seal in a minute: got %d, want 9", got)
+		}
 	})
 }
 
@@ -249,4 +333,35 @@ func TestAnswerOlderThanARefusal(t *testing.T) {
 			t.Error("the key was kept")
 		}
 	})
+}
+
+// The same for sealing: a data key that was being generated before the refusal.
+func TestDataKeyOlderThanARefusal(t *testing.T) {
+	for name, refusal := range map[string]error{"whole key": disabled(keyA), "seal only": sealOnly(keyA)} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newService()
+				k := newCache(t, s)
+				s.setLatency(5 * time.Second)
+				var err error
+				done := make(chan struct{})
+				go func() {
+					defer close(done)
+					_, err = k.GenerateDataKey(t.Context(), shipping)
+				}()
+				time.Sleep(time.Second)
+				s.setLatency(0)
+				s.thenFail(refusal)
+				k.GenerateDataKey(t.Context(), orders)
+				s.then(nil)
+				<-done
+				if _, ok := errors.AsType[*envelope.RefusedError](err); !ok {
+					t.Errorf("got %v, want the refusal", err)
+				}
+				if st := k.Stats(); st.EncryptEntries != 0 {
+					t.Error("the key was kept")
+				}
+			})
+		})
+	}
 }

@@ -60,6 +60,12 @@ type RefusedError struct {
 	// kind: permission to decrypt says nothing about permission to generate.
 	EntryOnly bool
 
+	// SealOnly confines the refusal to sealing: of the data keys under KeyInfo it
+	// reaches those for sealing, and those for opening stay. A keyring sets it
+	// where what it seals with may change: of a key that an alias stood for the
+	// last time, a refusal of the alias says nothing, if the alias has moved.
+	SealOnly bool
+
 	// Err is the service's own error. It is never nil.
 	Err error
 }
