@@ -33,7 +33,7 @@ type Codec interface {
 	// included, in bytes.
 	MaxMessageBytes(q Queue) int
 
-	// Open returns what to deliver in place of messages. It is called even if
+	// Open returns what to deliver in place of messages, at most ten. It is called even if
 	// ctx has just ended, because the messages have arrived and are invisible
 	// to other consumers: it keeps a deadline of its own, and decides what to
 	// do in parallel.

@@ -88,6 +88,31 @@ func (s *sealer) receiveMessage(
 	return out, md, nil
 }
 
+// maxReceived is the most messages of one response of SQS (SQS API reference:
+// ReceiveMessage, MaxNumberOfMessages).
+const maxReceived = 10
+
+// openAll gives the codec no more messages at once than a receive has: its
+// deadline is made for those. A larger batch, as Lambda has them, takes as long
+// as it takes, and what is left when its caller's time is up is withheld.
+func (m *Middleware) openAll(ctx context.Context, q Queue, msgs []types.Message) ([]Opened, error) {
+	all := make([]Opened, 0, len(msgs))
+	for chunk := range slices.Chunk(msgs, maxReceived) {
+		if err := ctx.Err(); err != nil && len(all) > 0 {
+			for range chunk {
+				all = append(all, Opened{Err: err, Temporary: true})
+			}
+			continue
+		}
+		results := m.codec.Open(ctx, q, slices.Clip(chunk))
+		if len(results) != len(chunk) {
+			return nil, fmt.Errorf("middleware: codec opened %d messages, want %d", len(results), len(chunk))
+		}
+		all = append(all, results...)
+	}
+	return all, nil
+}
+
 // report calls the caller's hook.
 func (m *Middleware) report(ctx context.Context, withheld []*OpenError) {
 	if m.onWithheld == nil {
@@ -109,12 +134,10 @@ func (m *Middleware) open(ctx context.Context, q Queue, msgs []types.Message, r 
 	if len(msgs) == 0 {
 		return openedMessages{}
 	}
-	results := m.codec.Open(ctx, q, slices.Clip(msgs))
-	if len(results) != len(msgs) {
-		err := fmt.Errorf("middleware: codec opened %d messages, want %d", len(results), len(msgs))
+	results, err := m.openAll(ctx, q, msgs)
+	if err != nil {
 		return openedMessages{withheld: withholdAll(q, msgs, err)}
 	}
-	results = slices.Clone(results)
 	if q.FIFO() {
 		holdGroups(msgs, results)
 	}
