@@ -13,7 +13,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 	"github.com/aws/smithy-go"
-	"github.com/aws/smithy-go/tracing"
 
 	"github.com/sealq/sealq/envelope"
 	"github.com/sealq/sealq/middleware"
@@ -24,10 +23,6 @@ import (
 // timeout, so they are opened even if the caller's context has just ended. It
 // leaves room for one fetch of the KMS keyring with all its attempts.
 const openTimeout = 10 * time.Second
-
-// openParallelism bounds how many messages of one response are opened at once.
-// A receive has at most 10; batches given to OpenMessages may have more.
-const openParallelism = 10
 
 // codec implements middleware.Codec: it decides by policy, seals and opens by
 // envelope, and packs and unpacks the carriers.
@@ -43,7 +38,7 @@ var _ middleware.Codec = (*codec)(nil)
 func (c *codec) AttributeNames() []string { return []string{attributeName} }
 
 func (c *codec) MaxMessageBytes(q middleware.Queue) int {
-	policy, err := c.table.find(q)
+	policy, err := c.table.find(c.complete(q))
 	if err != nil || policy.MaxMessageBytes == 0 {
 		return serviceMaxMessageBytes
 	}
@@ -66,7 +61,7 @@ func (c *codec) Seal(ctx context.Context, q middleware.Queue, entries []types.Se
 		c.counters.sentPlain.add(ctx, q, len(entries))
 		return sealed, nil
 	}
-	ctx, span := tracing.StartSpan(ctx, "sealq.Seal")
+	ctx, span := startSpan(ctx, "sealq.Seal")
 	defer span.End()
 
 	ec, err := c.sendContext(policy, q)
@@ -159,7 +154,7 @@ func (c *codec) Open(ctx context.Context, q middleware.Queue, messages []types.M
 	c.holds.arrived(q)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), openTimeout)
 	defer cancel()
-	ctx, span := tracing.StartSpan(ctx, "sealq.Open")
+	ctx, span := startSpan(ctx, "sealq.Open")
 	defer span.End()
 
 	opened := make([]middleware.Opened, len(messages))
@@ -175,13 +170,8 @@ func (c *codec) Open(ctx context.Context, q middleware.Queue, messages []types.M
 		return opened
 	}
 	var wg sync.WaitGroup
-	slots := make(chan struct{}, openParallelism)
-	for i := range messages {
-		slots <- struct{}{}
-		wg.Go(func() {
-			defer func() { <-slots }()
-			opened[i] = c.openMessage(ctx, policy, q, binding, &messages[i])
-		})
+	for i := range messages { // at most ten
+		wg.Go(func() { opened[i] = c.openMessage(ctx, policy, q, binding, &messages[i]) })
 	}
 	wg.Wait()
 	c.holds.note(q, messages, opened)

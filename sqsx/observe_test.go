@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/smithy-go/metrics"
 	"github.com/aws/smithy-go/tracing"
@@ -169,6 +170,31 @@ func TestSpans(t *testing.T) {
 	for _, want := range []string{"sealq.Seal", "sealq.Open"} {
 		if !strings.Contains(strings.Join(spans.spans, ","), want) {
 			t.Errorf("got spans %v, want %s among them", spans.spans, want)
+		}
+	}
+}
+
+// TestSpansOfOneReceiveDoNotRace opens messages of several data keys inside
+// spans of the caller's, with KMS traced, too. The race detector judges.
+func TestSpansOfOneReceiveDoNotRace(t *testing.T) {
+	t.Parallel()
+	for depth := range 5 {
+		w := newWorld(t)
+		url, spans := w.queue("orders"), &tracer{}
+		for range 5 {
+			send(t, w.client(), url, "x")
+		}
+		ctx := t.Context()
+		for range depth {
+			ctx, _ = spans.StartSpan(ctx, "of the caller")
+		}
+		s := w.sealer(func(o *sqsx.Options) {
+			o.KMS = []func(*kms.Options){func(ko *kms.Options) { ko.TracerProvider = spans }}
+		})
+		client := sqs.NewFromConfig(w.cfg, s.Install, func(o *sqs.Options) { o.TracerProvider = spans })
+		out, err := receive(ctx, client, url)
+		if err != nil || len(out.Messages) != 5 {
+			t.Errorf("depth %d: got %v", depth, err)
 		}
 	}
 }
