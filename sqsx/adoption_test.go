@@ -7,6 +7,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
@@ -17,6 +19,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/sealq/sealq/sqsx"
+	"github.com/sealq/sealq/sqsx/sqsxtest"
 )
 
 // requireSealed sends through c and looks at what is stored.
@@ -260,6 +263,50 @@ func TestInputsAreUnchanged(t *testing.T) {
 			t.Error("the spare capacity of MessageAttributeNames was written")
 		}
 	}
+}
+
+// TestOpenMessagesOfALargeBatch opens more messages than a receive has, of many
+// data keys, with a KMS so slow that one deadline for all would be too short.
+// The batch ends with its caller.
+func TestOpenMessagesOfALargeBatch(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		s := w.sealer()
+		var batch []types.Message
+		for i := range 200 {
+			if i%4 == 0 {
+				s.Purge() // another data key
+			}
+			out, err := s.SealMessage(t.Context(), arnOf("orders"), &sqs.SendMessageInput{MessageBody: aws.String("x")})
+			if err != nil {
+				t.Fatal(err)
+			}
+			batch = append(batch, types.Message{Body: out.MessageBody, MessageAttributes: out.MessageAttributes})
+		}
+		w.server.Intercept(func(r *sqsxtest.Request) error {
+			if r.Action == "kms:Decrypt" {
+				time.Sleep(900 * time.Millisecond)
+			}
+			return nil
+		})
+		messages, withheld := w.sealer().OpenMessages(t.Context(), arnOf("orders"), batch)
+		if len(messages) != len(batch) || len(withheld) != 0 {
+			t.Errorf("got %d messages and %d withheld, want all %d", len(messages), len(withheld), len(batch))
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		start := time.Now()
+		messages, withheld = w.sealer().OpenMessages(ctx, arnOf("orders"), batch)
+		if len(messages) == 0 || len(messages)+len(withheld) != len(batch) || time.Since(start) > 15*time.Second {
+			t.Errorf("got %d messages and %d withheld after %v, want some of each, soon after the caller's time was up", len(messages), len(withheld), time.Since(start))
+		}
+		for _, e := range withheld {
+			if !e.Temporary || !errors.Is(e, context.DeadlineExceeded) {
+				t.Fatalf("got %v, temporary %v, want the end of the caller's time", e, e.Temporary)
+			}
+		}
+	})
 }
 
 func TestSealAndOpenWithoutAClient(t *testing.T) {

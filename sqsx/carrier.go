@@ -37,9 +37,6 @@ const (
 	// Base64 of the final-frame mark and sequence number 1: the rest of a
 	// message of one frame, as sealq writes it, without its header.
 	lonePrefixFinal = "/////wAAAAE"
-	// Base64 of sequence number 1 and most of the IV that goes with it: the
-	// rest of a message of several frames, without its header.
-	lonePrefixFrame = "AAAAAQAAAAAAAAAAAAAA"
 )
 
 // ErrNotSealed reports a message that is not sealed, on a queue whose policy
@@ -74,7 +71,7 @@ func unloadBody(body string, depth int) (msg envelope.Message, ok bool, err erro
 	case strings.HasPrefix(body, bodyPrefix0478), strings.HasPrefix(body, bodyPrefix0578):
 		msg, err = fromBody(body)
 		return msg, true, err
-	case strings.HasPrefix(body, lonePrefixFinal), strings.HasPrefix(body, lonePrefixFrame):
+	case strings.HasPrefix(body, lonePrefixFinal):
 		return msg, true, errAttributeLost
 	case isVersion1(body):
 		return msg, true, errVersion1
@@ -91,7 +88,7 @@ const wrapping = " \t\r\n\"\ufeff"
 // beginsSealed recognises a sealed body, or a half of one, by its beginning.
 func beginsSealed(body string) bool {
 	return strings.HasPrefix(body, bodyPrefix0478) || strings.HasPrefix(body, bodyPrefix0578) ||
-		strings.HasPrefix(body, lonePrefixFinal) || strings.HasPrefix(body, lonePrefixFrame) || isVersion1(body)
+		strings.HasPrefix(body, lonePrefixFinal) || isVersion1(body)
 }
 
 // fromAttribute joins the two halves. The attribute decides: whatever its
