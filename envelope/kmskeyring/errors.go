@@ -28,6 +28,7 @@ type question struct {
 	keyID      string // as given to KMS
 	region     string // "" is the client's
 	keyInfo    string // the reach of a refusal: the key's ARN as messages name it; "" if unknown
+	sealOnly   bool   // keyInfo is a guess that holds for sealing only
 	configured bool   // the configuration names the key; else only a message does
 }
 
@@ -162,6 +163,7 @@ func (q question) refused(err error, r *envelope.RefusedError, hint string) erro
 	if !q.configured {
 		return q.messageFault(err, fmt.Sprintf("to rely on this key: o.DecryptKeys = append(o.DecryptKeys, %q)", q.keyInfo))
 	}
+	r.SealOnly = q.sealOnly && r.KeyInfo != ""
 	r.Err = fmt.Errorf("kmskeyring: %s: %w%s", q, own(err), remedy(hint))
 	return r
 }

@@ -39,7 +39,7 @@ func answer(status int, code string) error {
 // under one that only the message names.
 func TestClasses(t *testing.T) {
 	t.Parallel()
-	const unavailable, message, key, entry, unknown = "unavailable", "message", "refused: key", "refused: entry", "refused: unknown reach"
+	const unavailable, message, key, sealing, entry, unknown = "unavailable", "message", "refused: key", "refused: sealing", "refused: entry", "refused: unknown reach"
 	for _, test := range []struct {
 		status                        int
 		code                          string
@@ -70,11 +70,11 @@ func TestClasses(t *testing.T) {
 		{400, "IncorrectKeyException", unknown, message, message, 1},
 		{400, "ValidationException", unknown, message, message, 1},
 
-		{400, "DisabledException", key, key, message, 1},
-		{409, "DisabledException", key, key, message, 1},
-		{400, "KMSInvalidStateException", key, key, message, 1},
+		{400, "DisabledException", sealing, key, message, 1},
+		{409, "DisabledException", sealing, key, message, 1},
+		{400, "KMSInvalidStateException", sealing, key, message, 1},
 		{400, "NotFoundException", unknown, key, message, 1},
-		{400, "InvalidKeyUsageException", key, key, message, 1},
+		{400, "InvalidKeyUsageException", sealing, key, message, 1},
 		{400, "AccessDeniedException", entry, entry, message, 1},
 		{400, "InvalidGrantTokenException", entry, entry, message, 1},
 		{400, "InvalidArnException", unknown, unknown, message, 1},
@@ -128,6 +128,35 @@ func TestClasses(t *testing.T) {
 	}
 }
 
+// TestReachOfARefusedSeal: an alias may have moved since it named the key that
+// sealed last, so its refusal leaves what opens under that key alone. A key ID
+// and an ARN are one key for ever.
+func TestReachOfARefusedSeal(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	client := w.client("us-east-1", ours)
+	id, arn := w.key(client, false)
+	w.alias(client, "alias/orders", id)
+	for keyID, want := range map[string]string{
+		arn:            "refused: key",
+		id:             "refused: key",
+		"alias/orders": "refused: sealing",
+		"arn:aws:kms:us-east-1:" + ours + ":alias/orders": "refused: sealing",
+	} {
+		kr := w.keyring(client, keyID)
+		key := w.generate(kr)
+		w.srv.Intercept(func(*sqsxtest.Request) error { return answer(400, "DisabledException") })
+		_, err := kr.GenerateDataKey(t.Context(), ec)
+		check(t, keyID+": GenerateDataKey", err, want, "DisabledException", arn)
+		_, err = kr.WrapDataKey(t.Context(), key, ec)
+		check(t, keyID+": WrapDataKey", err, want, "DisabledException", arn)
+		w.srv.Intercept(only("kms:Decrypt", answer(400, "DisabledException")))
+		_, err = kr.DecryptDataKey(t.Context(), key.EncryptedDataKeys(), ec)
+		check(t, keyID+": DecryptDataKey", err, "refused: key", "DisabledException", arn)
+		w.srv.Intercept(nil)
+	}
+}
+
 func check(t *testing.T, name string, err error, want, code, keyInfo string) {
 	t.Helper()
 	if got := class(t.Context(), err); got != want {
@@ -136,7 +165,7 @@ func check(t *testing.T, name string, err error, want, code, keyInfo string) {
 	if api, ok := errors.AsType[smithy.APIError](err); !ok || api.ErrorCode() != code {
 		t.Errorf("%s: the service's error %q is not in the chain of %v", name, code, err)
 	}
-	if refused, ok := errors.AsType[*envelope.RefusedError](err); ok && want == "refused: key" && refused.KeyInfo != keyInfo {
+	if refused, ok := errors.AsType[*envelope.RefusedError](err); ok && refused.KeyInfo != "" && refused.KeyInfo != keyInfo {
 		t.Errorf("%s: reaches %q, want %q", name, refused.KeyInfo, keyInfo)
 	}
 	if text := err.Error(); strings.Contains(text, ec["sealq:queue"]) {

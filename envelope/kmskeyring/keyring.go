@@ -133,7 +133,7 @@ func (k *Keyring) GenerateDataKey(ctx context.Context, ec envelope.EncryptionCon
 		return nil, err
 	}
 	var out *kms.GenerateDataKeyOutput
-	q := question{op: opGenerateDataKey, keyID: k.keyID, region: k.region, keyInfo: k.lastKeyInfo(), configured: true}
+	q := k.sealQuestion(opGenerateDataKey)
 	err := k.ask(ctx, q, func(ctx context.Context, opt func(*kms.Options)) (err error) {
 		out, err = k.client.GenerateDataKey(ctx, &kms.GenerateDataKeyInput{
 			KeyId: &k.keyID, NumberOfBytes: aws.Int32(envelope.DataKeySize),
@@ -169,7 +169,7 @@ func (k *Keyring) WrapDataKey(ctx context.Context, key *envelope.DataKey, ec env
 	plaintext := key.Plaintext()
 	defer clear(plaintext)
 	var out *kms.EncryptOutput
-	q := question{op: opEncrypt, keyID: k.keyID, region: k.region, keyInfo: k.lastKeyInfo(), configured: true}
+	q := k.sealQuestion(opEncrypt)
 	err := k.ask(ctx, q, func(ctx context.Context, opt func(*kms.Options)) (err error) {
 		out, err = k.client.Encrypt(ctx, &kms.EncryptInput{
 			KeyId: &k.keyID, Plaintext: plaintext,
@@ -226,10 +226,15 @@ func (k *Keyring) entry(q question, keyID *string, blob []byte) (envelope.Encryp
 	return envelope.EncryptedDataKey{ProviderID: ProviderID, ProviderInfo: []byte(got.String()), Ciphertext: blob}, nil
 }
 
+func (k *Keyring) sealQuestion(op operation) question {
+	return question{op: op, keyID: k.keyID, region: k.region, keyInfo: k.lastKeyInfo(), sealOnly: k.form.alias(), configured: true}
+}
+
 // lastKeyInfo is the best guess at which key a refusal of keyID is about. It is
-// wrong when an alias has moved since the last success. Then a good key is
-// dropped and fetched again, which costs one call; guessing none would leave a
-// disabled key in use under every other encryption context.
+// wrong when an alias has moved since the last success. Guessing none would
+// leave a disabled key in use for sealing, under every other encryption context.
+// For opening the guess must not count: it would stop the messages of a healthy
+// key each time that sealing under its broken successor is refused.
 func (k *Keyring) lastKeyInfo() string {
 	if k.form == formKeyARN {
 		return k.keyID

@@ -172,6 +172,8 @@ func class(ctx context.Context, err error) string {
 		switch {
 		case refused.EntryOnly:
 			return "refused: entry"
+		case refused.KeyInfo != "" && refused.SealOnly:
+			return "refused: sealing"
 		case refused.KeyInfo != "":
 			return "refused: key"
 		}
