@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -84,19 +85,23 @@ var fleets = []fleet{
 
 // counting is a key service that answers at once and counts, one for a whole
 // fleet.
-type counting struct{ calls calls }
+type counting struct{ generated, decrypted atomic.Int64 }
+
+func (s *counting) calls() calls {
+	return calls{float64(s.generated.Load()), float64(s.decrypted.Load())}
+}
 
 func (s *counting) GenerateDataKey(context.Context, envelope.EncryptionContext) (*envelope.DataKey, error) {
-	s.calls.generate++
+	n := s.generated.Add(1)
 	return dataKey(envelope.EncryptedDataKey{
 		ProviderID:   "fake",
 		ProviderInfo: []byte(keyA),
-		Ciphertext:   binary.BigEndian.AppendUint64(nil, uint64(s.calls.generate)),
+		Ciphertext:   binary.BigEndian.AppendUint64(nil, uint64(n)),
 	}), nil
 }
 
 func (s *counting) DecryptDataKey(_ context.Context, edks []envelope.EncryptedDataKey, _ envelope.EncryptionContext) (*envelope.DataKey, error) {
-	s.calls.decrypt++
+	s.decrypted.Add(1)
 	return dataKey(edks[0]), nil
 }
 
@@ -121,11 +126,12 @@ func (f fleet) simulate(t *testing.T, span time.Duration) calls {
 		now := time.Since(began)
 		if now >= start && !counted {
 			synctest.Wait()
-			counted, before = true, service.calls
+			counted, before = true, service.calls()
 		}
 		if now >= start+span {
 			synctest.Wait()
-			return calls{service.calls.generate - before.generate, service.calls.decrypt - before.decrypt}
+			after := service.calls()
+			return calls{after.generate - before.generate, after.decrypt - before.decrypt}
 		}
 		from, to := rand.IntN(f.producers), rand.IntN(f.consumers)
 		if now < begins[from] {
