@@ -66,8 +66,6 @@ const (
 	maxQueues          = 1024    // known; with all of them held, a further queue is never held
 	maxRehearsals      = 4       // data keys remembered of a queue
 	maxRehearsalHeader = 8 << 10 // bytes of a message header whose data key is remembered
-	maxPoisonGroups    = 64      // message groups remembered of a FIFO queue
-	poisonMemory       = 10 * time.Minute
 )
 
 // holds keeps the holds of a Sealer. It is safe for concurrent use.
@@ -99,10 +97,9 @@ type hold struct {
 	nextTry     time.Time // no rehearsal before
 	nextReceive time.Time
 
-	// On a FIFO queue a message at fault takes those behind it in the response
-	// with it, and each receive raises their counts. While one is about, by
-	// message group, messages are received singly.
-	poison map[string]time.Time // when to forget it
+	// On a FIFO queue, by message group. While there is any, messages are
+	// received singly.
+	poison map[string]poison
 }
 
 // probe is the right to end a hold. It expires, so that a caller who never
@@ -292,13 +289,18 @@ func (h *holds) arrived(q middleware.Queue) {
 	}
 }
 
-// note learns how the messages of a response fared.
+// note learns how the messages of a response fared. What opens behind a message
+// of its group that does not is not delivered, and so does not count.
 func (h *holds) note(q middleware.Queue, messages []types.Message, opened []middleware.Opened) {
 	var cause error
 	var keys []sealedKey
 	some, temporary, receives := false, false, 0
+	var front []int
+	if q.FIFO() {
+		front = fronts(messages, opened)
+	}
 	for i, o := range opened {
-		some = some || o.Err == nil
+		some = some || o.Err == nil && (front == nil || front[i] < 0)
 		receives = max(receives, receiveCount(&messages[i]))
 		if o.Err != nil && (cause == nil || o.Temporary && !temporary) {
 			cause, temporary = o.Err, o.Temporary
@@ -315,8 +317,8 @@ func (h *holds) note(q middleware.Queue, messages []types.Message, opened []midd
 		return
 	}
 	now := time.Now()
-	if q.FIFO() {
-		s.notePoison(messages, opened, now)
+	if front != nil {
+		s.notePoison(messages, opened, front, now)
 	}
 	if some {
 		s.lastOpened = now

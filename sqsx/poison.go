@@ -3,41 +3,97 @@ package sqsx
 import (
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 
 	"github.com/sealq/sealq/middleware"
 )
 
-// notePoison remembers the message groups in which a message is at fault, until
-// one of the group opens: then it is no longer in front.
-func (s *hold) notePoison(messages []types.Message, opened []middleware.Opened, now time.Time) {
-	group := func(i int) string {
-		return messages[i].Attributes[string(types.MessageSystemAttributeNameMessageGroupId)]
-	}
+// Bounds on what is remembered of a FIFO queue.
+const (
+	maxPoisonGroups = 64 // message groups
+	poisonMemory    = 10 * time.Minute
+)
+
+// poison is a message that does not open and was in front of others of its
+// message group: each response that holds it takes those with it, and raises
+// their receive counts.
+type poison struct {
+	messageID string
+	temporary bool
+	until     time.Time // when to forget it
+}
+
+// fronts returns, for each message of a FIFO response, the index of a message in
+// front of it in its group that did not open, or -1. The middleware does not
+// deliver what is behind such a message, whether it opens or not.
+func fronts(messages []types.Message, opened []middleware.Opened) []int {
+	failed := make(map[string]int)
+	front := make([]int, len(messages))
 	for i, o := range opened {
-		if o.Err == nil {
-			delete(s.poison, group(i))
-		}
-	}
-	for i, o := range opened {
-		if o.Err == nil || o.Temporary {
+		group := groupOf(&messages[i])
+		first, behind := failed[group]
+		switch {
+		case behind:
+			front[i] = first
 			continue
+		case o.Err != nil:
+			failed[group] = i
 		}
-		if s.poison == nil {
-			s.poison = make(map[string]time.Time)
+		front[i] = -1
+	}
+	return front
+}
+
+func groupOf(m *types.Message) string {
+	return m.Attributes[string(types.MessageSystemAttributeNameMessageGroupId)]
+}
+
+// notePoison remembers the message groups in which others were held back, until
+// the next message of the group is delivered.
+func (s *hold) notePoison(messages []types.Message, opened []middleware.Opened, front []int, now time.Time) {
+	for i, o := range opened {
+		group := groupOf(&messages[i])
+		known, isKnown := s.poison[group]
+		switch {
+		case front[i] >= 0:
+			s.setPoison(group, &messages[front[i]], opened[front[i]].Temporary, now)
+		case o.Err != nil && isKnown:
+			s.setPoison(group, &messages[i], o.Temporary, now)
+		case o.Err == nil && isKnown:
+			delete(s.poison, group)
+			if known.temporary && known.messageID == aws.ToString(messages[i].MessageId) {
+				s.endTemporaryPoison()
+			}
 		}
-		name := group(i)
-		if _, known := s.poison[name]; !known && len(s.poison) >= maxPoisonGroups {
-			name = "" // no group has this name: ended by time only
+	}
+}
+
+func (s *hold) setPoison(group string, m *types.Message, temporary bool, now time.Time) {
+	if s.poison == nil {
+		s.poison = make(map[string]poison)
+	}
+	if _, known := s.poison[group]; !known && len(s.poison) >= maxPoisonGroups {
+		group = "" // no group has this name: ended by time only
+	}
+	s.poison[group] = poison{aws.ToString(m.MessageId), temporary, now.Add(poisonMemory)}
+}
+
+// endTemporaryPoison is called when what the key service would not decrypt is
+// decrypted: the others need not come back to this process to prove it, which
+// they do not if another process receives them.
+func (s *hold) endTemporaryPoison() {
+	for group, p := range s.poison {
+		if p.temporary {
+			delete(s.poison, group)
 		}
-		s.poison[name] = now.Add(poisonMemory)
 	}
 }
 
 // single reports whether messages are to be received one at a time.
 func (s *hold) single(now time.Time) bool {
-	for group, until := range s.poison {
-		if !now.Before(until) {
+	for group, p := range s.poison {
+		if !now.Before(p.until) {
 			delete(s.poison, group)
 		}
 	}

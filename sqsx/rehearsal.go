@@ -52,7 +52,9 @@ func (h *holds) tryRehearsal(ctx context.Context, q middleware.Queue, s *hold) e
 	// The key service answers again. What was asked for is not asked for twice:
 	// the next message shows more.
 	s.keys = slices.DeleteFunc(s.keys, key.equal)
-	s.rehearsed = err == nil
+	if s.rehearsed = err == nil; s.rehearsed {
+		s.endTemporaryPoison()
+	}
 	s.nextReceive = time.Now()
 	return nil
 }

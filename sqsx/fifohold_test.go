@@ -1,0 +1,152 @@
+package sqsx_test
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+
+	"github.com/sealq/sealq/sqsx"
+)
+
+// fifoLine is one consumer of a FIFO queue with a redrive policy of 3 receives.
+type fifoLine struct {
+	w         *world
+	url, dlq  string
+	consumer  *sqs.Client
+	n         int // messages sent
+	delivered []string
+}
+
+func newFIFOLine(t *testing.T) *fifoLine {
+	w := newWorld(t)
+	l := &fifoLine{w: w, consumer: w.client()}
+	l.url, l.dlq = w.withDLQ("orders.fifo", 3, "VisibilityTimeout", "30")
+	return l
+}
+
+func (l *fifoLine) put(c *sqs.Client, group, body string) {
+	l.w.t.Helper()
+	l.n++
+	if _, err := c.SendMessage(l.w.t.Context(), &sqs.SendMessageInput{
+		QueueUrl: &l.url, MessageBody: &body, MessageGroupId: &group, MessageDeduplicationId: aws.String(fmt.Sprint(l.n)),
+	}); err != nil {
+		l.w.t.Fatal(err)
+	}
+}
+
+// turn receives once, and deletes what was delivered.
+func (l *fifoLine) turn() {
+	l.w.t.Helper()
+	out, err := receive(l.w.t.Context(), l.consumer, l.url)
+	if err != nil {
+		if !isWithheld(err) && !errors.Is(err, sqsx.ErrHeld) {
+			l.w.t.Fatal(err)
+		}
+		return
+	}
+	for _, m := range out.Messages {
+		l.delivered = append(l.delivered, *m.Body)
+		if _, err := l.consumer.DeleteMessage(l.w.t.Context(), &sqs.DeleteMessageInput{QueueUrl: &l.url, ReceiptHandle: m.ReceiptHandle}); err != nil {
+			l.w.t.Fatal(err)
+		}
+	}
+}
+
+// TestFIFOHeadInAnOutage: the first message of a group is under a data key that
+// the consumer has not met, and KMS is away; the nine behind it open. Whether
+// other groups are served meanwhile or not, the nine stay out of the dead-letter
+// queue, and come once KMS is back.
+func TestFIFOHeadInAnOutage(t *testing.T) {
+	t.Parallel()
+	for name, others := range map[string]bool{"one group": false, "another group is served": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				l := newFIFOLine(t)
+				stranger, friend := l.w.client(), l.w.client()
+				l.put(friend, "other", "warm")
+				l.turn()
+				l.put(stranger, "a", "head")
+				for i := range 9 {
+					l.put(friend, "a", fmt.Sprint("follower ", i))
+				}
+				l.w.server.Intercept(kmsFails(errAway))
+				for range 200 {
+					if others {
+						l.put(friend, "other", "tick")
+					}
+					l.turn()
+					time.Sleep(time.Second)
+				}
+				if dead := len(l.w.server.Stored(l.dlq)); dead > 1 {
+					t.Errorf("%d messages are in the dead-letter queue, want the head at most", dead)
+				}
+				l.w.server.Intercept(nil)
+				for range 120 {
+					l.turn()
+					time.Sleep(time.Second)
+				}
+				for i := range 9 {
+					if body := fmt.Sprint("follower ", i); !slices.Contains(l.delivered, body) {
+						t.Errorf("%s was not delivered", body)
+					}
+				}
+			})
+		})
+	}
+}
+
+// TestFIFOGroupsAfterAnOutage: KMS is away while many groups wait, and other
+// processes take most of them afterwards. Receives ask for ten again as soon as
+// one message that had failed opens.
+func TestFIFOGroupsAfterAnOutage(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := newFIFOLine(t)
+		stranger, friend := l.w.client(), l.w.client()
+		l.put(friend, "served", "warm")
+		l.turn()
+		for i := range 30 {
+			l.put(stranger, fmt.Sprint("group-", i), "head")
+			l.put(friend, fmt.Sprint("group-", i), "follower")
+		}
+		l.w.server.Intercept(kmsFails(errAway))
+		for range 90 {
+			l.put(friend, "served", "tick")
+			l.turn()
+			time.Sleep(time.Second)
+		}
+		var r recorder
+		l.w.server.Intercept(r.record(nil))
+		other := l.w.client()
+		for range 3 { // another process takes up to 30
+			out, err := receive(t.Context(), other, l.url)
+			if err != nil {
+				break
+			}
+			for _, m := range out.Messages {
+				if _, err := other.DeleteMessage(t.Context(), &sqs.DeleteMessageInput{QueueUrl: &l.url, ReceiptHandle: m.ReceiptHandle}); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		for range 60 {
+			l.put(friend, "served", "tick")
+			l.turn()
+			time.Sleep(time.Second)
+		}
+		receives := r.snapshot()
+		if last := receives[len(receives)-1]; last.max != 10 {
+			t.Errorf("a minute after the outage receives ask for %d messages, want the caller's 10", last.max)
+		}
+		if dead := len(l.w.server.Stored(l.dlq)); dead > 30 {
+			t.Errorf("%d messages are in the dead-letter queue, want heads only", dead)
+		}
+	})
+}
