@@ -352,8 +352,9 @@ func (s *system) heal() {
 	s.errs = make(map[string]int)
 	p := s.newProcess()
 	// Junk in front of a quiet queue holds receives: one message at a time, at
-	// most every 30 seconds, until the redrive policy has taken the junk away.
-	for range 200 + 3*modelReceives*s.hostile {
+	// most every 5 minutes if it was received before, until the redrive policy
+	// has taken the junk away.
+	for range 200 + 16*modelReceives*s.hostile {
 		left := 0
 		for body := range s.accepted {
 			if !s.delivered[body] {
