@@ -79,23 +79,24 @@ func rotate(d time.Duration) ([]trace, error) {
 	traces := []trace{{name: "sealq"}, {name: "waiting"}}
 	var failed error
 	for i := range traces {
-		for range rotationSenders {
+		for sender := range rotationSenders {
 			wg.Go(func() {
 				var mine []sent
-				ticks := time.NewTicker(rotationPace)
-				defer ticks.Stop()
-				for range ticks.C {
-					at := time.Since(began)
+				// A send is timed from when it was due: those that are late
+				// because one before them waited have waited as well.
+				for due := began.Add(rotationPace / rotationSenders * time.Duration(sender)); ; due = due.Add(rotationPace) {
+					at := due.Sub(began)
 					if at > d {
 						break
 					}
+					time.Sleep(time.Until(due))
 					if err := send[traces[i].name](); err != nil {
 						mu.Lock()
 						failed = err
 						mu.Unlock()
 						return
 					}
-					mine = append(mine, sent{at, time.Since(began) - at})
+					mine = append(mine, sent{at, time.Since(due)})
 				}
 				mu.Lock()
 				defer mu.Unlock()
