@@ -169,20 +169,22 @@ func (c *codec) Open(ctx context.Context, q middleware.Queue, messages []types.M
 		}
 		return opened
 	}
+	keys := make([]openedKey, len(messages))
 	var wg sync.WaitGroup
 	for i := range messages { // at most ten
-		wg.Go(func() { opened[i] = c.openMessage(ctx, policy, q, binding, &messages[i]) })
+		wg.Go(func() { opened[i], keys[i] = c.openMessage(ctx, policy, q, binding, &messages[i]) })
 	}
 	wg.Wait()
-	c.holds.note(q, messages, opened)
+	c.holds.note(q, messages, opened, keys)
 	c.count(ctx, q, opened)
 	return opened
 }
 
-// openMessage returns what m holds, or why it may not be delivered.
-func (c *codec) openMessage(ctx context.Context, p *compiledPolicy, q middleware.Queue, binding string, m *types.Message) middleware.Opened {
-	withhold := func(err error) middleware.Opened {
-		return middleware.Opened{Err: err, Temporary: classify(err) != messageFault}
+// openMessage returns what m holds, or why it may not be delivered, and the data
+// key that opened it.
+func (c *codec) openMessage(ctx context.Context, p *compiledPolicy, q middleware.Queue, binding string, m *types.Message) (middleware.Opened, openedKey) {
+	withhold := func(err error) (middleware.Opened, openedKey) {
+		return middleware.Opened{Err: err, Temporary: classify(err) != messageFault}, openedKey{}
 	}
 	sealed, ok, err := unload(m)
 	switch {
@@ -194,7 +196,7 @@ func (c *codec) openMessage(ctx context.Context, p *compiledPolicy, q middleware
 		return middleware.Opened{
 			Content: middleware.Content{Body: aws.ToString(m.Body), Attributes: m.MessageAttributes},
 			Info:    Info{},
-		}
+		}, openedKey{}
 	}
 	result, err := envelope.Open(ctx, p.keyring, sealed, c.accept(p, q, binding, m))
 	if err != nil {
@@ -209,7 +211,7 @@ func (c *codec) openMessage(ctx context.Context, p *compiledPolicy, q middleware
 			Key:               string(result.Key.ProviderInfo),
 			EncryptionContext: result.EncryptionContext,
 		},
-	}
+	}, openedKey{result.Key, result.EncryptionContext}
 }
 
 func (c *codec) count(ctx context.Context, q middleware.Queue, opened []middleware.Opened) {
@@ -232,15 +234,19 @@ func (c *codec) count(ctx context.Context, q middleware.Queue, opened []middlewa
 	}
 }
 
-// rehearse asks for a data key that could not be had before, for the hold.
-func (c *codec) rehearse(ctx context.Context, q middleware.Queue, k sealedKey) error {
+// rehearse asks for a data key, for the hold: from the cache, or past it.
+func (c *codec) rehearse(ctx context.Context, q middleware.Queue, k sealedKey, past bool) error {
 	ctx, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
 	policy, err := c.table.find(q)
 	if err != nil {
 		return err
 	}
-	_, err = policy.keyring.DecryptDataKey(ctx, k.keys, k.ec)
+	keyring := envelope.Keyring(policy.keyring)
+	if past {
+		keyring = policy.bare
+	}
+	_, err = keyring.DecryptDataKey(ctx, k.keys, k.ec)
 	return ownDeadline(err)
 }
 

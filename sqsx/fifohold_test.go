@@ -4,13 +4,16 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 
+	"github.com/sealq/sealq/envelope/kmskeyring"
 	"github.com/sealq/sealq/sqsx"
 )
 
@@ -100,6 +103,42 @@ func TestFIFOHeadInAnOutage(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestFIFOHeadUnderARefusedKey: anyone who may send can name a key that has been
+// disabled and is still configured for old messages.
+func TestFIFOHeadUnderARefusedKey(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := newFIFOLine(t)
+		old := l.w.newKey()
+		sealer, err := sqsx.NewFromConfig(l.w.cfg, old)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.consumer = l.w.client(func(o *sqsx.Options) {
+			o.KMSKeyring = func(k *kmskeyring.Options) { k.DecryptKeys = []string{old} }
+		})
+		good := l.w.client()
+		l.put(good, "other", "warm")
+		l.turn()
+		l.put(sqs.NewFromConfig(l.w.cfg, sealer.Install), "a", "head")
+		for i := range 9 {
+			l.put(good, "a", fmt.Sprint("follower ", i))
+		}
+		if _, err := l.w.kms.DisableKey(t.Context(), &kms.DisableKeyInput{KeyId: &old}); err != nil {
+			t.Fatal(err)
+		}
+		for range 300 {
+			l.put(good, "other", "tick")
+			l.turn()
+			time.Sleep(time.Second)
+		}
+		followers := slices.DeleteFunc(slices.Clone(l.delivered), func(body string) bool { return !strings.HasPrefix(body, "follower") })
+		if dead := len(l.w.server.Stored(l.dlq)); dead != 1 || len(followers) != 9 {
+			t.Errorf("%d messages are in the dead-letter queue and %d followers delivered, want 1 and 9", dead, len(followers))
+		}
+	})
 }
 
 // TestFIFOGroupsAfterAnOutage: KMS is away while many groups wait, and other

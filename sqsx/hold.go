@@ -5,14 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"strconv"
 	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 
-	"github.com/sealq/sealq/envelope"
 	"github.com/sealq/sealq/middleware"
 )
 
@@ -47,7 +45,6 @@ const (
 	minPause      = time.Second
 	maxPause      = 30 * time.Second // between rehearsals; and receives, with nothing to rehearse
 	maxRiskPause  = 5 * time.Minute  // between receives while rehearsals fail
-	maxCarePause  = 30 * time.Minute // the same, of messages that were received before; see care
 	quietLift     = 15 * time.Minute // without a failure, and an empty queue: the hold has no object
 	probeSlack    = 30 * time.Second // a probe that takes so much longer than it should is given up
 	scoutPatience = time.Second      // see hold.ahead
@@ -60,18 +57,18 @@ const (
 	maxPatience       = 20 * time.Second // the longest WaitTimeSeconds of SQS
 )
 
-// Bounds on memory, which a hostile sender fills. Together at most 32 MiB, and
+// Bounds on memory, which a hostile sender fills. Together at most 40 MiB, and
 // that only if so many queues are held.
 const (
 	maxQueues          = 1024    // known; with all of them held, a further queue is never held
-	maxRehearsals      = 4       // data keys remembered of a queue
+	maxRehearsals      = 4       // data keys remembered of a queue, and one that opened a message
 	maxRehearsalHeader = 8 << 10 // bytes of a message header whose data key is remembered
 )
 
 // holds keeps the holds of a Sealer. It is safe for concurrent use.
 type holds struct {
-	// rehearse asks the keyring of q for a data key.
-	rehearse func(ctx context.Context, q middleware.Queue, k sealedKey) error
+	// rehearse asks the keyring of q for a data key, past its cache or not.
+	rehearse func(ctx context.Context, q middleware.Queue, k sealedKey, past bool) error
 
 	mu     sync.Mutex // guards queues and what its values point to
 	queues map[string]*hold
@@ -88,6 +85,7 @@ type hold struct {
 	scouted bool
 	ahead   time.Time
 
+	witness     openedKey // of a message that was delivered lately; zero: none
 	closed      bool
 	cause       error       // of the last message that did not open
 	keys        []sealedKey // to rehearse; empty if messages are at fault
@@ -106,7 +104,7 @@ type hold struct {
 // returns cannot keep a queue closed.
 type probe struct{ expires time.Time }
 
-func newHolds(rehearse func(context.Context, middleware.Queue, sealedKey) error) *holds {
+func newHolds(rehearse func(context.Context, middleware.Queue, sealedKey, bool) error) *holds {
 	return &holds{rehearse: rehearse, queues: make(map[string]*hold)}
 }
 
@@ -291,17 +289,19 @@ func (h *holds) arrived(q middleware.Queue) {
 
 // note learns how the messages of a response fared. What opens behind a message
 // of its group that does not is not delivered, and so does not count.
-func (h *holds) note(q middleware.Queue, messages []types.Message, opened []middleware.Opened) {
+func (h *holds) note(q middleware.Queue, messages []types.Message, opened []middleware.Opened, openedKeys []openedKey) {
 	var cause error
 	var keys []sealedKey
-	some, temporary, receives := false, false, 0
+	var witness openedKey
+	some, temporary := false, false
 	var front []int
 	if q.FIFO() {
 		front = fronts(messages, opened)
 	}
 	for i, o := range opened {
-		some = some || o.Err == nil && (front == nil || front[i] < 0)
-		receives = max(receives, receiveCount(&messages[i]))
+		if o.Err == nil && (front == nil || front[i] < 0) {
+			some, witness = true, openedKeys[i]
+		}
 		if o.Err != nil && (cause == nil || o.Temporary && !temporary) {
 			cause, temporary = o.Err, o.Temporary
 		}
@@ -322,6 +322,7 @@ func (h *holds) note(q middleware.Queue, messages []types.Message, opened []midd
 	}
 	if some {
 		s.lastOpened = now
+		s.witness.replace(witness)
 		s.lift()
 		s.settle()
 		return
@@ -342,38 +343,12 @@ func (h *holds) note(q middleware.Queue, messages []types.Message, opened []midd
 	}
 	s.closed, s.rehearsed = true, false
 	s.nextTry = now.Add(grow(&s.pause, maxPause))
-	refused, _ := errors.AsType[*envelope.RefusedError](cause)
-	switch {
-	case len(s.keys) > 0 && (refused == nil || !refused.EntryOnly):
-		s.nextReceive = now.Add(max(grow(&s.risk, maxRiskPause), care(receives, maxCarePause)))
-	case len(s.keys) > 0:
-		// A sender may have chosen the encryption context that KMS forbids: his
-		// message alone must not bring about a long pause.
-		s.nextReceive = now.Add(grow(&s.risk, maxRiskPause))
-	case s.lastOpened.IsZero():
-		// More likely a wrong setting than a wrong message.
-		s.nextReceive = now.Add(max(grow(&s.risk, maxPause), care(receives, maxRiskPause)))
-	default:
-		s.nextReceive = now.Add(grow(&s.risk, maxPause))
+	top := maxPause
+	if len(s.keys) > 0 || s.lastOpened.IsZero() { // never opened: more likely a wrong setting than a wrong message
+		top = maxRiskPause
 	}
+	s.nextReceive = now.Add(grow(&s.risk, top))
 	s.settle()
-}
-
-// care is the shortest pause after a message that has been received so often:
-// nothing after the first time, then minutes.
-// Where the same messages come again, the queue is short or many processes are
-// at it, and each receive may be the last that the redrive policy grants.
-func care(receives int, top time.Duration) time.Duration {
-	d := min(time.Duration(min(max(receives-1, 0), 100))*maxRiskPause, top)
-	return d/2 + rand.N(d/2+1)
-}
-
-func receiveCount(m *types.Message) int {
-	n, err := strconv.Atoi(m.Attributes[string(types.MessageSystemAttributeNameApproximateReceiveCount)])
-	if err != nil {
-		return 0
-	}
-	return n
 }
 
 // lift ends the hold.

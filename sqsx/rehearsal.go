@@ -3,6 +3,7 @@ package sqsx
 import (
 	"bytes"
 	"context"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -25,16 +26,69 @@ func (k sealedKey) equal(other sealedKey) bool {
 	})
 }
 
+// openedKey is the data key that opened a message.
+type openedKey struct {
+	key envelope.EncryptedDataKey
+	ec  envelope.EncryptionContext
+}
+
+// replace keeps a copy of k: what k points to may be a whole message.
+func (w *openedKey) replace(k openedKey) {
+	if k.key.ProviderID == "" || bytes.Equal(w.key.Ciphertext, k.key.Ciphertext) || k.size() > maxRehearsalHeader {
+		return
+	}
+	k.key.ProviderInfo, k.key.Ciphertext = bytes.Clone(k.key.ProviderInfo), bytes.Clone(k.key.Ciphertext)
+	*w = openedKey{k.key, maps.Clone(k.ec)}
+}
+
+func (k openedKey) size() int {
+	n := len(k.key.ProviderID) + len(k.key.ProviderInfo) + len(k.key.Ciphertext)
+	for name, value := range k.ec {
+		n += len(name) + len(value)
+	}
+	return n
+}
+
+// rehearsal asks for a data key again, and judges the answer.
+func (h *holds) rehearsal(ctx context.Context, q middleware.Queue, key sealedKey, witness openedKey) (verdict, error) {
+	err := h.rehearse(ctx, q, key, false)
+	switch {
+	case err == nil:
+		return answered, nil
+	case classify(err) == messageFault:
+		return ownFault, err
+	case classify(err) == keyUnavailable || witness.key.ProviderID == "":
+		return stillAway, err
+	}
+	// A refusal may be about this message alone: its sender chose the context,
+	// and which of the keys that are configured. What opened a message before,
+	// asked of the key service itself, tells that from a key that is gone. (Of a
+	// signed message the context is not all there, and this fails: no harm.)
+	if h.rehearse(ctx, q, sealedKey{[]envelope.EncryptedDataKey{witness.key}, witness.ec}, true) == nil {
+		return ownFault, err
+	}
+	return stillAway, err
+}
+
+// verdict is what a rehearsal has shown.
+type verdict int
+
+const (
+	stillAway verdict = iota
+	answered          // the data key can be had again
+	ownFault          // it cannot, and no other is concerned
+)
+
 // tryRehearsal asks for one of the data keys in memory. Its error is that the
 // caller gave up. It is called, and returns, with h.mu held.
 func (h *holds) tryRehearsal(ctx context.Context, q middleware.Queue, s *hold) error {
 	p := &probe{expires: time.Now().Add(openTimeout + probeSlack)}
 	s.probe = p
-	key := s.keys[rand.N(len(s.keys))]
-	err := func() error {
+	key, witness := s.keys[rand.N(len(s.keys))], s.witness
+	found, err := func() (verdict, error) {
 		h.mu.Unlock()
 		defer h.mu.Lock()
-		return h.rehearse(ctx, q, key)
+		return h.rehearsal(ctx, q, key, witness)
 	}()
 	if s.probe != p {
 		return ctx.Err()
@@ -44,18 +98,22 @@ func (h *holds) tryRehearsal(ctx context.Context, q middleware.Queue, s *hold) e
 	if ended := ctx.Err(); ended != nil {
 		return ended
 	}
-	if err != nil && classify(err) != messageFault {
+	if found == stillAway {
 		s.cause = err
 		s.nextTry = time.Now().Add(grow(&s.pause, maxPause))
 		return nil
 	}
-	// The key service answers again. What was asked for is not asked for twice:
-	// the next message shows more.
+	// The key service answers. What was asked for is not asked for twice: the
+	// next message shows more.
 	s.keys = slices.DeleteFunc(s.keys, key.equal)
-	if s.rehearsed = err == nil; s.rehearsed {
-		s.endTemporaryPoison()
-	}
 	s.nextReceive = time.Now()
+	s.rehearsed = found == answered
+	switch {
+	case s.rehearsed:
+		s.endTemporaryPoison()
+	case time.Since(s.lastOpened) < faultGrace: // as after any message at fault
+		s.lift()
+	}
 	return nil
 }
 
