@@ -315,6 +315,33 @@ func TestPurgeFreesTheWaiters(t *testing.T) {
 	})
 }
 
+// purger is a keyring that remembers something itself.
+type purger struct {
+	*service
+	purge func()
+}
+
+func (p purger) Purge() { p.purge() }
+
+// The keyring behind forgets first: what it still remembers, and is asked for
+// meanwhile, must not survive in the cache.
+func TestPurgeReachesTheKeyringBehind(t *testing.T) {
+	s := newService()
+	var k *cache.Keyring
+	purged := 0
+	k = newCache(t, purger{s, func() {
+		purged++
+		generate(t, k, orders)
+	}})
+	k.Purge()
+	if purged != 1 {
+		t.Errorf("the keyring behind was purged %d times, want once", purged)
+	}
+	if st := k.Stats(); st.Fetches != 1 || st.EncryptEntries != 0 {
+		t.Errorf("got %d fetches and %d keys, want the one that was fetched meanwhile dropped", st.Fetches, st.EncryptEntries)
+	}
+}
+
 func TestPurgeUnderLoad(t *testing.T) {
 	t.Parallel()
 	s := newService()
@@ -356,7 +383,7 @@ func TestPanicOfTheKeyring(t *testing.T) {
 		text string
 	}{
 		"value":         {func() { panic("the secret") }, "panicked with a value of type string"},
-		"runtime error": {func() { var m map[string]int; m["x"] = 1 }, "assignment to entry in nil map"},
+		"runtime error": {func() { var none []int; _ = none[len(ec)] }, "index out of range"},
 		"goexit":        {runtime.Goexit, "ended the goroutine"},
 		"nothing":       {func() {}, "neither a data key nor an error"},
 	} {

@@ -29,7 +29,7 @@ type Keyring struct {
 	stats            Stats
 }
 
-var _ envelope.Keyring = (*Keyring)(nil)
+var _ envelope.Purger = (*Keyring)(nil)
 
 // reach is what a refusal of a whole wrapping key concerns: all data keys under
 // it, or those for sealing.
@@ -99,13 +99,18 @@ func New(next envelope.Keyring, optFns ...func(*Options)) (*Keyring, error) {
 // Purge forgets every key and every failure, and cancels the fetches under
 // way; calls that wait for one of those start over. No call that begins after
 // Purge is answered from anything that was asked for before it. Purge does not
-// wait.
+// wait. A next keyring that is an [envelope.Purger] is purged, too.
 //
 // Plaintext keys that callers hold stay with them. The memory is left to the
 // garbage collector: Go gives no means to wipe every copy.
 func (k *Keyring) Purge() {
 	if k == nil || k.next == nil {
 		return
+	}
+	// First, so that nothing which it still remembers is asked for by a fetch of
+	// the new generation.
+	if next, ok := k.next.(envelope.Purger); ok {
+		next.Purge()
 	}
 	k.mu.Lock()
 	old := k.generation

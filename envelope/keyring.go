@@ -136,6 +136,17 @@ type Keyring interface {
 	DecryptDataKey(ctx context.Context, edks []EncryptedDataKey, ec EncryptionContext) (*DataKey, error)
 }
 
+// Purger is a [Keyring] that remembers something of what the key service said. A
+// cache, a [MultiKeyring] and a Sealer pass Purge on to the keyrings behind them
+// that have it.
+type Purger interface {
+	Keyring
+	// Purge forgets everything that was learned from the key service. No call
+	// that begins after it returns is answered from that. It must be safe for
+	// concurrent use, and must not wait for a call in flight.
+	Purge()
+}
+
 // Wrapper is a [Keyring] that can also encrypt a data key that another keyring
 // generated. Members of a [MultiKeyring] are Wrappers. A cache is not: it would
 // answer with somebody else's key.

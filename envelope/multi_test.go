@@ -227,3 +227,22 @@ func TestMultiKeyringStopsWhenCallerDoes(t *testing.T) {
 		t.Errorf("generate: got %v after %d calls", err, second.calls)
 	}
 }
+
+// remembering is a Wrapper that can be told to forget.
+type remembering struct {
+	envelope.Wrapper
+	purged int
+}
+
+func (k *remembering) Purge() { k.purged++ }
+
+func TestMultiKeyringPurge(t *testing.T) {
+	t.Parallel()
+	first, last := &remembering{Wrapper: newRaw(t, "a", 1)}, &remembering{Wrapper: newRaw(t, "c", 3)}
+	newMulti(t, first, newRaw(t, "b", 2), last).Purge() // b has nothing to forget
+	if first.purged != 1 || last.purged != 1 {
+		t.Errorf("members were purged %d and %d times, want once each", first.purged, last.purged)
+	}
+	(*envelope.MultiKeyring)(nil).Purge()
+	new(envelope.MultiKeyring).Purge()
+}

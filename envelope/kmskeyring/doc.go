@@ -26,9 +26,10 @@
 //     was sealed before must still open;
 //   - those of [Options.Discovery].
 //
-// The rule for aliases trusts whoever may create a key in that account and
-// permit the consumer to use it. [Options.StrictAlias] narrows it to the key
-// that the alias points at now.
+// The rule for aliases trusts everybody who may encrypt under any key of that
+// account and Region that this role may decrypt under: confine the role's
+// kms:Decrypt to the keys that are meant, by the Resource of its policy.
+// [Options.StrictAlias] narrows the rule to the key that the alias points at now.
 //
 // All other entries are passed over without a call. If none is left the error
 // is [envelope.ErrNoMatchingKey], with the line of configuration to add.
@@ -41,7 +42,8 @@
 //
 // They are of the classes of package envelope. The service's own error stays in
 // the chain: errors.As finds a [*types.DisabledException]. Refusals are
-// [*envelope.RefusedError]. A refusal for a key that a message names and the
+// [*envelope.RefusedError]; that of an alias, asked to seal, reaches keys for
+// sealing only, because the alias may have moved. A refusal for a key that a message names and the
 // configuration does not is [envelope.ErrNoMatchingKey]: nobody can stop a
 // consumer by naming a key that refuses it.
 //

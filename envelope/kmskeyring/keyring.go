@@ -52,7 +52,10 @@ type Keyring struct {
 	http     kms.HTTPClient
 }
 
-var _ envelope.Wrapper = (*Keyring)(nil)
+var (
+	_ envelope.Wrapper = (*Keyring)(nil)
+	_ envelope.Purger  = (*Keyring)(nil)
+)
 
 // New returns a keyring that generates and wraps data keys with the key that
 // keyID names: a key ID, key ARN, alias ("alias/orders") or alias ARN. With
@@ -246,7 +249,8 @@ func (k *Keyring) lastKeyInfo() string {
 }
 
 // DecryptDataKey implements [envelope.Keyring]. It makes at most 3 Decrypt
-// calls, and at most one DescribeKey call, which many messages share.
+// calls, and may wait for DescribeKey, in calls that many messages share: see
+// [Options.AliasPeriod] and [Options.StrictAlias].
 func (k *Keyring) DecryptDataKey(ctx context.Context, edks []envelope.EncryptedDataKey, ec envelope.EncryptionContext) (*envelope.DataKey, error) {
 	if err := k.usable(); err != nil {
 		return nil, err
@@ -266,7 +270,24 @@ func (k *Keyring) DecryptDataKey(ctx context.Context, edks []envelope.EncryptedD
 	if key, err := d.try(ctx, resolved); key != nil || err != nil {
 		return key, err
 	}
+	followed, err := d.follow(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if key, err := d.try(ctx, followed); key != nil || err != nil {
+		return key, err
+	}
 	return nil, d.failure()
+}
+
+// Purge forgets which key an alias or a bare key ID stands for: the next message
+// that depends on it asks KMS again, also one that waits for an answer now. There
+// is nothing else to forget. See [envelope.Purger].
+func (k *Keyring) Purge() {
+	if k == nil || k.resolver == nil {
+		return
+	}
+	k.resolver.forget()
 }
 
 // candidate is an encrypted data key and the key to ask KMS to decrypt it with.
@@ -284,6 +305,11 @@ type decryption struct {
 	calls    int
 	errs     []error
 	rejected []keyARN // keys that the message names and the keyring may not use
+
+	// What a strict alias did not stand for when it was last asked about, and may
+	// stand for now; and how many DescribeKey calls had begun before.
+	unsettled []candidate
+	described uint64
 }
 
 // sort splits a message's entries into those under keys that the configuration
@@ -341,20 +367,21 @@ func (d *decryption) resolve(ctx context.Context, others []candidate) ([]candida
 		}
 		return possible, nil
 	}
+	d.described = k.resolver.begun()
 	current, err := k.resolver.resolve(ctx)
 	if err != nil {
-		if ended := callerEnded(ctx); ended != nil {
-			return nil, ended
-		}
-		d.errs = append(d.errs, err)
-		return nil, nil
+		return nil, d.unresolved(ctx, err)
 	}
 	var admitted []candidate
 	for _, c := range possible {
 		switch {
 		case c.named.sameKey(current):
 			c.key, c.configured = current, true
-		case k.form.alias() && !k.opts.StrictAlias && c.named.in(current.region).neighbour(current):
+		case k.form.alias() && c.named.in(current.region).neighbour(current):
+			if k.opts.StrictAlias {
+				d.unsettled = append(d.unsettled, c)
+				continue
+			}
 			c.key = c.named.in(current.region)
 		default:
 			d.rejected = append(d.rejected, c.named)
@@ -364,6 +391,40 @@ func (d *decryption) resolve(ctx context.Context, others []candidate) ([]candida
 	}
 	slices.SortStableFunc(admitted, func(a, b candidate) int { return cmp.Compare(rank(a), rank(b)) })
 	return admitted, nil
+}
+
+// follow asks again which key a strict alias stands for, on behalf of a message
+// under another key of its account and Region. Producers follow an alias at
+// once, because KMS resolves it for them; their messages are good, and must not
+// be called invalid for as long as a consumer remembers the key before.
+func (d *decryption) follow(ctx context.Context) ([]candidate, error) {
+	if len(d.unsettled) == 0 || d.calls == maxDecryptCalls {
+		return nil, nil
+	}
+	current, err := d.keyring.resolver.resolveAfter(ctx, d.described)
+	if err != nil {
+		return nil, d.unresolved(ctx, err)
+	}
+	var admitted []candidate
+	for _, c := range d.unsettled {
+		if !c.named.sameKey(current) {
+			d.rejected = append(d.rejected, c.named)
+			continue
+		}
+		c.key, c.configured = current, true
+		admitted = append(admitted, c)
+	}
+	return admitted, nil
+}
+
+// unresolved records why the alias or key ID could not be resolved. Its error is
+// that the caller gave up.
+func (d *decryption) unresolved(ctx context.Context, err error) error {
+	if ended := callerEnded(ctx); ended != nil {
+		return ended
+	}
+	d.errs = append(d.errs, err)
+	return nil
 }
 
 // rank puts the configured key first, so that entries beside it cannot use up

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/kms/types"
@@ -219,34 +220,36 @@ func TestKeysOfAMessage(t *testing.T) {
 		"another account's alias": {"arn:aws:kms:us-east-1:" + theirs + ":alias/none", none, false, false, false, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := world{t, w.srv}
-			kr := w.keyring(client, test.keyID, test.opt)
-			for _, m := range []struct {
-				name  string
-				key   *envelope.DataKey
-				opens bool
-			}{
-				{"current", current, test.current},
-				{"old", old, test.old},
-				{"in another Region", inOtherRegion, test.region},
-				{"of another account", ofOtherAccount, test.account},
-			} {
-				if m.opens {
-					w.opens(kr, m.key)
-					continue
+			synctest.Test(t, func(t *testing.T) {
+				w := world{t, w.srv}
+				kr := w.keyring(client, test.keyID, test.opt)
+				for _, m := range []struct {
+					name  string
+					key   *envelope.DataKey
+					opens bool
+				}{
+					{"current", current, test.current},
+					{"old", old, test.old},
+					{"in another Region", inOtherRegion, test.region},
+					{"of another account", ofOtherAccount, test.account},
+				} {
+					if m.opens {
+						w.opens(kr, m.key)
+						continue
+					}
+					if name == "another account's alias" && m.name == "of another account" {
+						continue // the alias does not exist: see TestDescribeKeyFails
+					}
+					calls := w.srv.Count("kms:Decrypt")
+					err := w.refuses(kr, m.key)
+					if n := w.srv.Count("kms:Decrypt") - calls; n != 0 {
+						t.Errorf("%s: %d Decrypt calls, want none", m.name, n)
+					}
+					if line := `o.DecryptKeys = append(o.DecryptKeys, "` + info(m.key) + `")`; !strings.Contains(err.Error(), line) {
+						t.Errorf("%s: error %q does not name the line to add", m.name, err)
+					}
 				}
-				if name == "another account's alias" && m.name == "of another account" {
-					continue // the alias does not exist: see TestDescribeKeyFails
-				}
-				calls := w.srv.Count("kms:Decrypt")
-				err := w.refuses(kr, m.key)
-				if n := w.srv.Count("kms:Decrypt") - calls; n != 0 {
-					t.Errorf("%s: %d Decrypt calls, want none", m.name, n)
-				}
-				if line := `o.DecryptKeys = append(o.DecryptKeys, "` + info(m.key) + `")`; !strings.Contains(err.Error(), line) {
-					t.Errorf("%s: error %q does not name the line to add", m.name, err)
-				}
-			}
+			})
 		})
 	}
 }

@@ -22,6 +22,11 @@ const (
 	maxDescribeRetry = 30 * time.Second
 )
 
+// minDescribeAgain is the least time from one DescribeKey call to the next that
+// a message asks for because it names another key than the one remembered. Any
+// sender can write such messages.
+const minDescribeAgain = time.Second
+
 // resolver knows the key behind an alias or key ID. However many messages need
 // it at once, one call is in flight.
 type resolver struct {
@@ -33,37 +38,95 @@ type resolver struct {
 	err   error         // of the last call
 	next  time.Time     // when known, or err, is due to be asked again
 	retry time.Duration // the last wait after a failure
-	done  chan struct{} // closed when the call in flight ends; nil if there is none
+	calls uint64        // calls that began
+	began time.Time     // the last of them
+	call  *describing   // in flight; nil if there is none
 }
 
+// describing is a DescribeKey call in flight.
+type describing struct {
+	done   chan struct{} // closed when it ends, or is forgotten
+	cancel context.CancelFunc
+}
+
+// resolve returns the key that is remembered, or asks if that is due.
 func (r *resolver) resolve(ctx context.Context) (keyARN, error) {
-	r.mu.Lock()
-	if time.Now().Before(r.next) {
-		defer r.mu.Unlock()
-		return r.answer()
-	}
-	if r.done == nil {
-		r.done = make(chan struct{})
-		// The call belongs to all who wait for it: the first one's end must not
-		// fail the others. It has a deadline of its own, in ask.
-		go r.run(context.WithoutCancel(ctx))
-	}
-	done := r.done
-	r.mu.Unlock()
-	select {
-	case <-done:
+	for {
 		r.mu.Lock()
-		defer r.mu.Unlock()
-		return r.answer()
-	case <-ctx.Done():
-		return keyARN{}, ctx.Err()
+		if time.Now().Before(r.next) {
+			defer r.mu.Unlock()
+			return r.answer()
+		}
+		call := r.ask(ctx)
+		r.mu.Unlock()
+		select {
+		case <-call.done:
+		case <-ctx.Done():
+			return keyARN{}, ctx.Err()
+		}
 	}
 }
 
-func (r *resolver) run(ctx context.Context) {
+// begun returns how many calls have begun.
+func (r *resolver) begun() uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.calls
+}
+
+// resolveAfter returns the answer to a call that is later than the first n. It
+// waits until one may be made.
+func (r *resolver) resolveAfter(ctx context.Context, n uint64) (keyARN, error) {
+	for {
+		r.mu.Lock()
+		now := time.Now()
+		switch {
+		case r.err != nil && now.Before(r.next):
+			defer r.mu.Unlock()
+			return keyARN{}, r.err
+		case r.call == nil && r.calls > n && r.err == nil && r.known != (keyARN{}):
+			defer r.mu.Unlock()
+			return r.known, nil
+		}
+		var ended <-chan struct{}
+		var paced <-chan time.Time
+		if wait := r.began.Add(minDescribeAgain).Sub(now); r.call == nil && wait > 0 {
+			paced = time.After(wait)
+		} else {
+			ended = r.ask(ctx).done
+		}
+		r.mu.Unlock()
+		select {
+		case <-ended:
+		case <-paced:
+		case <-ctx.Done():
+			return keyARN{}, ctx.Err()
+		}
+	}
+}
+
+// ask returns the call in flight, and begins it if there is none. r.mu is held.
+func (r *resolver) ask(ctx context.Context) *describing {
+	if r.call == nil {
+		// The call belongs to all who wait for it: the first one's end must not
+		// fail the others. It has a deadline of its own, in Keyring.ask.
+		ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+		r.call = &describing{done: make(chan struct{}), cancel: cancel}
+		r.calls++
+		r.began = time.Now()
+		go r.run(ctx, r.call)
+	}
+	return r.call
+}
+
+func (r *resolver) run(ctx context.Context, call *describing) {
+	defer call.cancel()
 	arn, err := r.fetch(ctx)
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.call != call {
+		return // forgotten
+	}
 	r.err = err
 	if err == nil {
 		r.known, r.retry = arn, 0
@@ -72,8 +135,22 @@ func (r *resolver) run(ctx context.Context) {
 		r.retry = min(max(2*r.retry, minDescribeRetry), maxDescribeRetry)
 		r.next = time.Now().Add(r.retry/2 + rand.N(r.retry/2))
 	}
-	close(r.done)
-	r.done = nil
+	close(r.call.done)
+	r.call = nil
+}
+
+// forget ends the use of all that was asked before. Who waits for a call in
+// flight starts over.
+func (r *resolver) forget() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.call != nil {
+		r.call.cancel()
+		close(r.call.done)
+		r.call = nil
+	}
+	r.known, r.err, r.retry = keyARN{}, nil, 0
+	r.next, r.began = time.Time{}, time.Time{}
 }
 
 // answer is what is known now. r.mu is held. The last good answer outlives an

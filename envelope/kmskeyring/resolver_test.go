@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -41,23 +42,21 @@ func TestAliasIsRemembered(t *testing.T) {
 				w := newWorld(t)
 				client := w.client("us-east-1", ours)
 				oldID, _ := w.key(client, false)
-				newID, newARN := w.key(client, false)
+				newID, _ := w.key(client, false)
 				w.alias(client, "alias/orders", oldID)
 				kr := w.keyring(client, "alias/orders", func(o *kmskeyring.Options) {
 					o.StrictAlias, o.AliasPeriod = true, test.period
 				})
-				old, fresh := w.generate(w.keyring(client, oldID)), w.generate(w.keyring(client, newARN))
+				old := w.generate(w.keyring(client, oldID))
 				w.opens(kr, old)
 				w.repoint(client, "alias/orders", newID)
 
 				time.Sleep(test.want - 1)
 				w.opens(kr, old)
-				w.refuses(kr, fresh)
 				if n := w.srv.Count("kms:DescribeKey"); n != 1 {
 					t.Errorf("within the period: %d DescribeKey calls, want 1", n)
 				}
-				time.Sleep(1)
-				w.opens(kr, fresh)
+				time.Sleep(time.Nanosecond)
 				w.refuses(kr, old)
 				if n := w.srv.Count("kms:DescribeKey"); n != 2 {
 					t.Errorf("after the period: %d DescribeKey calls, want 2", n)
@@ -65,6 +64,197 @@ func TestAliasIsRemembered(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestStrictAliasIsFollowed: the message itself shows that a strict alias may
+// have moved. It is asked about again at once, or a second after the last time.
+func TestStrictAliasIsFollowed(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct{ pause, wait time.Duration }{
+		"at once":          {0, time.Second},
+		"a moment later":   {999 * time.Millisecond, time.Millisecond},
+		"in the period":    {time.Second, 0},
+		"after the period": {5 * time.Minute, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				w, kr, keys := strictWorld(t)
+				w.opens(kr, keys.old)
+				keys.move()
+				time.Sleep(test.pause)
+				start := time.Now()
+				w.opens(kr, keys.fresh)
+				if got := time.Since(start); got != test.wait {
+					t.Errorf("waited %v, want %v", got, test.wait)
+				}
+				if n := w.srv.Count("kms:DescribeKey"); n != 2 {
+					t.Errorf("%d DescribeKey calls, want 2", n)
+				}
+				w.refuses(kr, keys.old)
+			})
+		})
+	}
+}
+
+// strictKeys are data keys under the key that an alias points at, and under the
+// one that it points at after move.
+type strictKeys struct {
+	old, fresh *envelope.DataKey
+	move       func()
+}
+
+func strictWorld(t testing.TB) (world, *kmskeyring.Keyring, strictKeys) {
+	w := newWorld(t)
+	client := w.client("us-east-1", ours)
+	oldID, _ := w.key(client, false)
+	newID, _ := w.key(client, false)
+	w.alias(client, "alias/orders", oldID)
+	kr := w.keyring(client, "alias/orders", func(o *kmskeyring.Options) { o.StrictAlias = true })
+	return w, kr, strictKeys{
+		old: w.generate(w.keyring(client, oldID)), fresh: w.generate(w.keyring(client, newID)),
+		move: func() { w.repoint(client, "alias/orders", newID) },
+	}
+}
+
+// TestStrictAliasAsksSeldom: whoever may send can name keys of the account. That
+// costs a DescribeKey call a second, and healthy messages wait for none of them.
+func TestStrictAliasAsksSeldom(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w, kr, keys := strictWorld(t)
+		w.opens(kr, keys.old)
+		hostile := keys.fresh.EncryptedDataKeys()[0] // the alias does not move
+		var wg sync.WaitGroup
+		for range 50 {
+			wg.Go(func() {
+				for start := time.Now(); time.Since(start) < time.Minute; {
+					if _, err := kr.DecryptDataKey(t.Context(), []envelope.EncryptedDataKey{hostile}, ec); !errors.Is(err, envelope.ErrNoMatchingKey) {
+						t.Errorf("got %v, want ErrNoMatchingKey", err)
+					}
+					time.Sleep(10 * time.Millisecond)
+				}
+			})
+		}
+		for range 600 {
+			start := time.Now()
+			w.opens(kr, keys.old)
+			if _, err := kr.DecryptDataKey(t.Context(), append([]envelope.EncryptedDataKey{hostile}, keys.old.EncryptedDataKeys()...), ec); err != nil {
+				t.Errorf("beside a key that is not the alias's: %v", err)
+			}
+			if got := time.Since(start); got != 0 {
+				t.Errorf("healthy messages waited %v", got)
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+		wg.Wait()
+		if n := w.srv.Count("kms:DescribeKey"); n < 50 || n > 62 {
+			t.Errorf("%d DescribeKey calls in a minute, want one a second", n)
+		}
+	})
+}
+
+// TestStrictAliasWithoutAFreshAnswer: no verdict on a message that may be good.
+func TestStrictAliasWithoutAFreshAnswer(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w, kr, keys := strictWorld(t)
+		w.opens(kr, keys.old)
+		keys.move()
+		w.srv.Intercept(only("kms:DescribeKey", answer(500, "KMSInternalException")))
+		start := w.srv.Count("kms:DescribeKey")
+		for range 600 { // a minute
+			if _, err := kr.DecryptDataKey(t.Context(), keys.fresh.EncryptedDataKeys(), ec); class(t.Context(), err) != "unavailable" {
+				t.Fatalf("got %v, want ErrUnavailable", err)
+			}
+			w.opens(kr, keys.old) // as long as KMS does not say otherwise
+			time.Sleep(100 * time.Millisecond)
+		}
+		if n := w.srv.Count("kms:DescribeKey") - start; n > 16 { // as in TestDescribeKeyFails
+			t.Errorf("%d DescribeKey requests in a minute of failures, want at most 16", n)
+		}
+		w.srv.Intercept(nil)
+		time.Sleep(30 * time.Second)
+		w.opens(kr, keys.fresh)
+
+		// A caller who does not wait gives no verdict either.
+		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		defer cancel()
+		if _, err := kr.DecryptDataKey(ctx, keys.old.EncryptedDataKeys(), ec); !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, envelope.ErrInvalidMessage) {
+			t.Errorf("got %v, want the caller's deadline", err)
+		}
+	})
+}
+
+func TestPurge(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w, kr, keys := strictWorld(t)
+		w.opens(kr, keys.old)
+		keys.move()
+		kr.Purge()
+		w.refuses(kr, keys.old)
+		if n := w.srv.Count("kms:DescribeKey"); n != 2 {
+			t.Errorf("%d DescribeKey calls, want one before Purge and one after", n)
+		}
+
+		// Nor is the answer from before used while there is none.
+		w.opens(kr, keys.fresh)
+		kr.Purge()
+		w.srv.Intercept(only("kms:DescribeKey", answer(500, "KMSInternalException")))
+		if _, err := kr.DecryptDataKey(t.Context(), keys.fresh.EncryptedDataKeys(), ec); class(t.Context(), err) != "unavailable" {
+			t.Errorf("got %v, want ErrUnavailable", err)
+		}
+
+		// A failure is forgotten like an answer.
+		kr.Purge()
+		w.srv.Intercept(only("kms:DescribeKey", answer(400, "AccessDeniedException")))
+		if _, err := kr.DecryptDataKey(t.Context(), keys.fresh.EncryptedDataKeys(), ec); class(t.Context(), err) != "refused: entry" {
+			t.Errorf("got %v, want the refusal", err)
+		}
+		w.srv.Intercept(nil)
+		kr.Purge()
+		w.opens(kr, keys.fresh)
+	})
+	(*kmskeyring.Keyring)(nil).Purge()
+	new(kmskeyring.Keyring).Purge()
+}
+
+// TestPurgeDuringDescribeKey: an answer to a question from before Purge is used
+// by nobody, and those who wait for it start over.
+func TestPurgeDuringDescribeKey(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w, _, keys := strictWorld(t)
+		slow := slowDescribe{w.client("us-east-1", ours), new(atomic.Int32)}
+		kr := w.keyring(slow, "alias/orders", func(o *kmskeyring.Options) { o.StrictAlias = true })
+		var wg sync.WaitGroup
+		for range 10 {
+			wg.Go(func() { w.refuses(kr, keys.old) })
+		}
+		synctest.Wait()
+		keys.move()
+		kr.Purge()
+		wg.Wait()
+		time.Sleep(time.Minute) // the first call has ended
+		w.refuses(kr, keys.old)
+		w.opens(kr, keys.fresh)
+	})
+}
+
+// slowDescribe gives its first answer three seconds late, whatever becomes of
+// the caller.
+type slowDescribe struct {
+	kmskeyring.Client
+	calls *atomic.Int32
+}
+
+func (c slowDescribe) DescribeKey(ctx context.Context, in *kms.DescribeKeyInput, optFns ...func(*kms.Options)) (*kms.DescribeKeyOutput, error) {
+	out, err := c.Client.DescribeKey(context.WithoutCancel(ctx), in, optFns...)
+	if c.calls.Add(1) == 1 {
+		time.Sleep(3 * time.Second)
+	}
+	return out, err
 }
 
 func TestKeyARNNeedsNoDescribeKey(t *testing.T) {
