@@ -383,7 +383,7 @@ func TestPanicOfTheKeyring(t *testing.T) {
 		text string
 	}{
 		"value":         {func() { panic("the secret") }, "panicked with a value of type string"},
-		"runtime error": {func() { var none []int; _ = none[len(ec)] }, "index out of range"},
+		"runtime error": {func() { var none []int; _ = none[len(none)] }, "index out of range"},
 		"goexit":        {runtime.Goexit, "ended the goroutine"},
 		"nothing":       {func() {}, "neither a data key nor an error"},
 	} {

@@ -16,8 +16,6 @@ func TestOpenRefusesBody(t *testing.T) {
 	t.Parallel()
 	full, part := []byte("0123456789abcdef"), []byte("part")
 	framed := message{contents: [][]byte{full, full, part}}
-	const frame1, frame2 = 0, 4 + 12 + 16 + 16
-	const final = 2 * frame2
 	header := func(frame int, change func(h []byte)) message {
 		m := framed
 		m.frameHeader = func(i int, h []byte) {

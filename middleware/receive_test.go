@@ -1,3 +1,5 @@
+//lint:file-ignore SA1019 callers use the deprecated AttributeNames, so it must work
+
 package middleware_test
 
 import (

@@ -1,3 +1,5 @@
+//lint:file-ignore SA1019 callers use the deprecated AttributeNames, so it must work
+
 package middleware_test
 
 import (
@@ -443,7 +445,7 @@ func TestValidationIsTheSDKs(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			want := invoke(t.Context(), (&fakeSQS{}).client())
-			client, fake, codec := setup(t, withStack(func(s *smithymiddleware.Stack) error {
+			client, _, codec := setup(t, withStack(func(s *smithymiddleware.Stack) error {
 				return s.Initialize.Insert(initialize("spy", func(p any) {
 					if strings.Contains(dump(p), "launch") {
 						t.Error("plaintext inside the sealer")
@@ -459,7 +461,7 @@ func TestValidationIsTheSDKs(t *testing.T) {
 			}
 
 			// Without the SDK's validation, nothing may leave either.
-			client, fake, _ = setup(t, withStack(func(s *smithymiddleware.Stack) error {
+			client, fake, _ := setup(t, withStack(func(s *smithymiddleware.Stack) error {
 				_, err := s.Initialize.Remove("OperationInputValidation")
 				return err
 			}))
@@ -638,9 +640,9 @@ func TestBrokenCodecSendsNothing(t *testing.T) {
 				t.Parallel()
 				fake := &fakeSQS{}
 				client := fake.client(install(t, brokenCodec{&toyCodec{}, seal}).Install)
-				err, panicked := func() (err error, panicked any) {
+				panicked, err := func() (panicked any, err error) {
 					defer func() { panicked = recover() }()
-					return operations[op](t.Context(), client), nil
+					return nil, operations[op](t.Context(), client)
 				}()
 				if (panicked != nil) != (name == "panic") {
 					t.Errorf("got panic %v", panicked)

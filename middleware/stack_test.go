@@ -184,23 +184,23 @@ func TestLossIsLoud(t *testing.T) {
 		for op, invoke := range operations {
 			// The same attack on one call, on a client under construction, and
 			// on a client made from the options of a finished one.
-			for where, try := range map[string]func(*testing.T) (error, *fakeSQS){
-				"per call": func(t *testing.T) (error, *fakeSQS) {
+			for where, try := range map[string]func(*testing.T) (*fakeSQS, error){
+				"per call": func(t *testing.T) (*fakeSQS, error) {
 					client, fake, _ := setup(t)
-					return invoke(t.Context(), client, attack), fake
+					return fake, invoke(t.Context(), client, attack)
 				},
-				"client": func(t *testing.T) (error, *fakeSQS) {
+				"client": func(t *testing.T) (*fakeSQS, error) {
 					client, fake, _ := setup(t, attack)
-					return invoke(t.Context(), client), fake
+					return fake, invoke(t.Context(), client)
 				},
-				"re-wrapped": func(t *testing.T) (error, *fakeSQS) {
+				"re-wrapped": func(t *testing.T) (*fakeSQS, error) {
 					client, fake, _ := setup(t)
-					return invoke(t.Context(), sqs.New(client.Options(), attack)), fake
+					return fake, invoke(t.Context(), sqs.New(client.Options(), attack))
 				},
 			} {
 				t.Run(name+"/"+op+"/"+where, func(t *testing.T) {
 					t.Parallel()
-					err, fake := try(t)
+					fake, err := try(t)
 					if !errors.Is(err, middleware.ErrBypassed) {
 						t.Errorf("got error %v, want ErrBypassed", err)
 					}

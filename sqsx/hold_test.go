@@ -37,8 +37,6 @@ type recorder struct {
 	mu       sync.Mutex // guards all below
 	receives []asked
 	decrypts []time.Time
-	out      int // receives under way
-	most     int // of them at a time
 }
 
 type asked struct {

@@ -240,7 +240,7 @@ func (k *kmsService) createKey(c kmsCaller, in *kms.CreateKeyInput) (kmsKeyMetad
 		created:     time.Now(),
 		state:       types.KeyStateEnabled,
 		usage:       cmp.Or(in.KeyUsage, types.KeyUsageTypeEncryptDecrypt),
-		spec:        cmp.Or(in.KeySpec, types.KeySpec(in.CustomerMasterKeySpec), types.KeySpecSymmetricDefault),
+		spec:        cmp.Or(in.KeySpec, types.KeySpec(in.CustomerMasterKeySpec), types.KeySpecSymmetricDefault), //lint:ignore SA1019 old clients send it
 		multiRegion: aws.ToBool(in.MultiRegion),
 		material:    newKMSMaterial(),
 	}

@@ -1,3 +1,5 @@
+//lint:file-ignore SA1019 callers use the deprecated fields, so they must work
+
 package sqsxtest_test
 
 import (

@@ -1,6 +1,9 @@
 package sqsxtest
 
-import "sync"
+import (
+	"context"
+	"sync"
+)
 
 // Bounds of what [Server.Requests] remembers, so that a long run has flat memory.
 const (
@@ -56,7 +59,7 @@ func (l *requestLog) all() []Request {
 	defer l.mu.Unlock()
 	out := make([]Request, 0, l.length)
 	for i := range l.length {
-		out = append(out, l.ring[(l.first+i)%len(l.ring)].clone(nil))
+		out = append(out, l.ring[(l.first+i)%len(l.ring)].clone(context.Background()))
 	}
 	return out
 }
