@@ -197,10 +197,11 @@ func (s *Sealer) queue(queue string) (middleware.Queue, error) {
 	return s.codec.complete(q), err
 }
 
-// Purge forgets all data keys, and which key an alias stands for (and purges
-// every keyring that is an [envelope.Purger]), and cancels what is being asked of
-// KMS. The next message of each kind asks again. It is for emergencies: access to a key was
-// taken away, and should end here and now and not when the reuse period does.
+// Purge forgets all data keys, and which key an alias stands for, and cancels
+// what is being asked of KMS. The next message of each kind asks again. It is for
+// emergencies: access to a key was taken away, and should end here and now and
+// not when the reuse period does. A keyring that is an [envelope.Purger] is purged
+// with the cache around it.
 func (s *Sealer) Purge() {
 	if s == nil || s.codec == nil {
 		return
