@@ -549,6 +549,7 @@ func printedTypes() map[string]printed {
 		}, []string{plaintextSecret, edkSecret, contextSecret}}, // what the caller asked for
 		"envelope.RawAESKeyring": {value: func(_ *testing.T, f *fixture) any { return f.raw }},
 		"envelope.RefusedError":  {value: func(*testing.T, *fixture) any { return &envelope.RefusedError{KeyInfo: "arn", Err: errors.New("x")} }},
+		"envelope.Purger":        nothing,
 		"envelope.Wrapper":       nothing,
 
 		"kmskeyring.Client":    nothing,
