@@ -134,8 +134,8 @@ func TestHoldPacesProbes(t *testing.T) {
 				wg.Wait()
 
 				receives := r.snapshot()
-				if tc.warm {
-					receives = receives[7:] // of eight that were under way
+				for tc.warm && len(receives) > 1 && receives[1].max == 10 {
+					receives = receives[1:] // up to eight were under way
 				}
 				if receives[0].max != 10 {
 					t.Errorf("the first receive asked for %d messages, want the caller's 10", receives[0].max)
