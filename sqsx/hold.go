@@ -44,7 +44,7 @@ const (
 const (
 	minPause      = time.Second
 	maxPause      = 30 * time.Second // between rehearsals; and receives, with nothing to rehearse
-	maxRiskPause  = 5 * time.Minute  // between receives while rehearsals fail
+	maxRiskPause  = 5 * time.Minute  // between receives while rehearsals fail, or if nothing ever opened
 	quietLift     = 15 * time.Minute // without a failure, and an empty queue: the hold has no object
 	probeSlack    = 30 * time.Second // a probe that takes so much longer than it should is given up
 	scoutPatience = time.Second      // see hold.ahead
