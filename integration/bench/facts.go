@@ -20,7 +20,6 @@ import (
 
 // fact is a line of the second table: what is no ratio of two operations.
 type fact struct {
-	name         string
 	what, target string
 	got          string
 	ok           bool // within the target, or in CI's view not far beyond it
