@@ -6,12 +6,12 @@
 //	go test ./interop/...
 //
 // installs what is missing and runs everything. An SDK whose language is not on
-// the machine is skipped, or fails the run if SEALQ_REQUIRE_ALL is set; an SDK
+// the machine is skipped, or fails the run if SEALQTEST_REQUIRE_ALL is set; an SDK
 // that does not install, build or start fails it always. Before the first run,
 // go run ./interop/install keeps the minutes of installing out of go test's limit.
 //
 // Every row of the table of results also sends each message with one bit
 // changed, and wants it refused. To see the rows fail, run with
-// SEALQ_INTEROP_BREAK=1, which breaks each message of a direct exchange on its
+// SEALQTEST_INTEROP_BREAK=1, which breaks each message of a direct exchange on its
 // way; or break the code, which reaches the rows through a queue as well.
 package interop

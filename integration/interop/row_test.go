@@ -51,7 +51,7 @@ const publicKey = "aws-crypto-public-key"
 // check sends the message twice: over a perfect wire, where it must arrive, and
 // over one that changes a single bit, where the reader must refuse. Where the
 // bit is depends on the row, so that rows together reach every part of a
-// message. With SEALQ_INTEROP_BREAK set no wire is perfect, and so every row
+// message. With SEALQTEST_INTEROP_BREAK set no wire is perfect, and so every row
 // must fail: that is how to see that the tests would notice.
 func (r row) check(t *testing.T) {
 	t.Helper()
@@ -67,7 +67,7 @@ func (r row) check(t *testing.T) {
 		at++
 	}
 	broken := flip(message, at)
-	if os.Getenv("SEALQ_INTEROP_BREAK") != "" {
+	if os.Getenv("SEALQTEST_INTEROP_BREAK") != "" {
 		message = broken
 	}
 	if err := r.receive(message); err != nil {

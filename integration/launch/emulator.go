@@ -54,9 +54,9 @@ func Find(name string) (Emulator, error) {
 }
 
 // EndpointVariable names the environment variable that points at a running
-// instance, for example SEALQ_LOCALSTACK_ENDPOINT=http://127.0.0.1:4566.
+// instance, for example SEALQTEST_LOCALSTACK_ENDPOINT=http://127.0.0.1:4566.
 func (e Emulator) EndpointVariable() string {
-	return "SEALQ_" + strings.ToUpper(e.Name) + "_ENDPOINT"
+	return "SEALQTEST_" + strings.ToUpper(e.Name) + "_ENDPOINT"
 }
 
 // ErrPrerequisite says that the machine lacks a language toolchain.

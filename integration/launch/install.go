@@ -19,7 +19,7 @@ var requirements embed.FS
 
 // CacheVariable names the environment variable that moves the installations.
 // Without it they are in sealq-integration in the user's cache folder.
-const CacheVariable = "SEALQ_CACHE"
+const CacheVariable = "SEALQTEST_CACHE"
 
 // installedMark is written last: an installation without it was interrupted.
 const installedMark = ".installed"

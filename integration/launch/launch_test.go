@@ -18,7 +18,7 @@ import (
 
 // helper makes the test binary play the emulator: it serves on the port, and
 // has a child that would outlive it, as Python's servers do.
-const helper = "SEALQ_TEST_HELPER_PORT"
+const helper = "SEALQTEST_TEST_HELPER_PORT"
 
 func TestMain(m *testing.M) {
 	port := os.Getenv(helper)
@@ -124,7 +124,7 @@ func TestEndpointFromTheEnvironment(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	defer server.Close()
 	fake := launch.NewFake(t, func(string, int) *exec.Cmd { return exec.Command("false") }).NeedTool("sealq-no-such-tool")
-	t.Setenv("SEALQ_FAKE_ENDPOINT", server.URL+"/")
+	t.Setenv("SEALQTEST_FAKE_ENDPOINT", server.URL+"/")
 	in, err := fake.Start(t.Context())
 	if err != nil {
 		t.Fatal(err)

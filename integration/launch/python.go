@@ -14,7 +14,7 @@ import (
 const pythonVersion = "3.13"
 
 // PythonVariable names the environment variable that says which Python to use.
-const PythonVariable = "SEALQ_PYTHON"
+const PythonVariable = "SEALQTEST_PYTHON"
 
 // findPython returns a Python of the wanted version. A candidate counts if it
 // runs and says so itself: a version manager's python3.13 can be on PATH and

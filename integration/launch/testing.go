@@ -8,11 +8,11 @@ import (
 
 // RequireVariable names the environment variable that turns a missing
 // toolchain from a reason to skip into a failure. CI sets it.
-const RequireVariable = "SEALQ_REQUIRE_ALL"
+const RequireVariable = "SEALQTEST_REQUIRE_ALL"
 
 // Use returns a running instance for a test, and stops it when the test ends.
 // Without the emulator's toolchain the test is skipped, unless
-// SEALQ_REQUIRE_ALL is set; an emulator that cannot be installed or does not
+// SEALQTEST_REQUIRE_ALL is set; an emulator that cannot be installed or does not
 // start fails it.
 func Use(tb testing.TB, e Emulator) *Instance {
 	tb.Helper()

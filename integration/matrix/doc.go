@@ -2,7 +2,7 @@
 // table in docs/compatibility.md equal to what a run really did.
 //
 // Tests call [Record]; it writes a line into the folder that the environment
-// variable SEALQ_MATRIX_DIR names, and does nothing without it. The command
+// variable SEALQTEST_MATRIX_DIR names, and does nothing without it. The command
 // cmd/matrix turns the lines of a whole run into the table, or compares them
 // with the table that is checked in. A row that was not run is missing from the
 // lines, and so shows as a difference: the table cannot claim more than a run

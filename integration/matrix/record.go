@@ -8,7 +8,7 @@ import (
 )
 
 // DirVariable names the folder that rows are written to.
-const DirVariable = "SEALQ_MATRIX_DIR"
+const DirVariable = "SEALQTEST_MATRIX_DIR"
 
 // The sections of the table, in its order.
 const (

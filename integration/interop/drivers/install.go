@@ -61,11 +61,11 @@ func Install(ctx context.Context, sdks []SDK) ([]Installed, error) {
 
 // cacheDir is the folder that outlives a run.
 func cacheDir() (string, error) {
-	dir := os.Getenv("SEALQ_CACHE")
+	dir := os.Getenv("SEALQTEST_CACHE")
 	if dir == "" {
 		user, err := os.UserCacheDir()
 		if err != nil {
-			return "", fmt.Errorf("drivers: no cache folder, set SEALQ_CACHE: %w", err)
+			return "", fmt.Errorf("drivers: no cache folder, set SEALQTEST_CACHE: %w", err)
 		}
 		dir = filepath.Join(user, "sealq-integration")
 	}
