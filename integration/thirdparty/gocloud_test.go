@@ -66,7 +66,7 @@ type goCloudTopic struct {
 }
 
 func (h *goCloud) CreateSubscription(ctx context.Context, topic driver.Topic, _ string) (driver.Subscription, func(), error) {
-	// Both servers answer otherwise than the service, as gocloud.dev's own
+	// LocalStack answers otherwise than the service, as gocloud.dev's own
 	// recordings of it show, when the visibility of a deleted message is changed.
 	client := sqs.New(h.client.Options(), func(o *sqs.Options) {
 		o.APIOptions = append(o.APIOptions, answerAsRecorded)

@@ -208,13 +208,6 @@ func refuse(t *testing.T, where string, e exchange) int {
 		t.Fatal(err)
 	}
 	code, _, _ := strings.Cut(resp.Header.Get("X-Amzn-Query-Error"), ";")
-	if strings.Contains(string(e.response), "must contain the parameter MessageGroupId") {
-		// Known: sqsxtest fails the entry, the service the whole batch.
-		if resp.StatusCode != http.StatusOK || !bytes.Contains(body, []byte(`"Failed"`)) {
-			t.Errorf("%s: sqsxtest no longer fails the entry only: remove this exception", where)
-		}
-		return 1
-	}
 	if resp.StatusCode != e.status || code != e.code || kind(body) != kind(e.response) {
 		t.Errorf("%s: got %d %q %q, the service answered %d %q %q", where, resp.StatusCode, code, kind(body), e.status, e.code, kind(e.response))
 	}

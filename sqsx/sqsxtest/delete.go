@@ -69,7 +69,7 @@ func (s *sqsService) setVisibility(q *queue, in visibilityEntry, now time.Time) 
 	case err != nil:
 		return err
 	case m == nil:
-		return refusal("InvalidParameterValue", "Value %s for parameter ReceiptHandle is invalid. Reason: Message does not exist or is not available for visibility timeout change.", in.ReceiptHandle)
+		return refusal("ReceiptHandleIsInvalid", "Value %s for parameter ReceiptHandle is invalid. Reason: Message does not exist or is not available for visibility timeout change.", in.ReceiptHandle)
 	case !fresh || m.state != inFlight:
 		return refusal("MessageNotInflight", "The message referred to isn't in flight.")
 	case now.Add(*timeout).After(m.received.Add(maxVisibility)):

@@ -226,3 +226,21 @@ func TestFIFOParameters(t *testing.T) {
 		})
 	}
 }
+
+// TestFIFOBatchNeedsGroups: one entry without a group fails the call, where any
+// other fault of an entry fails the entry.
+func TestFIFOBatchNeedsGroups(t *testing.T) {
+	t.Parallel()
+	server := sqsxtest.New(t)
+	client := sqs.NewFromConfig(server.Config())
+	url := createQueue(t, client, "q.fifo", "FifoQueue", "true")
+	entry := func(id string, group *string) types.SendMessageBatchRequestEntry {
+		return types.SendMessageBatchRequestEntry{Id: &id, MessageBody: aws.String("x"), MessageGroupId: group, MessageDeduplicationId: &id}
+	}
+	_, err := client.SendMessageBatch(t.Context(), &sqs.SendMessageBatchInput{QueueUrl: &url, Entries: []types.SendMessageBatchRequestEntry{
+		entry("a", aws.String("g")), entry("b", nil)}})
+	wantCode(t, err, "InvalidParameterValue")
+	if got := len(server.Stored(url)); got != 0 {
+		t.Errorf("got %d messages stored, want none", got)
+	}
+}

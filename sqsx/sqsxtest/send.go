@@ -77,16 +77,21 @@ func (s *sqsService) sendMessageBatch(c caller, in sendBatchInput) (any, error) 
 		return nil, err
 	}
 	ids := make([]string, len(in.Entries))
-	total := 0
+	total, groupless := 0, false
 	for i, e := range in.Entries {
 		ids[i] = e.Id
 		total += e.size()
+		groupless = groupless || e.MessageGroupId == nil
 	}
 	if err := checkBatch("SendMessageBatchRequestEntry", ids); err != nil {
 		return nil, err
 	}
 	if total > maxMessageBytes {
 		return nil, refusal("BatchRequestTooLong", "Batch requests cannot be longer than %d bytes. You have sent %d bytes.", maxMessageBytes, total)
+	}
+	if config.fifo && groupless {
+		// The one fault of an entry that fails the call.
+		return nil, refusal("InvalidParameterValue", "The request must contain the parameter MessageGroupId.")
 	}
 
 	prepared := make([]prepared, len(in.Entries))

@@ -138,7 +138,7 @@ func TestChangeVisibility(t *testing.T) {
 		if err != nil || len(deleted.Successful) != 1 || len(deleted.Failed) != 1 || len(server.Stored(url)) != 0 {
 			t.Errorf("got %+v, %v", deleted, err)
 		}
-		wantCode(t, change(last.ReceiptHandle, 1), "InvalidParameterValue") // deleted
+		wantCode(t, change(last.ReceiptHandle, 1), "ReceiptHandleIsInvalid") // deleted
 	})
 }
 
