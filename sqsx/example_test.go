@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log"
 	"log/slog"
+	"os"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
@@ -199,4 +200,60 @@ func ExamplePolicy() {
 	info, _ := sqsx.InfoOf(out.ResultMetadata, *out.Messages[0].MessageId)
 	fmt.Printf("%s, sealed: %v\n", *out.Messages[0].Body, info.Sealed)
 	// Output: from an old producer, sealed: false
+}
+
+// The key, and what operations decide, come from the environment.
+func ExampleNewFromEnv() {
+	cfg, queueURL, stop := exampleWorld()
+	defer stop()
+	for name, value := range map[string]string{"SEALQ_KEY_ID": "alias/orders", "SEALQ_REUSE_PERIOD": "900", "SEALQ_NO_SEAL": "public-*"} {
+		os.Setenv(name, value) // in a deployment's manifest
+		defer os.Unsetenv(name)
+	}
+	sealer, err := sqsx.NewFromEnv(cfg)
+	if err != nil {
+		log.Fatal(err)
+	}
+	_, err = sqs.NewFromConfig(cfg, sealer.Install).SendMessage(context.Background(), &sqs.SendMessageInput{QueueUrl: &queueURL, MessageBody: aws.String("hello")})
+	fmt.Println(err, sealer.Stats().Sealed)
+	// Output: <nil> 1
+}
+
+// A sender that is not an SQS client seals first, and sends as it likes.
+func ExampleSealer_SealMessage() {
+	cfg, queueURL, stop := exampleWorld()
+	defer stop()
+	sealer, err := sqsx.NewFromConfig(cfg, "alias/orders")
+	if err != nil {
+		log.Fatal(err)
+	}
+	in := &sqs.SendMessageInput{QueueUrl: &queueURL, MessageBody: aws.String("hello")}
+	sealed, err := sealer.SealMessage(context.Background(), queueURL, in)
+	if err != nil {
+		log.Fatal(err)
+	}
+	_, header := sealed.MessageAttributes["sealq"]
+	fmt.Println(*in.MessageBody, header, *sealed.MessageBody != *in.MessageBody)
+	// Output: hello true true
+}
+
+// A producer learns beforehand whether a large body will fit.
+func ExampleSealer_SealedSize() {
+	cfg, queueURL, stop := exampleWorld()
+	defer stop()
+	sealer, err := sqsx.NewFromConfig(cfg, "alias/orders")
+	if err != nil {
+		log.Fatal(err)
+	}
+	const limit = 262_144 // this queue's MaximumMessageSize
+	for _, body := range []int{190_000, 200_000} {
+		size, err := sealer.SealedSize(queueURL, body)
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(body, size <= limit)
+	}
+	// Output:
+	// 190000 true
+	// 200000 false
 }
