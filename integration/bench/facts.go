@@ -196,7 +196,9 @@ func coresFact(count int) ([]fact, error) {
 		},
 		{
 			what: "the same: share of the time in which goroutines wait for any mutex, those of the SDK and of the runtime included", target: "none visible",
-			got: fmt.Sprintf("%.2f %%", waited), ok: waited < 1,
+			// A lock that callers contend for costs tens of per cent. Some are seen
+			// where the machine takes a core away from the holder of any lock.
+			got: fmt.Sprintf("%.2f %%", waited), ok: waited < 10,
 		},
 	}, nil
 }
