@@ -191,8 +191,8 @@ func TestTheSealerCannotBeLost(t *testing.T) {
 		cfg := w.cfg.Copy()
 		none.InstallConfig(&cfg)
 		requireRefused(t, w, sqs.NewFromConfig(cfg), url)
-		if _, err := none.SealMessage(t.Context(), arnOf("orders"), &sqs.SendMessageInput{MessageBody: aws.String("x")}); err == nil {
-			t.Error("SealMessage of a nil Sealer went through")
+		if _, err := none.SealMessage(t.Context(), arnOf("orders"), &sqs.SendMessageInput{MessageBody: aws.String("x")}); !errors.Is(err, sqsx.ErrUninitialized) {
+			t.Errorf("got %v from SealMessage of a nil Sealer, want ErrUninitialized", err)
 		}
 		if _, withheld := none.OpenMessages(t.Context(), arnOf("orders"), make([]types.Message, 2)); len(withheld) != 2 {
 			t.Errorf("OpenMessages of a nil Sealer withheld %d messages, want both", len(withheld))

@@ -65,15 +65,15 @@ const (
 func NewFromEnv(cfg aws.Config, optFns ...func(*Options)) (*Sealer, error) {
 	env, err := sealqEnvironment(os.Environ())
 	if err != nil {
-		return nil, err
+		return nil, &ConfigError{err}
 	}
 	keyID := env[envKeyID]
 	if keyID == "" {
-		return nil, fmt.Errorf("sqsx: %s is not set: set it to the alias, ID or ARN of the KMS key to seal with", envKeyID)
+		return nil, &ConfigError{fmt.Errorf("sqsx: %s is not set: set it to the alias, ID or ARN of the KMS key to seal with", envKeyID)}
 	}
 	o := applyOptions(Options{Region: cfg.Region}, optFns)
 	if err := o.fromEnvironment(env); err != nil {
-		return nil, err
+		return nil, &ConfigError{err}
 	}
 	return newFromConfig(cfg, keyID, o)
 }

@@ -1,6 +1,7 @@
 package sqsx_test
 
 import (
+	"errors"
 	"os"
 	"strings"
 	"testing"
@@ -110,8 +111,8 @@ func TestNewFromEnvErrors(t *testing.T) {
 			}
 			setenv(t, env)
 			s, err := sqsx.NewFromEnv(w.cfg)
-			if err == nil || s != nil || !strings.Contains(err.Error(), tc.text) {
-				t.Errorf("got %v, want an error that speaks of %q", err, tc.text)
+			if _, typed := errors.AsType[*sqsx.ConfigError](err); !typed || s != nil || !strings.Contains(err.Error(), tc.text) {
+				t.Errorf("got %v, want a *ConfigError that speaks of %q", err, tc.text)
 			}
 		})
 	}

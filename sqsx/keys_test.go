@@ -194,8 +194,9 @@ func TestKeyForms(t *testing.T) {
 		})
 	}
 	for _, id := range []string{"", "alias/aws/sqs", "arn:aws:kms:us-east-1:000000000000:alias/aws/sqs", "not a key"} {
-		if _, err := sqsx.NewFromConfig(w.cfg, id); err == nil {
-			t.Errorf("NewFromConfig took the key %q", id)
+		_, err := sqsx.NewFromConfig(w.cfg, id)
+		if _, typed := errors.AsType[*sqsx.ConfigError](err); !typed {
+			t.Errorf("NewFromConfig took the key %q, or has an error of another type: %v", id, err)
 		} else if strings.Contains(id, "aws/sqs") && !strings.Contains(err.Error(), "customer managed key") {
 			t.Errorf("the error does not speak of a customer managed key: %v", err)
 		}

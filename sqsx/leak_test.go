@@ -589,7 +589,8 @@ func printedTypes() map[string]printed {
 		}, carriesMessage},
 		"middleware.TooLargeError": {value: func(*testing.T, *fixture) any { return &middleware.TooLargeError{} }},
 
-		"sqsx.CheckError": {value: func(*testing.T, *fixture) any { return &sqsx.CheckError{Queue: "q", Seal: errors.New("x")} }},
+		"sqsx.CheckError":  {value: func(*testing.T, *fixture) any { return &sqsx.CheckError{Queue: "q", Seal: errors.New("x")} }},
+		"sqsx.ConfigError": {value: func(*testing.T, *fixture) any { return &sqsx.ConfigError{Err: errors.New("x")} }},
 		"sqsx.Info": {func(_ *testing.T, f *fixture) any { return sqsx.Info{EncryptionContext: f.ec} },
 			[]string{contextSecret}}, // what InfoOf is asked for
 		"sqsx.OpenError": nothing, // aliases of middleware's

@@ -65,8 +65,8 @@ func TestOptionErrors(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, err := sqsx.NewFromConfig(w.cfg, w.key, tc.set)
-			if err == nil || s != nil || !strings.Contains(err.Error(), tc.text) {
-				t.Errorf("got %v, %v, want an error that speaks of %q", s, err, tc.text)
+			if _, typed := errors.AsType[*sqsx.ConfigError](err); !typed || s != nil || !strings.Contains(err.Error(), tc.text) {
+				t.Errorf("got %v, %v, want a *ConfigError that speaks of %q", s, err, tc.text)
 			}
 		})
 	}

@@ -2,7 +2,6 @@ package sqsx
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -47,7 +46,7 @@ func newFromConfig(cfg aws.Config, keyID string, o Options) (*Sealer, error) {
 	}
 	kr, err := kmskeyring.New(kms.NewFromConfig(cfg, o.KMS...), keyID, keyringFns...)
 	if err != nil {
-		return nil, err
+		return nil, &ConfigError{err}
 	}
 	return newSealer(kr, o)
 }
@@ -70,11 +69,11 @@ func applyOptions(o Options, optFns []func(*Options)) Options {
 func newSealer(kr envelope.Keyring, o Options) (*Sealer, error) {
 	settings, err := compile(kr, o)
 	if err != nil {
-		return nil, err
+		return nil, &ConfigError{err}
 	}
 	counters, err := newCounters(o.MeterProvider, settings.caches())
 	if err != nil {
-		return nil, err
+		return nil, &ConfigError{err}
 	}
 	c := &codec{settings: settings, counters: counters, sizes: &headerSizes{}}
 	c.holds = newHolds(c.rehearse)
@@ -173,12 +172,36 @@ func (s *Sealer) OpenMessages(ctx context.Context, queue string, msgs []types.Me
 	return nil, withheld
 }
 
-var errNoSealer = errors.New("sqsx: the Sealer is nil or was not made by a constructor: check the error that NewFromConfig, NewFromEnv or New returned")
+// ConfigError is the error of a constructor: a setting that it refuses, with
+// what to do in its text. Nothing was asked of AWS.
+type ConfigError struct{ Err error }
+
+// Error returns the text of the cause.
+func (e *ConfigError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *ConfigError) Unwrap() error { return e.Err }
+
+// Errors of calls that were stopped before a request was made, because sealq was
+// not in their way as it should be.
+var (
+	// ErrUninitialized reports a Sealer that is nil or was not made by a
+	// constructor: check the error that NewFromConfig, NewFromEnv or New
+	// returned.
+	ErrUninitialized = middleware.ErrUninitialized
+
+	// ErrBypassed reports an option or a middleware that took the Sealer out of
+	// the call, or changed what it sealed.
+	ErrBypassed = middleware.ErrBypassed
+
+	// ErrInstalledTwice reports two different Sealers in one client.
+	ErrInstalledTwice = middleware.ErrInstalledTwice
+)
 
 // queue reads an ARN or a URL.
 func (s *Sealer) queue(queue string) (middleware.Queue, error) {
 	if s == nil || s.codec == nil {
-		return middleware.Queue{}, errNoSealer
+		return middleware.Queue{}, ErrUninitialized
 	}
 	if strings.HasPrefix(queue, "arn:") {
 		q, err := middleware.ParseQueueARN(queue)
