@@ -115,9 +115,7 @@ func (c *codec) sealEntry(ctx context.Context, p *compiledPolicy, q middleware.Q
 	}
 	c.sizes.record(q, len(m.Header))
 	if p.BodyCarrier || len(e.MessageAttributes) >= crowdedAttributes {
-		whole := make([]byte, 0, len(m.Header)+len(m.Body))
-		whole = append(append(whole, m.Header...), m.Body...)
-		content.Body = base64.StdEncoding.EncodeToString(whole)
+		content.Body = base64.StdEncoding.EncodeToString(m.Bytes())
 		return content, nil
 	}
 	content.Body = base64.StdEncoding.EncodeToString(m.Body)

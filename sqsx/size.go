@@ -5,13 +5,9 @@ import (
 	"fmt"
 	"sync"
 
+	"github.com/sealq/sealq/envelope"
 	"github.com/sealq/sealq/middleware"
 )
-
-// frameOverhead is what a message of one frame adds to its plaintext: the
-// final-frame mark, sequence number and content length of 4 bytes each, a
-// 12-byte IV and a 16-byte tag (AWS Encryption SDK message format, framed data).
-const frameOverhead = 4 + 4 + 12 + 4 + 16
 
 // Before the first message of a queue its header is estimated, as that of one
 // AWS KMS key.
@@ -60,10 +56,14 @@ func (s *Sealer) SealedSize(queue string, plaintextBytes int) (int, error) {
 			header += 4 + len(name) + len(value)
 		}
 	}
-	if policy.BodyCarrier {
-		return base64.StdEncoding.EncodedLen(header + plaintextBytes + frameOverhead), nil
+	body, err := envelope.BodySize(int64(plaintextBytes))
+	if err != nil {
+		return 0, err
 	}
-	return len(attributeName) + len(attributeType) + header + base64.StdEncoding.EncodedLen(plaintextBytes+frameOverhead), nil
+	if policy.BodyCarrier {
+		return base64.StdEncoding.EncodedLen(header + int(body)), nil
+	}
+	return len(attributeName) + len(attributeType) + header + base64.StdEncoding.EncodedLen(int(body)), nil
 }
 
 // headerSizes remembers the size of the last header sealed for each queue.
