@@ -220,6 +220,68 @@ func TestOpenedKeyIsRefreshed(t *testing.T) {
 	})
 }
 
+func TestTryDecryptDataKey(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService()
+		s.setLatency(time.Second)
+		k := newCache(t, s)
+		good := s.make(orders, time.Now()).EncryptedDataKeys()[0]
+		edks := []envelope.EncryptedDataKey{junk(1), good}
+		try := func(ctx context.Context) (key *envelope.DataKey, ok bool) {
+			if d := waited(func() { key, ok = k.TryDecryptDataKey(ctx, edks, orders) }); d != 0 {
+				t.Errorf("waited %v", d)
+			}
+			if ok != (key != nil) {
+				t.Errorf("reported %v with the key %v", ok, key)
+			}
+			return key, ok
+		}
+
+		if _, ok := try(t.Context()); ok {
+			t.Error("got a key that nobody asked for")
+		}
+		wantCalls(t, s, 0)
+
+		want := decrypt(t, k, edks, orders)
+		hits := k.Stats().Hits
+		if key, ok := try(t.Context()); !ok || !same(want, key) {
+			t.Error("did not get the key in hand")
+		}
+		if got := k.Stats().Hits - hits; got != 1 {
+			t.Errorf("got %d hits, want 1", got)
+		}
+		if _, ok := k.TryDecryptDataKey(t.Context(), edks, envelope.EncryptionContext{"another": "context"}); ok {
+			t.Error("got a key under another context")
+		}
+		ended, end := context.WithCancel(t.Context())
+		end()
+		if _, ok := try(ended); ok {
+			t.Error("got a key with an ended context")
+		}
+		wantCalls(t, s, 1)
+
+		time.Sleep(surelyDue)
+		if _, ok := try(t.Context()); !ok {
+			t.Error("did not get the key whose refresh is due")
+		}
+		time.Sleep(2 * time.Second)
+		wantCalls(t, s, 2)
+
+		time.Sleep(cache.DefaultReusePeriod)
+		if _, ok := try(t.Context()); ok {
+			t.Error("got an expired key")
+		}
+		wantCalls(t, s, 2)
+
+		s.thenFail(disabled(keyA))
+		k.DecryptDataKey(t.Context(), edks, orders)
+		if _, ok := try(t.Context()); ok {
+			t.Error("got a refused key")
+		}
+		wantCalls(t, s, 3)
+	})
+}
+
 func TestRefreshThatFindsTheMessageAtFaultDropsTheKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newService()

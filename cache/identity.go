@@ -46,6 +46,15 @@ func keyIdentity(edk *envelope.EncryptedDataKey, ec identity) identity {
 	return sha256.Sum256(fields)
 }
 
+// appendIdentities appends the name of each of edks under ec.
+func appendIdentities(ids []identity, edks []envelope.EncryptedDataKey, ec envelope.EncryptionContext) []identity {
+	under := contextIdentity(ec)
+	for i := range edks {
+		ids = append(ids, keyIdentity(&edks[i], under))
+	}
+	return ids
+}
+
 // setIdentity names a set of encrypted data keys, in any order. A set of one
 // has the name of its member.
 func setIdentity(ids []identity) identity {

@@ -161,12 +161,27 @@ func (k *Keyring) DecryptDataKey(ctx context.Context, edks []envelope.EncryptedD
 		return nil, fmt.Errorf("cache: %w: there is none", envelope.ErrNoMatchingKey)
 	}
 	var idArray [4]identity // on the stack
-	ids := idArray[:0]
-	under := contextIdentity(ec)
-	for i := range edks {
-		ids = append(ids, keyIdentity(&edks[i], under))
+	return k.get(ctx, appendIdentities(idArray[:0], edks, ec), &query{side: &k.decrypt, edks: edks, ec: ec})
+}
+
+// TryDecryptDataKey is DecryptDataKey for callers who have other work to do
+// first: it never waits. It returns the data key in hand for any one of edks
+// under ec, as DecryptDataKey would, and starts its refresh if that is due. It
+// reports false where DecryptDataKey would ask the next keyring or fail.
+func (k *Keyring) TryDecryptDataKey(ctx context.Context, edks []envelope.EncryptedDataKey, ec envelope.EncryptionContext) (*envelope.DataKey, bool) {
+	if k.ready(ctx) != nil {
+		return nil, false
 	}
-	return k.get(ctx, ids, &query{side: &k.decrypt, edks: edks, ec: ec})
+	var idArray [4]identity // on the stack
+	ids := appendIdentities(idArray[:0], edks, ec)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	key := k.inHand(ctx, ids, &query{side: &k.decrypt, edks: edks, ec: ec}, time.Now())
+	if key == nil {
+		return nil, false
+	}
+	k.stats.Hits++
+	return key, true
 }
 
 func (k *Keyring) ready(ctx context.Context) error {

@@ -98,6 +98,9 @@ func TestKeyringNotMadeByNew(t *testing.T) {
 		if _, err := k.DecryptDataKey(t.Context(), []envelope.EncryptedDataKey{junk(0)}, orders); err == nil {
 			t.Error("got a key from a Keyring that was not made by New")
 		}
+		if _, ok := k.TryDecryptDataKey(t.Context(), []envelope.EncryptedDataKey{junk(0)}, orders); ok {
+			t.Error("got a key from a Keyring that was not made by New")
+		}
 		k.Purge()
 		k.Stats()
 	}

@@ -162,6 +162,13 @@ func runModel(t *testing.T, r *rapid.T) {
 			}
 			settle()
 		},
+		"try to open": func(r *rapid.T) {
+			i := rapid.IntRange(0, 2).Draw(r, "message")
+			if _, ok := k.TryDecryptDataKey(t.Context(), backlog[i], numbered(i)); ok {
+				check("open "+string(backlog[i][0].Ciphertext), nil)
+			}
+			settle()
+		},
 		"wait": func(r *rapid.T) {
 			time.Sleep(time.Duration(rapid.SampledFrom([]int{1, 500, 1_000, 10_000, 20_000, 45_000, 55_000, 270_000}).Draw(r, "ms")) * time.Millisecond)
 		},

@@ -263,6 +263,55 @@ func TestReceiveDuringAnOutage(t *testing.T) {
 	}
 }
 
+// TestDistinctKeysAreDecryptedTogether mixes, in one response, small and large
+// messages whose data keys are in hand with others whose are not: all are
+// delivered in order, after the time of one call of KMS.
+func TestDistinctKeysAreDecryptedTogether(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		url, consumer := w.queue("orders"), w.client()
+		known := w.client()
+		send(t, known, url, "known")
+		if out, err := receive(t.Context(), consumer, url); err != nil || len(out.Messages) != 1 {
+			t.Fatalf("got %v", err)
+		}
+		var want []string
+		for i := range 5 {
+			unknown := w.client()
+			for _, body := range []string{fmt.Sprint("small ", i), fmt.Sprint("large ", i) + strings.Repeat("x", 64<<10)} {
+				client := unknown
+				if i%2 == 0 {
+					client = known
+				}
+				send(t, client, url, body)
+				want = append(want, body)
+			}
+		}
+		const latency = time.Second
+		w.server.Intercept(func(r *sqsxtest.Request) error {
+			if r.Action == "kms:Decrypt" {
+				time.Sleep(latency)
+			}
+			return nil
+		})
+		before, began := w.count("kms:Decrypt"), time.Now()
+		out, err := receive(t.Context(), consumer, url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(began); took != latency {
+			t.Errorf("took %v, want %v, the time of one call", took, latency)
+		}
+		if got := bodies(out.Messages); !slices.Equal(got, want) {
+			t.Errorf("got %d messages, or their order or bodies differ from the %d sent", len(got), len(want))
+		}
+		if got := w.count("kms:Decrypt") - before; got != 2 {
+			t.Errorf("got %d Decrypt calls, want one for each of 2 data keys", got)
+		}
+	})
+}
+
 // TestOpenOutlivesTheCaller ends the caller's context while the response is on
 // its way: the messages are opened all the same.
 func TestOpenOutlivesTheCaller(t *testing.T) {
