@@ -19,9 +19,8 @@ import (
 func digestsAllowed() bool { return !fips140.Enforced() }
 
 func digestBody(body string) *string {
-	h := md5.New()
-	io.WriteString(h, body)
-	return hexSum(h)
+	sum := md5.Sum([]byte(body))
+	return aws.String(hex.EncodeToString(sum[:]))
 }
 
 // digestAttributes is SQS's digest of message attributes, nil if there are
@@ -46,7 +45,7 @@ func digestAttributes(attributes map[string]types.MessageAttributeValue) *string
 			writeField(h, aws.ToString(v.StringValue))
 		}
 	}
-	return hexSum(h)
+	return aws.String(hex.EncodeToString(h.Sum(nil)))
 }
 
 func writeField(h hash.Hash, s string) {
@@ -55,5 +54,3 @@ func writeField(h hash.Hash, s string) {
 	h.Write(length[:])
 	io.WriteString(h, s)
 }
-
-func hexSum(h hash.Hash) *string { return aws.String(hex.EncodeToString(h.Sum(nil))) }
