@@ -96,6 +96,15 @@ func New(next envelope.Keyring, optFns ...func(*Options)) (*Keyring, error) {
 	return k, nil
 }
 
+// Next returns the keyring behind the cache: the one to ask what must not be
+// answered from memory.
+func (k *Keyring) Next() envelope.Keyring {
+	if k == nil {
+		return nil
+	}
+	return k.next
+}
+
 // Purge forgets every key and every failure, and cancels the fetches under
 // way; calls that wait for one of those start over. No call that begins after
 // Purge is answered from anything that was asked for before it. Purge does not

@@ -356,13 +356,24 @@ func TestCheck(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
 			w.server.Intercept(tc.intercept)
-			err := w.sealer().Check(t.Context(), arnOf("orders"))
-			failed := &sqsx.CheckError{}
-			if err != nil && !errors.As(err, &failed) {
-				t.Fatalf("got %v, want a *CheckError", err)
+			cached, err := cache.New(mustKeyring(t, w))
+			if err != nil {
+				t.Fatal(err)
 			}
-			if (failed.Seal == nil) != tc.seal || (failed.Open == nil) != tc.open {
-				t.Errorf("got %v, want seal %v and open %v", err, tc.seal, tc.open)
+			withOwnCache, err := sqsx.New(cached)
+			if err != nil {
+				t.Fatal(err)
+			}
+			failed := &sqsx.CheckError{}
+			for _, s := range []*sqsx.Sealer{withOwnCache, w.sealer()} {
+				failed = &sqsx.CheckError{}
+				err = s.Check(t.Context(), arnOf("orders"))
+				if err != nil && !errors.As(err, &failed) {
+					t.Fatalf("got %v, want a *CheckError", err)
+				}
+				if (failed.Seal == nil) != tc.seal || (failed.Open == nil) != tc.open {
+					t.Errorf("got %v, want seal %v and open %v", err, tc.seal, tc.open)
+				}
 			}
 			if err == nil {
 				return

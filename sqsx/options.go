@@ -131,17 +131,18 @@ func compile(kr envelope.Keyring, o Options) (*settings, error) {
 			return nil, err
 		}
 		p.AcceptQueues = slices.Clone(p.AcceptQueues)
-		c := &compiledPolicy{Policy: p, keyring: own, bare: kr}
+		c := &compiledPolicy{Policy: p, keyring: own}
 		for _, text := range p.AcceptQueues {
 			accepted, _ := parseARNPattern(text) // validated above
 			c.accept = append(c.accept, accepted)
 		}
 		if p.Keyring != nil {
-			c.bare = p.Keyring
+			var err error
 			if c.keyring, err = caches.of(p.Keyring); err != nil {
 				return nil, err
 			}
 		}
+		c.bare = c.keyring.Next()
 		return c, nil
 	}
 
@@ -185,6 +186,9 @@ func (c *cacheSet) of(kr envelope.Keyring) (*cache.Keyring, error) {
 		return nil, errors.New("sqsx: the keyring is nil")
 	}
 	if cached, ok := kr.(*cache.Keyring); ok {
+		if cached.Next() == nil {
+			return nil, errors.New("sqsx: the keyring is a *cache.Keyring that was not made by cache.New")
+		}
 		return cached, nil
 	}
 	shareable := reflect.ValueOf(kr).Comparable()
