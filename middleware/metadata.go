@@ -18,9 +18,9 @@ func Withheld(md smithymiddleware.Metadata) []*OpenError {
 
 // InfoOf returns what the codec told about a delivered message, from the
 // ResultMetadata of the output of the receive. It reports false if no message
-// of that ID was delivered, or the codec told nothing.
+// of that ID was delivered, or several were, or the codec told nothing.
 func InfoOf(md smithymiddleware.Metadata, messageID string) (any, bool) {
 	infos, _ := md.Get(infoKey{}).(map[string]any)
-	info, ok := infos[messageID]
-	return info, ok
+	info := infos[messageID]
+	return info, info != nil
 }

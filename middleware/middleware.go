@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 
@@ -108,11 +109,13 @@ func asEntry(in *sqs.SendMessageInput) types.SendMessageBatchRequestEntry {
 	}
 }
 
-// withContent returns a copy of in with another content.
+// withContent returns a copy of in with another content. Like those of c, which
+// are new, the other attributes are no longer the caller's: agents write there.
 func withContent(in *sqs.SendMessageInput, c Content) *sqs.SendMessageInput {
 	out := *in
 	out.MessageBody = aws.String(c.Body)
 	out.MessageAttributes = c.Attributes
+	out.MessageSystemAttributes = maps.Clone(in.MessageSystemAttributes)
 	out.MessageDeduplicationId = c.DeduplicationID
 	return &out
 }

@@ -46,37 +46,65 @@ func askedFor(asked []string, name string) bool {
 	})
 }
 
-// askFor writes into in what the codec and this package need to know of each
-// message. The slices are new.
-func askFor(in *sqs.ReceiveMessageInput, names []string) {
-	in.MessageAttributeNames = slices.Concat(in.MessageAttributeNames, missingNames(in.MessageAttributeNames, names))
+// asked are the three lists of names in a receive.
+type asked struct {
+	message []string
+	system  []types.MessageSystemAttributeName
+	queue   []types.QueueAttributeName // the deprecated AttributeNames
+}
 
+func askedBy(in *sqs.ReceiveMessageInput) asked {
+	return asked{in.MessageAttributeNames, in.MessageSystemAttributeNames, in.AttributeNames}
+}
+
+// without returns a without the names of other, each taken out once.
+func (a asked) without(other asked) asked {
+	return asked{without(a.message, other.message), without(a.system, other.system), without(a.queue, other.queue)}
+}
+
+func without[Name comparable](all, some []Name) []Name {
+	all = slices.Clone(all)
+	for _, name := range some {
+		if i := slices.Index(all, name); i >= 0 {
+			all = slices.Delete(all, i, i+1)
+		}
+	}
+	return all
+}
+
+// askFor writes into in what the codec and this package need to know of each
+// message, and returns what it added. The slices are new.
+func askFor(in *sqs.ReceiveMessageInput, names []string) (added asked) {
+	added.message = missingNames(in.MessageAttributeNames, names)
 	// Both lists are sent, and nobody says what SQS makes of that: the one that
 	// the caller uses is the one to add to, or it might hide the other.
 	if len(in.MessageSystemAttributeNames) == 0 && len(in.AttributeNames) > 0 {
-		in.AttributeNames = appendMissing(in.AttributeNames, types.QueueAttributeNameAll)
-		return
+		added.queue = missingSystem(in.AttributeNames, types.QueueAttributeNameAll)
+	} else {
+		added.system = missingSystem(in.MessageSystemAttributeNames, types.MessageSystemAttributeNameAll)
 	}
-	in.MessageSystemAttributeNames = appendMissing(in.MessageSystemAttributeNames, types.MessageSystemAttributeNameAll)
+	in.MessageAttributeNames = slices.Concat(in.MessageAttributeNames, added.message)
+	in.MessageSystemAttributeNames = slices.Concat(in.MessageSystemAttributeNames, added.system)
+	in.AttributeNames = slices.Concat(in.AttributeNames, added.queue)
+	return added
 }
 
-func appendMissing[Name ~string](asked []Name, all Name) []Name {
-	asked = slices.Clone(asked)
-	if slices.Contains(asked, all) {
-		return asked
-	}
+func missingSystem[Name ~string](asked []Name, all Name) []Name {
+	var missing []Name
 	for _, name := range systemNames {
-		if !slices.Contains(asked, Name(name)) {
-			asked = append(asked, Name(name))
+		if !slices.Contains(asked, Name(name)) && !slices.Contains(asked, all) {
+			missing = append(missing, Name(name))
 		}
 	}
-	return asked
+	return missing
 }
 
 // receiver says what the caller of a receive is to see of each message.
 type receiver struct {
-	// in is the caller's input. Nil shows every attribute but the codec's.
-	in *sqs.ReceiveMessageInput
+	// asked is what went to SQS less what askFor added: what the caller asked
+	// for, and middlewares inside this one, tracing agents for instance. Nil
+	// shows every attribute but the codec's.
+	asked *asked
 	// digests says whether to fill in the MD5 fields.
 	digests bool
 }
@@ -85,21 +113,20 @@ type receiver struct {
 // nil if empty.
 func (r receiver) attributes(all map[string]types.MessageAttributeValue, codecs []string) map[string]types.MessageAttributeValue {
 	return filter(all, func(name string) bool {
-		return !slices.Contains(codecs, name) && (r.in == nil || askedFor(r.in.MessageAttributeNames, name))
+		return !slices.Contains(codecs, name) && (r.asked == nil || askedFor(r.asked.message, name))
 	})
 }
 
-// systemAttributes is the same for the attributes that SQS itself sets. Only
-// those that were added to the caller's lists are taken away.
+// systemAttributes is the same for the attributes that SQS itself sets.
 func (r receiver) systemAttributes(all map[string]string) map[string]string {
 	return filter(all, func(name string) bool {
-		if r.in == nil || !slices.Contains(systemNames[:], types.MessageSystemAttributeName(name)) {
+		if r.asked == nil || !slices.Contains(systemNames[:], types.MessageSystemAttributeName(name)) {
 			return true
 		}
-		return slices.Contains(r.in.MessageSystemAttributeNames, types.MessageSystemAttributeNameAll) ||
-			slices.Contains(r.in.MessageSystemAttributeNames, types.MessageSystemAttributeName(name)) ||
-			slices.Contains(r.in.AttributeNames, types.QueueAttributeNameAll) ||
-			slices.Contains(r.in.AttributeNames, types.QueueAttributeName(name))
+		return slices.Contains(r.asked.system, types.MessageSystemAttributeNameAll) ||
+			slices.Contains(r.asked.system, types.MessageSystemAttributeName(name)) ||
+			slices.Contains(r.asked.queue, types.QueueAttributeNameAll) ||
+			slices.Contains(r.asked.queue, types.QueueAttributeName(name))
 	})
 }
 

@@ -48,12 +48,12 @@ func (s *sealer) receiveMessage(
 
 	names := s.m.codec.AttributeNames()
 	inner := *in
-	askFor(&inner, names)
+	added := askFor(&inner, names)
 	if admission.MaxMessages > 0 && inner.MaxNumberOfMessages > admission.MaxMessages {
 		inner.MaxNumberOfMessages = admission.MaxMessages
 	}
-	marked := mark(ctx, &call{m: s.m, url: *in.QueueUrl, attribute: names})
-	out, md, err = next.HandleInitialize(marked, smithymiddleware.InitializeInput{Parameters: &inner})
+	c := &call{m: s.m, url: *in.QueueUrl, attribute: names}
+	out, md, err = next.HandleInitialize(mark(ctx, c), smithymiddleware.InitializeInput{Parameters: &inner})
 	outcome.err = err
 	if err != nil {
 		return out, md, err
@@ -68,7 +68,8 @@ func (s *sealer) receiveMessage(
 	}
 
 	outcome.err = errUnfinished
-	opened := s.m.open(ctx, q, answer.Messages, receiver{in: in, digests: s.digests()})
+	asked := c.asked.without(added)
+	opened := s.m.open(ctx, q, answer.Messages, receiver{asked: &asked, digests: s.digests()})
 	outcome.delivered, outcome.withheld, outcome.err = len(opened.delivered), len(opened.withheld), nil
 	s.m.report(ctx, opened.withheld)
 	if len(opened.delivered) == 0 {
@@ -154,12 +155,16 @@ func (m *Middleware) open(ctx context.Context, q Queue, msgs []types.Message, r 
 			continue
 		}
 		o.delivered = append(o.delivered, r.deliver(msgs[i], result.Content, names))
-		if result.Info != nil {
-			if o.infos == nil {
-				o.infos = make(map[string]any, len(msgs))
-			}
-			o.infos[aws.ToString(msgs[i].MessageId)] = result.Info
+		if o.infos == nil {
+			o.infos = make(map[string]any, len(msgs))
 		}
+		id := aws.ToString(msgs[i].MessageId)
+		if _, twice := o.infos[id]; twice {
+			// SQS does not do that. Whoever does must not have what is known of
+			// one message said of another.
+			result.Info = nil
+		}
+		o.infos[id] = result.Info
 	}
 	return o
 }

@@ -127,6 +127,71 @@ func TestReceiveShows(t *testing.T) {
 	}
 }
 
+// TestReceiveShowsWhatWasAskedForInside has a middleware inside the sealer, as a
+// tracing agent is one, ask for attributes in the caller's name: they are
+// delivered as they are to a plain client.
+func TestReceiveShowsWhatWasAskedForInside(t *testing.T) {
+	t.Parallel()
+	for name, replace := range map[string]bool{"in place": false, "by another input": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			agent := withStack(func(s *smithymiddleware.Stack) error {
+				return s.Initialize.Add(smithymiddleware.InitializeMiddlewareFunc("agent", func(
+					ctx context.Context, in smithymiddleware.InitializeInput, next smithymiddleware.InitializeHandler,
+				) (smithymiddleware.InitializeOutput, smithymiddleware.Metadata, error) {
+					if asked, ok := in.Parameters.(*sqs.ReceiveMessageInput); ok {
+						if replace {
+							c := *asked
+							asked = &c
+						}
+						asked.MessageAttributeNames = append(asked.MessageAttributeNames, "traceparent")
+						asked.MessageSystemAttributeNames = append(asked.MessageSystemAttributeNames, "SentTimestamp")
+						in.Parameters = asked
+					}
+					return next.HandleInitialize(ctx, in)
+				}), smithymiddleware.After)
+			})
+			receive := func(client *sqs.Client) []types.Message {
+				message := &sqs.SendMessageInput{QueueUrl: aws.String(queueURL), MessageBody: aws.String(secret), MessageGroupId: aws.String("g"),
+					MessageAttributes: map[string]types.MessageAttributeValue{"traceparent": stringValue("1"), "other": stringValue("2")}}
+				if _, err := client.SendMessage(t.Context(), message); err != nil {
+					t.Fatal(err)
+				}
+				out, err := client.ReceiveMessage(t.Context(), &sqs.ReceiveMessageInput{QueueUrl: aws.String(queueURL)})
+				if err != nil {
+					t.Fatal(err)
+				}
+				return out.Messages
+			}
+			client, _, _ := setup(t, agent)
+			want, got := receive((&fakeSQS{}).client(agent)), receive(client)
+			if len(want[0].MessageAttributes) != 1 || len(want[0].Attributes) != 1 {
+				t.Fatalf("the plain client got %v and %v, want one attribute of each kind", want[0].MessageAttributes, want[0].Attributes)
+			}
+			if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(types.Message{}, types.MessageAttributeValue{})); diff != "" {
+				t.Errorf("messages differ from those of a plain client (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestInfoOfOneIDIsOfOneMessage gives two messages of a response one ID.
+func TestInfoOfOneIDIsOfOneMessage(t *testing.T) {
+	t.Parallel()
+	client, fake, _ := setup(t)
+	send(t, client, queueURL, "a", "b", "c")
+	fake.stored[1].MessageId = fake.stored[0].MessageId
+	out, err := client.ReceiveMessage(t.Context(), &sqs.ReceiveMessageInput{QueueUrl: aws.String(queueURL), MaxNumberOfMessages: 10})
+	if err != nil || len(out.Messages) != 3 {
+		t.Fatalf("got %v, want three messages", err)
+	}
+	for i, want := range []bool{false, false, true} {
+		if _, got := middleware.InfoOf(out.ResultMetadata, *out.Messages[i].MessageId); got != want {
+			t.Errorf("info of message %d: got %v, want %v", i, got, want)
+		}
+	}
+}
+
 func TestEmptyReceive(t *testing.T) {
 	t.Parallel()
 	client, _, codec := setup(t)

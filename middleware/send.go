@@ -113,6 +113,7 @@ func (s *sealer) sendMessageBatch(
 		}
 		entry.MessageBody = aws.String(message.Body)
 		entry.MessageAttributes = message.Attributes
+		entry.MessageSystemAttributes = maps.Clone(entry.MessageSystemAttributes)
 		entry.MessageDeduplicationId = message.DeduplicationID
 		inner.Entries = append(inner.Entries, entry)
 		sent = append(sent, message)
@@ -187,6 +188,7 @@ func blank(in *sqs.SendMessageInput) *sqs.SendMessageInput {
 	}
 	out := *in
 	out.MessageAttributes = maps.Clone(in.MessageAttributes)
+	out.MessageSystemAttributes = maps.Clone(in.MessageSystemAttributes)
 	if in.MessageBody != nil {
 		out.MessageBody = new(string)
 	}
@@ -204,6 +206,7 @@ func blankBatch(in *sqs.SendMessageBatchInput) *sqs.SendMessageBatchInput {
 	for i := range out.Entries {
 		e := &out.Entries[i]
 		e.MessageAttributes = maps.Clone(e.MessageAttributes)
+		e.MessageSystemAttributes = maps.Clone(e.MessageSystemAttributes)
 		if e.MessageBody != nil {
 			e.MessageBody = new(string)
 		}

@@ -30,12 +30,15 @@ func TestInputsAreNotWritten(t *testing.T) {
 	attributes := func() map[string]types.MessageAttributeValue {
 		return map[string]types.MessageAttributeValue{"user": stringValue("v"), "raw": binaryValue(spare([]byte{1, 2}, 3))}
 	}
+	system := func() map[string]types.MessageSystemAttributeValue {
+		return map[string]types.MessageSystemAttributeValue{"other": {DataType: aws.String("String"), StringValue: aws.String("v")}}
+	}
 	single := func() *sqs.SendMessageInput {
-		return &sqs.SendMessageInput{QueueUrl: aws.String(queueURL), MessageBody: aws.String(secret), MessageAttributes: attributes(), DelaySeconds: 3}
+		return &sqs.SendMessageInput{QueueUrl: aws.String(queueURL), MessageBody: aws.String(secret), MessageAttributes: attributes(), MessageSystemAttributes: system(), DelaySeconds: 3}
 	}
 	batch := func() *sqs.SendMessageBatchInput {
 		return &sqs.SendMessageBatchInput{QueueUrl: aws.String(queueURL), Entries: spare([]types.SendMessageBatchRequestEntry{
-			{Id: aws.String("a"), MessageBody: aws.String(secret), MessageAttributes: attributes()},
+			{Id: aws.String("a"), MessageBody: aws.String(secret), MessageAttributes: attributes(), MessageSystemAttributes: system()},
 			{Id: aws.String("b"), MessageBody: aws.String("")}, // fails locally: entries are filtered
 			{Id: aws.String("c"), MessageBody: aws.String(secret)},
 		}, types.SendMessageBatchRequestEntry{Id: aws.String("behind")})}

@@ -119,6 +119,7 @@ type call struct {
 	url       string     // the queue that the policy was found for
 	sent      []expected // SendMessage and SendMessageBatch
 	attribute []string   // the codec's attribute names
+	asked     asked      // by a ReceiveMessage, as it is serialized
 	checked   bool       // by the guard in the Serialize step
 }
 
@@ -189,6 +190,7 @@ func (c *call) check(input any) error {
 		if missing := missingNames(in.MessageAttributeNames, c.attribute); len(missing) > 0 {
 			return fmt.Errorf("%w: a middleware inside the sealer removed %q from MessageAttributeNames", ErrBypassed, missing)
 		}
+		c.asked = askedBy(in)
 		return nil
 	}
 	return fmt.Errorf("%w: a middleware inside the sealer replaced the input by a %T", ErrBypassed, input)

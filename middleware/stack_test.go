@@ -351,12 +351,19 @@ func tracer(limit int) smithymiddleware.InitializeMiddleware {
 				(*a)["_trace"] = stringValue("id")
 			}
 		}
+		header := func(a map[string]types.MessageSystemAttributeValue) {
+			if a != nil {
+				a["AWSTraceHeader"] = types.MessageSystemAttributeValue{DataType: aws.String("String"), StringValue: aws.String("id")}
+			}
+		}
 		switch in := p.(type) {
 		case *sqs.SendMessageInput:
 			add(&in.MessageAttributes)
+			header(in.MessageSystemAttributes)
 		case *sqs.SendMessageBatchInput:
 			for i := range in.Entries {
 				add(&in.Entries[i].MessageAttributes)
+				header(in.Entries[i].MessageSystemAttributes)
 			}
 		}
 	})
