@@ -176,7 +176,7 @@ func TestEveryByte(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if err := r.receive(message); err != nil {
+				if err := r.receive(onTheWire(message, len(message)-1)); err != nil {
 					t.Fatalf("%s: open: %v", r.name, err)
 				}
 				for at := range message {

@@ -31,6 +31,33 @@ func Load(dir string) ([]Row, error) {
 	return rows, lines.Err()
 }
 
+// NotFailed returns, in a few words each, the rows of one section of a good run
+// that did not fail in a run that was broken on purpose: they would not notice
+// what was broken.
+func NotFailed(section string, good, broken []Row) []string {
+	outcomes := map[cell]string{}
+	name := func(r Row) cell { return cell{r.What, r.Subject} }
+	for _, r := range broken {
+		if was := outcomes[name(r)]; r.Section == section && (was == "" || was == Failed) {
+			outcomes[name(r)] = r.Outcome
+		}
+	}
+	var all []string
+	for _, r := range good {
+		if r.Section != section {
+			continue
+		}
+		switch outcome := outcomes[name(r)]; outcome {
+		case Failed:
+		case "":
+			all = append(all, fmt.Sprintf("%s: %s: did not run", r.Subject, r.What))
+		default:
+			all = append(all, fmt.Sprintf("%s: %s: %s", r.Subject, r.What, outcome))
+		}
+	}
+	return all
+}
+
 // Render returns the table as Markdown: one table a section, subjects across,
 // what was tried downwards. The order of rows does not matter. Failed rows,
 // contradictions, unknown sections and subjects with two versions are errors.

@@ -118,3 +118,21 @@ func TestSplice(t *testing.T) {
 		t.Error("Splice without markers: got no error")
 	}
 }
+
+func TestNotFailed(t *testing.T) {
+	t.Parallel()
+	row := func(what, outcome string) matrix.Row {
+		return matrix.Row{Section: matrix.Interop, Subject: "Rust", Version: "1.2.4", What: what, Outcome: outcome}
+	}
+	good := append(rows(), row("red", matrix.OK), row("red once of twice", matrix.OK), row("differs", "in a way"), row("left out", matrix.OK))
+	broken := []matrix.Row{
+		row("red", matrix.Failed), row("red", matrix.Failed),
+		row("red once of twice", matrix.Failed), row("red once of twice", matrix.OK),
+		row("differs", "in a way"),
+		row("opens ours", matrix.Failed),
+	}
+	want := []string{"Rust: red once of twice: yes", "Rust: differs: in a way", "Rust: left out: did not run"}
+	if diff := cmp.Diff(want, matrix.NotFailed(matrix.Interop, good, broken)); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
