@@ -2,11 +2,13 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"regexp"
 	"runtime"
 	"runtime/metrics"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -132,12 +134,20 @@ func distinctKeys(count int) ([]fact, error) {
 	}}, nil
 }
 
+// serviceHeap is what a process holds in memory while cores are compared. This
+// program alone holds so little that the collector would run thousands of times
+// a second, and each time engage both cores: with a heap of 4 MiB even the plain
+// SDK makes no more than 1.5 of two. Services hold more.
+const serviceHeap = 32 << 20
+
 // coresFact compares the throughput of two goroutines on two cores with that of
 // one on one, and looks at what they wait for.
 func coresFact(count int) ([]fact, error) {
 	if runtime.NumCPU() < 2 {
 		return nil, nil
 	}
+	held := make([]byte, serviceHeap)
+	defer runtime.KeepAlive(held)
 	c, err := newClients()
 	if err != nil {
 		return nil, err
@@ -152,11 +162,11 @@ func coresFact(count int) ([]fact, error) {
 		}
 		var walls, cpus rounds
 		for range max(count/4, 20) {
-			wall1, cpu1, err := busy(f, 4*calls, 1)
+			wall1, cpu1, err := busy(f, 8*calls, 1)
 			if err != nil {
 				return 0, 0, err
 			}
-			wall2, cpu2, err := busy(f, 4*calls, 2)
+			wall2, cpu2, err := busy(f, 8*calls, 2)
 			if err != nil {
 				return 0, 0, err
 			}
@@ -167,14 +177,26 @@ func coresFact(count int) ([]fact, error) {
 		cpu, _, _ = cpus.ratio(0, 1)
 		return wall, cpu, nil
 	}
-	plainWall, plainCPU, err := scaling(operations[plainOp])
-	if err != nil {
-		return nil, err
+	var byCPU, byWall []string
+	var cpus []float64
+	for _, of := range []struct {
+		name string
+		operation
+	}{
+		{"", operations[sealedOp]},
+		{"plain SDK: ", operations[plainOp]},
+		{"sealq without the SDK: ", c.sealingOnly(1 << 10)},
+		{"arithmetic alone: ", arithmetic},
+	} {
+		wall, cpu, err := scaling(of.operation)
+		if err != nil {
+			return nil, err
+		}
+		cpus = append(cpus, cpu)
+		byCPU = append(byCPU, fmt.Sprintf("%s%.2f", of.name, cpu))
+		byWall = append(byWall, fmt.Sprintf("%s%.2f", of.name, wall))
 	}
-	wall, cpu, err := scaling(operations[sealedOp])
-	if err != nil {
-		return nil, err
-	}
+	beside := func(all []string) string { return fmt.Sprintf("%s (%s)", all[0], strings.Join(all[1:], "; ")) }
 
 	before, began := mutexWait(), time.Now()
 	calls, err := calibrate(operations[sealedOp])
@@ -188,11 +210,11 @@ func coresFact(count int) ([]fact, error) {
 	return []fact{
 		{
 			what: "SendMessage 1 KiB, in-memory: throughput with 2 cores over 1 core, by processor time", target: "≥ 1.85",
-			got: fmt.Sprintf("%.2f (plain SDK: %.2f)", cpu, plainCPU), ok: cpu >= min(1.85, plainCPU)/tolerance,
+			got: beside(byCPU), ok: cpus[0] >= 1.85/tolerance,
 		},
 		{
 			what: "the same by wall-clock time, which depends on what else runs on these cores", target: "",
-			got: fmt.Sprintf("%.2f (plain SDK: %.2f)", wall, plainWall), ok: true,
+			got: beside(byWall), ok: true,
 		},
 		{
 			what: "the same: share of the time in which goroutines wait for any mutex, those of the SDK and of the runtime included", target: "none visible",
@@ -201,6 +223,18 @@ func coresFact(count int) ([]fact, error) {
 			got: fmt.Sprintf("%.2f %%", waited), ok: waited < 10,
 		},
 	}, nil
+}
+
+// arithmetic is work that needs a core and nothing else: no memory to speak of,
+// no lock, no allocation. What two of the machine's cores make of it is the most
+// that anything can show there.
+func arithmetic() error {
+	var block [4 << 10]byte
+	for range 4 {
+		sum := sha256.Sum256(block[:])
+		copy(block[:], sum[:])
+	}
+	return nil
 }
 
 // busy makes as many goroutines as there are cores call f, and returns the

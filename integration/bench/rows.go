@@ -202,6 +202,15 @@ func (c *clients) sendingBy(plain, sealed *sqs.Client, size int) []operation {
 	}
 }
 
+// sealingOnly returns what sealq does of a send, without the SDK around it.
+func (c *clients) sealingOnly(size int) operation {
+	in := &sqs.SendMessageInput{QueueUrl: aws.String(queueURL), MessageBody: aws.String(text(size))}
+	return func() error {
+		_, err := c.sealer.SealMessage(context.Background(), queueARN, in)
+		return err
+	}
+}
+
 // sendingOverLoopback is sending, to a server on a loopback address.
 func (c *clients) sendingOverLoopback(size int) (operations []operation, stop func(), err error) {
 	url, stop, err := c.queue.serve()
