@@ -84,7 +84,7 @@ func checkLimits(e types.SendMessageBatchRequestEntry, c Content, names []string
 	}
 	for _, name := range names {
 		if _, taken := e.MessageAttributes[name]; taken {
-			return invalidParameter("message attribute name %q is reserved for the sealed message: rename the attribute", name)
+			return invalidParameter("message attribute name %q is reserved for the sealed message: if the message is sealed already, send it with a client that has no sealer; else rename the attribute", name)
 		}
 	}
 	if n := len(c.Attributes); n > maxAttributes {

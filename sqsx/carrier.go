@@ -81,6 +81,17 @@ func unloadBody(body string, depth int) (msg envelope.Message, ok bool, err erro
 	return msg, false, nil
 }
 
+// isSealedBody reports whether a body that somebody wants sealed is a whole
+// message already, as SealMessage made it or a tool has moved it. Its beginning
+// alone does not tell: other base64 may begin alike.
+func isSealedBody(body string) bool {
+	if !strings.HasPrefix(body, bodyPrefix0478) && !strings.HasPrefix(body, bodyPrefix0578) {
+		return false
+	}
+	_, err := fromBody(body)
+	return err == nil
+}
+
 // wrapping is what tools put in front of a body that they quote, print or save:
 // white space, a quotation mark of JSON, a byte order mark.
 const wrapping = " \t\r\n\"\ufeff"

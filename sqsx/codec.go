@@ -84,9 +84,17 @@ func (c *codec) Seal(ctx context.Context, q middleware.Queue, entries []types.Se
 	return sealed, nil
 }
 
-// checkEntry returns what the middleware cannot know: that sealing takes away
-// what a FIFO queue needs to recognise a message sent twice.
+// checkEntry returns what the middleware cannot know: that a message is sealed
+// already, and that sealing takes away what a FIFO queue needs to recognise a
+// message sent twice.
 func (c *codec) checkEntry(q middleware.Queue, e *types.SendMessageBatchRequestEntry) error {
+	if isSealedBody(aws.ToString(e.MessageBody)) {
+		return &smithy.GenericAPIError{
+			Code:    "InvalidParameterValue",
+			Message: "the body is a sealed message, and would be sealed twice: send it with a client that has no Sealer",
+			Fault:   smithy.FaultClient,
+		}
+	}
 	if q.FIFO() && e.MessageDeduplicationId == nil && c.DeduplicationKey == nil {
 		return &smithy.GenericAPIError{
 			Code:    "InvalidParameterValue", // as SQS answers where content-based deduplication is off
@@ -241,11 +249,9 @@ func (c *codec) openMessage(ctx context.Context, p *compiledPolicy, kr envelope.
 
 func (c *codec) count(ctx context.Context, q middleware.Queue, opened []middleware.Opened) {
 	var sealed, plain int
-	var withheld [classes]int
 	for _, o := range opened {
 		switch info, _ := o.Info.(Info); {
-		case o.Err != nil:
-			withheld[classify(o.Err)]++
+		case o.Err != nil: // counted when it is reported
 		case info.Sealed:
 			sealed++
 		default:
@@ -254,9 +260,6 @@ func (c *codec) count(ctx context.Context, q middleware.Queue, opened []middlewa
 	}
 	c.counters.opened.add(ctx, q, sealed)
 	c.counters.openedPlain.add(ctx, q, plain)
-	for class, n := range withheld {
-		c.counters.withheld[class].add(ctx, q, n)
-	}
 }
 
 // rehearse asks for a data key, for the hold: from the cache, or past it.

@@ -16,14 +16,14 @@ type Stats struct {
 	Sealed      uint64 // messages sealed
 	SentPlain   uint64 // messages sent as they were, on NoSeal queues
 	SealFailed  uint64 // messages not sent because a data key could not be had
-	Opened      uint64 // sealed messages opened
+	Opened      uint64 // sealed messages opened, those held back behind another of their group included
 	OpenedPlain uint64 // messages delivered that were not sealed (AcceptPlaintext)
 
-	// Messages received but not delivered, by whose fault it was: the message's
-	// own, the key service's (unavailable), or a refusal of the key service.
-	WithheldMessage     uint64
-	WithheldUnavailable uint64
-	WithheldRefused     uint64
+	// Messages received but not delivered, by whose fault it was. Healthy ones
+	// that were held back ([ErrGroupHeld]) are in none of these.
+	WithheldMessage     uint64 // the message's own
+	WithheldUnavailable uint64 // the key service could not answer, or there was no time to ask
+	WithheldRefused     uint64 // the key service said no, or a setting is wrong
 
 	Held uint64 // receives that the half-open hold refused with ErrHeld
 

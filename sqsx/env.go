@@ -71,7 +71,10 @@ func NewFromEnv(cfg aws.Config, optFns ...func(*Options)) (*Sealer, error) {
 	if keyID == "" {
 		return nil, &ConfigError{fmt.Errorf("sqsx: %s is not set: set it to the alias, ID or ARN of the KMS key to seal with", envKeyID)}
 	}
-	o := applyOptions(Options{Region: cfg.Region}, optFns)
+	o, err := applyOptions(Options{Region: cfg.Region}, optFns)
+	if err != nil {
+		return nil, err
+	}
 	if err := o.fromEnvironment(env); err != nil {
 		return nil, &ConfigError{err}
 	}

@@ -82,6 +82,10 @@ func badMessages(t testing.TB, w *world, queue string) []badMessage {
 	if err != nil {
 		t.Fatal(err)
 	}
+	long, err := envelope.Seal(t.Context(), mustKeyring(t, w), []byte("x"), envelope.EncryptionContext{"sealq:queue": arnOf(queue), "ſealq:queue": arnOf("another-queue")})
+	if err != nil {
+		t.Fatal(err)
+	}
 	// The count of encrypted data keys follows the context: version 1 byte,
 	// suite 2, message ID 32, context length 2, context.
 	at := 37 + int(goodHeader[35])<<8 + int(goodHeader[36])
@@ -121,6 +125,7 @@ func badMessages(t testing.TB, w *world, queue string) []badMessage {
 		{"half a message in quotation marks", `"` + good + `"`, nil, envelope.ErrMalformed, "rewrites bodies"},
 		{"SNS envelope with odd attributes", sns("plain", `,"MessageAttributes":{"sealq":"x","other":1}`), nil, envelope.ErrUnsupported, "RawMessageDelivery"},
 		{"SNS envelope with attributes as a list", sns("plain", `,"MessageAttributes":[{"Name":"sealq"}]`), nil, envelope.ErrUnsupported, "RawMessageDelivery"},
+		{"another spelling of sealq: that folds", b64(long.Body), header(long.Header), envelope.ErrUnsupported, "upgrade"},
 		{"another spelling of sealq:", b64(shouting.Body), header(shouting.Header), envelope.ErrUnsupported, "upgrade"},
 		{"version 1, lines broken", "AYADeI" + strings.Repeat("A", 70) + "\r\n" + strings.Repeat("A", 20), nil, envelope.ErrUnsupported, "version 1"},
 		{"version 1", "AYADeI" + strings.Repeat("A", 98), nil, envelope.ErrUnsupported, "version 1"},
@@ -367,6 +372,24 @@ func TestFIFOGroupIsHeldBehindABadMessage(t *testing.T) {
 	}
 	if poison != 1 || held != 1 {
 		t.Errorf("got %d poison and %d held, want one each", poison, held)
+	}
+}
+
+// TestNoBindingOpensWhatNamesNoQueue is the policy for messages of producers that
+// are not sealq.
+func TestNoBindingOpensWhatNamesNoQueue(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	sealed, err := envelope.Seal(t.Context(), mustKeyring(t, w), []byte("x"), envelope.EncryptionContext{"tenant": "a"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	messages := []types.Message{{Body: aws.String(base64.StdEncoding.EncodeToString(sealed.Bytes()))}}
+	for noBinding, want := range map[bool]int{false: 0, true: 1} {
+		s := w.sealer(func(o *sqsx.Options) { o.Policy.NoBinding = noBinding })
+		if opened, withheld := s.OpenMessages(t.Context(), arnOf("orders"), messages); len(opened) != want {
+			t.Errorf("NoBinding %v: got %d opened and %v withheld, want %d opened", noBinding, len(opened), withheld, want)
+		}
 	}
 }
 

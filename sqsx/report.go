@@ -58,10 +58,11 @@ const (
 	logKinds = 1024
 )
 
-// reporter tells of withheld messages: one callback each, and a log line a kind
-// now and then.
+// reporter tells of withheld messages: one callback and one count each, and a
+// log line a kind now and then.
 type reporter struct {
 	*settings
+	counters *counters
 
 	mu   sync.Mutex // guards logs
 	logs map[logKind]*logState
@@ -83,6 +84,7 @@ func (r *reporter) report(ctx context.Context, e *OpenError) {
 	if errors.Is(e.Err, ErrGroupHeld) {
 		return // the message before it has been reported
 	}
+	r.counters.withheld[classify(e.Err)].add(ctx, e.Queue, 1)
 	diagnosis, remedy := diagnose(e.Err)
 	queue := e.Queue.ARN()
 	if queue == "" {

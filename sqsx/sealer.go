@@ -2,6 +2,7 @@ package sqsx
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -35,7 +36,10 @@ type Sealer struct {
 // its own KMS client from cfg (see [Options.KMS]) and asks nothing of AWS before
 // the first message; [Sealer.Check] does, if a service wants to know early.
 func NewFromConfig(cfg aws.Config, keyID string, optFns ...func(*Options)) (*Sealer, error) {
-	o := applyOptions(Options{Region: cfg.Region}, optFns)
+	o, err := applyOptions(Options{Region: cfg.Region}, optFns)
+	if err != nil {
+		return nil, err
+	}
 	return newFromConfig(cfg, keyID, o)
 }
 
@@ -52,18 +56,27 @@ func newFromConfig(cfg aws.Config, keyID string, o Options) (*Sealer, error) {
 }
 
 // New returns a Sealer whose data keys come from kr. It puts a data key cache
-// around kr, unless kr is a *cache.Keyring already.
+// around kr, unless kr is a *cache.Keyring already. [Options.KMS] and
+// [Options.KMSKeyring] are refused: kr has a client of its own.
 func New(kr envelope.Keyring, optFns ...func(*Options)) (*Sealer, error) {
-	return newSealer(kr, applyOptions(Options{}, optFns))
+	o, err := applyOptions(Options{}, optFns)
+	if err != nil {
+		return nil, err
+	}
+	if o.KMS != nil || o.KMSKeyring != nil {
+		return nil, &ConfigError{errors.New("sqsx: Options.KMS and Options.KMSKeyring adjust what NewFromConfig makes, and New makes neither client nor keyring: adjust those of the keyring that you give")}
+	}
+	return newSealer(kr, o)
 }
 
-func applyOptions(o Options, optFns []func(*Options)) Options {
-	for _, fn := range optFns {
-		if fn != nil {
-			fn(&o)
+func applyOptions(o Options, optFns []func(*Options)) (Options, error) {
+	for i, fn := range optFns {
+		if fn == nil {
+			return o, &ConfigError{fmt.Errorf("sqsx: option function %d is nil", i)}
 		}
+		fn(&o)
 	}
-	return o
+	return o, nil
 }
 
 func newSealer(kr envelope.Keyring, o Options) (*Sealer, error) {
@@ -77,10 +90,10 @@ func newSealer(kr envelope.Keyring, o Options) (*Sealer, error) {
 	}
 	c := &codec{settings: settings, counters: counters, sizes: &headerSizes{}}
 	c.holds = newHolds(c.rehearse)
-	reporter := &reporter{settings: settings}
+	reporter := &reporter{settings: settings, counters: counters}
 	m, err := middleware.New(c, func(mo *middleware.Options) { mo.OnWithheld = reporter.report })
 	if err != nil {
-		return nil, err
+		return nil, &ConfigError{err}
 	}
 	return &Sealer{codec: c, reporter: reporter, middleware: m}, nil
 }
@@ -141,7 +154,8 @@ func (s *Sealer) InstallConfig(cfg *aws.Config) {
 // SealMessage returns a copy of in whose body is sealed for queue, for senders
 // that are not an *sqs.Client. queue is an ARN, or a URL if [Options.Region] is
 // known. in.QueueUrl is copied as it is, and in is not changed. Errors are those
-// of a SendMessage through the middleware.
+// of a SendMessage through the middleware. Send the result with a client that has
+// no Sealer installed.
 func (s *Sealer) SealMessage(ctx context.Context, queue string, in *sqs.SendMessageInput) (*sqs.SendMessageInput, error) {
 	q, err := s.queue(queue)
 	if err != nil {
@@ -165,7 +179,6 @@ func (s *Sealer) OpenMessages(ctx context.Context, queue string, msgs []types.Me
 	for i, m := range msgs {
 		withheld[i] = &OpenError{Queue: middleware.Queue{URL: queue}, Message: m, Temporary: true, Err: err}
 		if s != nil && s.codec != nil {
-			s.codec.counters.withheld[keyRefused].add(ctx, withheld[i].Queue, 1)
 			s.reporter.report(ctx, withheld[i])
 		}
 	}

@@ -76,6 +76,35 @@ func TestSendErrors(t *testing.T) {
 	}
 }
 
+// TestNothingIsSealedTwice sends what SealMessage returned through a client that
+// seals, and what only begins like it.
+func TestNothingIsSealedTwice(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	url := w.queue("orders")
+	for name, policy := range map[string]sqsx.Policy{"attribute": {}, "body": {BodyCarrier: true}} {
+		s := w.sealer(func(o *sqsx.Options) { o.Policy = policy })
+		sealed, err := s.SealMessage(t.Context(), arnOf("orders"), &sqs.SendMessageInput{QueueUrl: &url, MessageBody: aws.String("x")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = s.Wrap(w.plain).SendMessage(t.Context(), sealed)
+		if api, ok := errors.AsType[smithy.APIError](err); !ok || api.ErrorCode() != "InvalidParameterValue" || !strings.Contains(err.Error(), "a client that has no") {
+			t.Errorf("%s carrier: got %v, want an error that says which client to use", name, err)
+		}
+	}
+	if n := w.count("sqs:SendMessage"); n != 0 {
+		t.Errorf("got %d requests, want none", n)
+	}
+	client := w.client()
+	for _, body := range []string{"AgR4", "AgV4" + strings.Repeat("A", 400), "AgR4 and plain text"} {
+		send(t, client, url, body)
+		if out, err := receive(t.Context(), client, url); err != nil || len(out.Messages) != 1 || *out.Messages[0].Body != body {
+			t.Errorf("%.20q: got %v, want it sealed and opened like any other", body, err)
+		}
+	}
+}
+
 func TestBatchErrors(t *testing.T) {
 	t.Parallel()
 	entry := func(id, body string) types.SendMessageBatchRequestEntry {
@@ -277,6 +306,11 @@ func TestBareQueueName(t *testing.T) {
 	if _, err := receive(t.Context(), w.client(), "orders"); err == nil || !strings.Contains(err.Error(), "Options.Account") || w.count("sqs:ReceiveMessage") > 0 {
 		t.Errorf("got %v, want the same before a message is received", err)
 	}
+	s := w.sealer()
+	opened, withheld := s.OpenMessages(t.Context(), "orders", []types.Message{{Body: aws.String("x")}, {Body: aws.String("y")}})
+	if stats := s.Stats(); len(opened) != 0 || len(withheld) != 2 || stats.WithheldRefused != 2 {
+		t.Errorf("got %d opened, %d withheld and %+v, want two withheld and counted", len(opened), len(withheld), stats)
+	}
 	for name, set := range map[string]func(*sqsx.Options){
 		"Account":      func(o *sqsx.Options) { o.Account = "000000000000" },
 		"LogicalQueue": func(o *sqsx.Options) { o.Policy.LogicalQueue = "orders" },
@@ -319,7 +353,21 @@ func TestSealedSize(t *testing.T) {
 			})
 		}
 	}
-	s := newWorld(t).sealer()
+	// Queues whose ARN is not known are told apart, too.
+	w := newWorld(t)
+	named := w.sealer(func(o *sqsx.Options) { o.Region, o.Policy.LogicalQueue = w.cfg.Region, "all" })
+	before, err := named.SealedSize("b", 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := named.SealMessage(t.Context(), "a", &sqs.SendMessageInput{MessageBody: aws.String("x")}); err != nil {
+		t.Fatal(err)
+	}
+	if after, err := named.SealedSize("b", 100); err != nil || after != before {
+		t.Errorf("got %d, %v for b after a message to a, want %d as before", after, err, before)
+	}
+
+	s := w.sealer()
 	for _, tc := range []struct {
 		queue string
 		n     int

@@ -77,7 +77,7 @@ const sizesKept = 1024
 
 func (h *headerSizes) record(q middleware.Queue, n int) {
 	h.mu.RLock()
-	known := h.m[q.ARN()]
+	known := h.m[holdKey(q)]
 	h.mu.RUnlock()
 	if known == n {
 		return
@@ -87,12 +87,12 @@ func (h *headerSizes) record(q middleware.Queue, n int) {
 	if h.m == nil || len(h.m) >= sizesKept {
 		h.m = make(map[string]int)
 	}
-	h.m[q.ARN()] = n
+	h.m[holdKey(q)] = n
 }
 
 func (h *headerSizes) lookup(q middleware.Queue) (int, bool) {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
-	n, ok := h.m[q.ARN()]
+	n, ok := h.m[holdKey(q)]
 	return n, ok
 }
