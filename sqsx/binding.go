@@ -36,7 +36,9 @@ const (
 // otherwise give KMS that queue under one spelling, and the reader another
 // queue under ours.
 func hasReservedPrefix(name string) bool {
-	return len(name) >= len(reservedPrefix) && strings.EqualFold(name[:len(reservedPrefix)], reservedPrefix)
+	// Not by length in bytes: "ſ" takes two, and folds to "s".
+	first, _, colon := strings.Cut(name, ":")
+	return colon && strings.EqualFold(first+":", reservedPrefix)
 }
 
 // shadows reports whether name is another spelling of a name that is checked.

@@ -84,9 +84,13 @@ type Options struct {
 }
 
 const (
-	minDeduplicationKey = 32  // bytes: the output of the hash (RFC 2104, section 3)
-	maxContextPairs     = 32  // pairs; every message carries them all in one attribute
-	maxContextBytes     = 512 // of a name or a value
+	minDeduplicationKey = 32   // bytes: the output of the hash (RFC 2104, section 3)
+	maxContextPairs     = 32   // pairs; every message carries them all in one attribute
+	maxContextBytes     = 512  // of a name or a value
+	maxContextTotal     = 4096 // bytes, which leaves room for the queue in the 8,192 of a message header's context
+
+	// formatPrefix starts the names that belong to the message format.
+	formatPrefix = "aws-crypto-"
 )
 
 // settings are Options that were checked and copied.
@@ -114,12 +118,14 @@ func compile(kr envelope.Keyring, o Options) (*settings, error) {
 	if o.DeduplicationKey != nil && len(o.DeduplicationKey) < minDeduplicationKey {
 		return nil, fmt.Errorf("sqsx: DeduplicationKey is %d bytes, want at least %d random bytes", len(o.DeduplicationKey), minDeduplicationKey)
 	}
+	if o.Region != "" && !isRegion(o.Region) {
+		return nil, fmt.Errorf("sqsx: Region %q is no Region's code, want one like \"eu-central-1\"", o.Region)
+	}
 	if o.Account != "" && !isAccountID(o.Account) {
 		return nil, fmt.Errorf("sqsx: Account %q is not an account ID, want 12 digits", o.Account)
 	}
 	o.EncryptionContext = maps.Clone(o.EncryptionContext)
 	o.DeduplicationKey = slices.Clone(o.DeduplicationKey)
-	o.KMS = slices.Clone(o.KMS)
 
 	caches := cacheSet{adjust: o.Cache}
 	own, err := caches.of(kr)
@@ -130,12 +136,12 @@ func compile(kr envelope.Keyring, o Options) (*settings, error) {
 		if err := p.validate(); err != nil {
 			return nil, err
 		}
-		p.AcceptQueues = slices.Clone(p.AcceptQueues)
 		c := &compiledPolicy{Policy: p, keyring: own}
 		for _, text := range p.AcceptQueues {
 			accepted, _ := parseARNPattern(text) // validated above
 			c.accept = append(c.accept, accepted)
 		}
+		c.AcceptQueues = nil // accept is what counts
 		if p.Keyring != nil {
 			var err error
 			if c.keyring, err = caches.of(p.Keyring); err != nil {
@@ -155,6 +161,9 @@ func compile(kr envelope.Keyring, o Options) (*settings, error) {
 		if policies[text], err = compilePolicy(p); err != nil {
 			return nil, fmt.Errorf("sqsx: Queues[%q]: %w", text, err)
 		}
+	}
+	if o.Cache != nil && !caches.any {
+		return nil, errors.New("sqsx: Cache adjusts nothing: the keyring has a cache of its own; give the options to cache.New")
 	}
 	table, err := newPolicyTable(fallback, policies)
 	if err != nil {
@@ -179,6 +188,7 @@ func (s *settings) caches() []*cache.Keyring {
 type cacheSet struct {
 	adjust func(*cache.Options)
 	made   map[envelope.Keyring]*cache.Keyring
+	any    bool // whether one was made
 }
 
 func (c *cacheSet) of(kr envelope.Keyring) (*cache.Keyring, error) {
@@ -205,6 +215,7 @@ func (c *cacheSet) of(kr envelope.Keyring) (*cache.Keyring, error) {
 	if err != nil {
 		return nil, err
 	}
+	c.any = true
 	if shareable {
 		if c.made == nil {
 			c.made = make(map[envelope.Keyring]*cache.Keyring)
@@ -228,17 +239,18 @@ func checkContext(ec map[string]string) error {
 	if len(ec) > maxContextPairs {
 		return fmt.Errorf("%d pairs, want at most %d", len(ec), maxContextPairs)
 	}
-	spellings := make(map[string]bool, len(ec))
+	total := 0
 	for name, value := range ec {
-		folded := strings.ToLower(name)
-		if spellings[folded] {
-			return fmt.Errorf("name %.64q: two names differ in case only, which policies of IAM and KMS do not tell apart", name)
+		for other := range ec {
+			if other != name && strings.EqualFold(other, name) {
+				return fmt.Errorf("name %.64q: two names differ in case only, which policies of IAM and KMS do not tell apart", name)
+			}
 		}
-		spellings[folded] = true
+		total += len(name) + len(value)
 		switch {
 		case name == "" || value == "":
 			return fmt.Errorf("name %q: neither a name nor a value may be empty", name)
-		case hasReservedPrefix(name) || strings.HasPrefix(strings.ToLower(name), "aws-crypto-"):
+		case hasReservedPrefix(name) || isFormatName(name):
 			return fmt.Errorf("name %q: names starting with %q or \"aws-crypto-\" are reserved", name, reservedPrefix)
 		case len(name) > maxContextBytes || len(value) > maxContextBytes:
 			return fmt.Errorf("name %.64q: names and values have at most %d bytes", name, maxContextBytes)
@@ -246,7 +258,23 @@ func checkContext(ec map[string]string) error {
 			return fmt.Errorf("name %q: names and values must be valid UTF-8", name)
 		}
 	}
+	if total > maxContextTotal {
+		return fmt.Errorf("names and values take %d bytes together, want at most %d", total, maxContextTotal)
+	}
 	return nil
+}
+
+// isFormatName reports whether a name belongs to the message format, in any
+// spelling.
+func isFormatName(name string) bool {
+	parts := strings.SplitN(name, "-", 3)
+	return len(parts) == 3 && strings.EqualFold(parts[0]+"-"+parts[1]+"-", formatPrefix)
+}
+
+// isRegion accepts what may be a Region's code: there are more every year.
+func isRegion(s string) bool {
+	const maxRegion = 32
+	return len(s) <= maxRegion && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789-") == ""
 }
 
 func isAccountID(s string) bool {

@@ -1,7 +1,9 @@
 package sqsx_test
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -45,20 +47,32 @@ func TestOptionErrors(t *testing.T) {
 		"context value too long":             {func(o *sqsx.Options) { o.EncryptionContext = map[string]string{"x": strings.Repeat("v", 513)} }, "512"},
 		"context not UTF-8":                  {func(o *sqsx.Options) { o.EncryptionContext = map[string]string{"x": "\xff"} }, "UTF-8"},
 		"deduplication key too short":        {func(o *sqsx.Options) { o.DeduplicationKey = make([]byte, 31) }, "32"},
-		"account":                            {func(o *sqsx.Options) { o.Account = "12345" }, "12 digits"},
-		"message size":                       {func(o *sqsx.Options) { o.Policy.MaxMessageBytes = 1023 }, "1024"},
-		"message size too big":               {func(o *sqsx.Options) { o.Policy.MaxMessageBytes = 1<<20 + 1 }, "1048576"},
-		"logical queue is an ARN":            {func(o *sqsx.Options) { o.Policy.LogicalQueue = arnOf("q") }, "AcceptQueues"},
-		"logical queue and no binding":       {func(o *sqsx.Options) { o.Policy.LogicalQueue, o.Policy.NoBinding = "q", true }, "contradict"},
-		"accepted queue not an ARN":          {func(o *sqsx.Options) { o.Policy.AcceptQueues = []string{"orders"} }, "arn:PARTITION"},
-		"accepts everything":                 {func(o *sqsx.Options) { o.Policy.AcceptQueues = []string{"*"} }, "arn:PARTITION"},
-		"nil keyring in a policy":            {func(o *sqsx.Options) { o.Policy.Keyring = (*envelope.RawAESKeyring)(nil) }, "nil"},
-		"star in the middle":                 {func(o *sqsx.Options) { o.Queues = queues("or*ders") }, "trailing"},
-		"empty pattern":                      {func(o *sqsx.Options) { o.Queues = queues("") }, "empty"},
-		"ARN of a topic":                     {func(o *sqsx.Options) { o.Queues = queues("arn:aws:sns:us-east-1:000000000000:t") }, "not the ARN of a queue"},
-		"half an ARN":                        {func(o *sqsx.Options) { o.Queues = queues("arn:aws:sqs:us-east-1") }, "whole ARN"},
-		"two spellings of one queue":         {func(o *sqsx.Options) { o.Queues = queues("orders", arnOf("orders")) }, "same queue"},
-		"two spellings of one prefix":        {func(o *sqsx.Options) { o.Queues = queues("ord*", arnOf("ord*")) }, "same queue"},
+		"Region":                             {func(o *sqsx.Options) { o.Region = "EU West" }, "eu-central-1"},
+		"names that fold alike":              {func(o *sqsx.Options) { o.EncryptionContext = map[string]string{"stage": "x", "ſtage": "x"} }, "case"},
+		"reserved with a long s":             {func(o *sqsx.Options) { o.EncryptionContext = map[string]string{"ſealq:x": "x"} }, "reserved"},
+		"the format's with a long s":         {func(o *sqsx.Options) { o.EncryptionContext = map[string]string{"awſ-Crypto-x": "x"} }, "reserved"},
+		"context too large": {func(o *sqsx.Options) {
+			o.EncryptionContext = map[string]string{}
+			for i := range 9 {
+				o.EncryptionContext[fmt.Sprint(i)] = strings.Repeat("v", 512)
+			}
+		}, "4096"},
+		"strict and no binding":          {func(o *sqsx.Options) { o.Policy.StrictQueue, o.Policy.NoBinding = true, true }, "StrictQueue"},
+		"accepted queues and no binding": {func(o *sqsx.Options) { o.Policy.AcceptQueues, o.Policy.NoBinding = []string{arnOf("q")}, true }, "AcceptQueues"},
+		"account":                        {func(o *sqsx.Options) { o.Account = "12345" }, "12 digits"},
+		"message size":                   {func(o *sqsx.Options) { o.Policy.MaxMessageBytes = 1023 }, "1024"},
+		"message size too big":           {func(o *sqsx.Options) { o.Policy.MaxMessageBytes = 1<<20 + 1 }, "1048576"},
+		"logical queue is an ARN":        {func(o *sqsx.Options) { o.Policy.LogicalQueue = arnOf("q") }, "AcceptQueues"},
+		"logical queue and no binding":   {func(o *sqsx.Options) { o.Policy.LogicalQueue, o.Policy.NoBinding = "q", true }, "contradict"},
+		"accepted queue not an ARN":      {func(o *sqsx.Options) { o.Policy.AcceptQueues = []string{"orders"} }, "arn:PARTITION"},
+		"accepts everything":             {func(o *sqsx.Options) { o.Policy.AcceptQueues = []string{"*"} }, "arn:PARTITION"},
+		"nil keyring in a policy":        {func(o *sqsx.Options) { o.Policy.Keyring = (*envelope.RawAESKeyring)(nil) }, "nil"},
+		"star in the middle":             {func(o *sqsx.Options) { o.Queues = queues("or*ders") }, "trailing"},
+		"empty pattern":                  {func(o *sqsx.Options) { o.Queues = queues("") }, "empty"},
+		"ARN of a topic":                 {func(o *sqsx.Options) { o.Queues = queues("arn:aws:sns:us-east-1:000000000000:t") }, "not the ARN of a queue"},
+		"half an ARN":                    {func(o *sqsx.Options) { o.Queues = queues("arn:aws:sqs:us-east-1") }, "whole ARN"},
+		"two spellings of one queue":     {func(o *sqsx.Options) { o.Queues = queues("orders", arnOf("orders")) }, "same queue"},
+		"two spellings of one prefix":    {func(o *sqsx.Options) { o.Queues = queues("ord*", arnOf("ord*")) }, "same queue"},
 		"decrypt key not an ARN": {func(o *sqsx.Options) {
 			o.KMSKeyring = func(k *kmskeyring.Options) { k.DecryptKeys = []string{"alias/x"} }
 		}, "ARN"},
@@ -69,6 +83,26 @@ func TestOptionErrors(t *testing.T) {
 				t.Errorf("got %v, %v, want a *ConfigError that speaks of %q", s, err, tc.text)
 			}
 		})
+	}
+	cached, err := cache.New(mustKeyring(t, w))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, tc := range map[string]struct {
+		keyring envelope.Keyring
+		set     func(*sqsx.Options)
+		text    string
+	}{
+		"KMS without a client of ours":   {mustKeyring(t, w), func(o *sqsx.Options) { o.KMS = []func(*kms.Options){func(*kms.Options) {}} }, "Options.KMS"},
+		"KMSKeyring without one of ours": {mustKeyring(t, w), func(o *sqsx.Options) { o.KMSKeyring = func(*kmskeyring.Options) {} }, "Options.KMSKeyring"},
+		"Cache without one of ours":      {cached, func(o *sqsx.Options) { o.Cache = func(*cache.Options) {} }, "cache.New"},
+		"nil function":                   {mustKeyring(t, w), nil, "option function 0 is nil"},
+		"cache that New did not make":    {&cache.Keyring{}, func(*sqsx.Options) {}, "cache.New"},
+	} {
+		s, err := sqsx.New(tc.keyring, tc.set)
+		if _, typed := errors.AsType[*sqsx.ConfigError](err); !typed || s != nil || !strings.Contains(err.Error(), tc.text) {
+			t.Errorf("%s: got %v, %v, want a *ConfigError that speaks of %q", name, s, err, tc.text)
+		}
 	}
 	if _, err := sqsx.New(nil); err == nil {
 		t.Error("New took a nil keyring")
@@ -124,13 +158,24 @@ func TestOptionsAreCopied(t *testing.T) {
 	w := newWorld(t)
 	context := map[string]string{"app": "before"}
 	policies := queues("orders")
-	accept := []string{arnOf("other")}
+	key := bytes.Repeat([]byte("k"), 32)
 	s := w.sealer(func(o *sqsx.Options) {
-		o.EncryptionContext, o.Queues, o.Policy.AcceptQueues = context, policies, accept
+		o.EncryptionContext, o.Queues, o.DeduplicationKey = context, policies, key
 	})
+	deduplication := func() string {
+		out, err := s.SealMessage(t.Context(), arnOf("orders.fifo"), &sqs.SendMessageInput{MessageBody: aws.String("x")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return *out.MessageDeduplicationId
+	}
+	before := deduplication()
 	context["app"] = "after"
 	policies["orders"] = sqsx.Policy{NoSeal: true}
-	accept[0] = "*"
+	clear(key) // as programs do with a secret that they have handed over
+	if deduplication() != before {
+		t.Error("the deduplication key is the caller's own slice")
+	}
 	url, client := w.queue("orders"), s.Wrap(w.plain)
 	send(t, client, url, "x")
 	out, err := receive(t.Context(), client, url)
@@ -140,6 +185,34 @@ func TestOptionsAreCopied(t *testing.T) {
 	info, _ := sqsx.InfoOf(out.ResultMetadata, *out.Messages[0].MessageId)
 	if !info.Sealed || info.EncryptionContext["app"] != "before" {
 		t.Errorf("got %+v, want what the options said at construction", info)
+	}
+}
+
+// TestRegionOfURLs gives New, which has no config to take it from, a Region.
+func TestRegionOfURLs(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	const url = "https://sqs.eu-west-3.amazonaws.com/111122223333/orders"
+	in := &sqs.SendMessageInput{MessageBody: aws.String("x")}
+	for name, optFn := range map[string]func(*sqsx.Options){"none": func(*sqsx.Options) {}, "set": func(o *sqsx.Options) { o.Region = "eu-west-3" }} {
+		s, err := sqsx.New(mustKeyring(t, w), optFn)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sealed, err := s.SealMessage(t.Context(), url, in)
+		if name == "none" {
+			if err == nil || !strings.Contains(err.Error(), "Options.Region") {
+				t.Errorf("without a Region: got %v, want an error that speaks of Options.Region", err)
+			}
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		received := []types.Message{{Body: sealed.MessageBody, MessageAttributes: sealed.MessageAttributes}}
+		if opened, withheld := s.OpenMessages(t.Context(), "arn:aws:sqs:eu-west-3:111122223333:orders", received); len(opened) != 1 {
+			t.Errorf("what was sealed for the URL does not open for the queue's ARN: %v", withheld)
+		}
 	}
 }
 

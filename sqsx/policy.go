@@ -88,6 +88,9 @@ func (p *Policy) validate() error {
 			return fmt.Errorf("LogicalQueue %q holds characters other than printable ASCII", p.LogicalQueue)
 		}
 	}
+	if p.NoBinding && (p.StrictQueue || len(p.AcceptQueues) > 0) {
+		return fmt.Errorf("NoBinding opens messages of every queue, so that StrictQueue and AcceptQueues mean nothing beside it: bind, or leave those out")
+	}
 	for _, text := range p.AcceptQueues {
 		if _, err := parseARNPattern(text); err != nil {
 			return fmt.Errorf("AcceptQueues: %w", err)
