@@ -27,8 +27,11 @@ func (w *world) thousand(ctx context.Context, client *sqs.Client) (received int,
 			})
 		}
 		out, err := client.SendMessageBatch(ctx, in)
-		if err != nil || len(out.Failed) > 0 {
-			return 0, errors.Join(err, fmt.Errorf("%d entries failed", len(out.Failed)))
+		if err != nil {
+			return 0, err
+		}
+		if len(out.Failed) > 0 {
+			return 0, fmt.Errorf("%d of 10 messages not sent, the first: %s", len(out.Failed), aws.ToString(out.Failed[0].Message))
 		}
 	}
 	for received < 1000 {

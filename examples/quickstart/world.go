@@ -32,19 +32,24 @@ type world struct {
 
 func newWorld(ctx context.Context) (w *world, err error) {
 	w = &world{keyID: os.Getenv("SEALQ_KEY_ID"), close: func() {}}
+	defer func() {
+		if err != nil {
+			w.close()
+		}
+	}()
 	if w.keyID == "" {
 		fmt.Println("On an embedded server, because SEALQ_KEY_ID is not set")
 		server := sqsxtest.Start()
 		w.cfg, w.close = server.Config(), server.Close
 		key, err := kms.NewFromConfig(w.cfg).CreateKey(ctx, &kms.CreateKeyInput{})
 		if err != nil {
-			return nil, err
+			return w, err
 		}
 		w.keyID = *key.KeyMetadata.Arn
 		w.outsider = sqs.NewFromConfig(w.cfg)
 	} else {
 		if w.cfg, err = config.LoadDefaultConfig(ctx); err != nil {
-			return nil, err
+			return w, err
 		}
 		w.outsider = sqs.NewFromConfig(w.cfg)
 		where := "AWS"
@@ -56,7 +61,7 @@ func newWorld(ctx context.Context) (w *world, err error) {
 	name := "sealq-quickstart-" + strconv.FormatInt(time.Now().UnixNano(), 36)
 	queue, err := w.outsider.CreateQueue(ctx, &sqs.CreateQueueInput{QueueName: &name})
 	if err != nil {
-		return nil, err
+		return w, err
 	}
 	w.url = queue.QueueUrl
 	return w, nil
