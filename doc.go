@@ -54,15 +54,16 @@
 // In ten lines; docs/security.md has it in full:
 //
 //   - SQS, its operators, its storage and everyone on the way see no body.
-//   - Who may receive but has no key sees no body; who may send but has no key
-//     cannot make a body that is accepted.
+//   - A principal that may receive but not use the key sees no body; one that may
+//     send but not use the key cannot make a body that is accepted.
 //   - A body that was altered in any bit is not delivered, nor is one that was
 //     copied into another queue.
 //   - Attributes, group IDs, sizes and times are visible and not authenticated.
 //   - Whoever controls the queue can drop, repeat, delay and reorder.
-//   - Who may decrypt can also forge, for the same queue: data keys are symmetric.
+//   - Anyone who may decrypt can also forge, for the same queue: data keys are symmetric.
 //   - A disabled key is noticed within the reuse period, 5 minutes by default.
-//   - In an outage of KMS, data keys in hand are used on, 24 hours by default.
+//   - In an outage of KMS, data keys already in memory stay in use, for 24 hours
+//     by default.
 //   - A message that does not open is withheld and reported, never deleted.
 //   - Nothing is ever sent in plaintext because something failed.
 package sealq

@@ -10,7 +10,7 @@ import (
 
 // OpenError reports one message that was received but not delivered. The
 // message is not deleted: it becomes visible again when its visibility timeout
-// ends, and the queue's redrive policy takes care of it if that keeps on.
+// ends, and the queue's redrive policy takes care of it if this keeps happening.
 type OpenError struct {
 	// Queue is the queue that the message was received from.
 	Queue Queue

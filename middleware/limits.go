@@ -52,7 +52,7 @@ func (e *TooLargeError) ErrorMessage() string {
 	if e.Batch {
 		return fmt.Sprintf("the messages of the batch are %d bytes sealed (%d as written), the limit is %d: send fewer or smaller messages in one batch", e.Sealed, e.Plain, e.Limit)
 	}
-	return fmt.Sprintf("the message is %d bytes sealed (%d as written), the limit of the queue is %d: send a smaller message", e.Sealed, e.Plain, e.Limit)
+	return fmt.Sprintf("the message is %d bytes sealed (%d as written), the limit of the queue is %d: send a smaller message (sealing adds a third and a header)", e.Sealed, e.Plain, e.Limit)
 }
 
 // ErrorFault says that the sender is at fault.

@@ -158,7 +158,7 @@ const deduplicationLabel = "sealq-dedup-v1"
 
 // deduplicationID is lower-case hex of HMAC-SHA256 over label, queue and body,
 // each preceded by its length as 8 bytes, big-endian. A test vector is in
-// testdata; producers in other languages that share the key must agree with it.
+// docs/format.md; producers in other languages that share the key must agree with it.
 func deduplicationID(key []byte, queue, body string) string {
 	mac := hmac.New(sha256.New, key)
 	for _, part := range []string{deduplicationLabel, queue, body} {

@@ -44,6 +44,7 @@ const (
 var ErrNotSealed = fmt.Errorf("%w: not sealed", envelope.ErrInvalidMessage)
 
 var (
+	errPlaintext     = fmt.Errorf("%w: its producer does not seal; set Policy.AcceptPlaintext while producers are migrated", ErrNotSealed)
 	errAttributeLost = fmt.Errorf("%w: the body is the second half of a sealed message whose %q attribute was lost: something between sender and receiver copies bodies without attributes; let it copy both, or set Policy.BodyCarrier on the sender", envelope.ErrMalformed, attributeName)
 	errWrapped       = fmt.Errorf("%w: the body is a sealed message with white space or a quotation mark in front of it: something between sender and receiver rewrites bodies", envelope.ErrMalformed)
 	errSNSEnvelope   = fmt.Errorf("%w: a sealed message inside an SNS notification: set RawMessageDelivery on the SNS subscription", envelope.ErrUnsupported)

@@ -20,6 +20,9 @@ type CheckError struct {
 
 // Error names the halves that fail and why.
 func (e *CheckError) Error() string {
+	if e.Seal != nil && e.Seal == e.Open {
+		return fmt.Sprintf("sqsx: queue %q: cannot seal or open: %v", e.Queue, e.Seal)
+	}
 	var parts []string
 	if e.Seal != nil {
 		parts = append(parts, fmt.Sprintf("cannot seal: %v", e.Seal))
@@ -42,7 +45,7 @@ func (e *CheckError) Unwrap() []error {
 }
 
 // errOpenUnchecked stands for the half that could not be tried.
-var errOpenUnchecked = errors.New("not checked: without a data key of one's own there is nothing to decrypt, and this keyring cannot ask for the permission alone")
+var errOpenUnchecked = errors.New("not checked: this role cannot generate a data key to decrypt, and its keyring has no CheckDecrypt")
 
 // decryptChecker is what a keyring may offer for roles that receive only:
 // asking whether it may decrypt, with nothing to decrypt. The KMS keyring does.
@@ -55,6 +58,14 @@ type decryptChecker interface {
 // of that queue. queue is an ARN, or a URL if [Options.Region] is known. It
 // returns nil or a [*CheckError], so that a role that only sends, or only
 // receives, can look at its half. The error says which permission is missing.
+//
+//	if failed, ok := errors.AsType[*sqsx.CheckError](err); ok && failed.Open != nil {
+//		log.Fatal(failed.Open) // a receiver; a sender looks at failed.Seal
+//	}
+//
+// Where generating is refused, a keyring is asked about decrypting alone if it
+// has the method CheckDecrypt(context.Context, envelope.EncryptionContext) error,
+// as that of AWS KMS has.
 //
 // Check goes through the data key cache. While data keys are in hand it makes no
 // call and reports what is true, that messages can be sealed and opened. What

@@ -224,7 +224,7 @@ func (c *codec) openMessage(ctx context.Context, p *compiledPolicy, kr envelope.
 	case err != nil:
 		return withhold(err)
 	case !ok && !p.AcceptPlaintext:
-		return withhold(ErrNotSealed)
+		return withhold(errPlaintext)
 	case !ok:
 		return middleware.Opened{
 			Content: middleware.Content{Body: aws.ToString(m.Body), Attributes: m.MessageAttributes},

@@ -114,7 +114,7 @@ func newCounters(provider metrics.MeterProvider, caches []*cache.Keyring) (*coun
 	}{
 		{"sealq.messages.sealed", "messages sealed", []*counter{&c.sealed}},
 		{"sealq.messages.sent_plaintext", "messages sent unsealed on NoSeal queues", []*counter{&c.sentPlain}},
-		{"sealq.messages.seal_failed", "messages not sent for want of a data key", []*counter{&c.sealFailed}},
+		{"sealq.messages.seal_failed", "messages not sent because no data key was available", []*counter{&c.sealFailed}},
 		{"sealq.messages.opened", "sealed messages opened", []*counter{&c.opened}},
 		{"sealq.messages.received_plaintext", "unsealed messages delivered", []*counter{&c.openedPlain}},
 		{"sealq.receives.held", "receives refused by the half-open hold", []*counter{&c.held}},

@@ -26,12 +26,12 @@
 //
 // A message is delivered exactly as it was sent, or it is withheld: it is not in
 // the output, and it is not deleted, so that it becomes visible again, and the
-// queue's redrive policy moves it to the dead-letter queue if that goes on.
-// Healthy messages beside it are delivered. What was withheld is reported by
-// [Withheld] on the output, by [Options.OnWithheld], and by a log line that names
-// the cause and the remedy. If a receive got messages and none can be delivered,
-// the call fails with a [*ReceiveError] that carries them: a queue that cannot be
-// opened never looks like an empty one.
+// queue's redrive policy moves it to the dead-letter queue if this keeps
+// happening. Healthy messages beside it are delivered. What was withheld is
+// reported by [Withheld] on the output, by [Options.OnWithheld], and by a log line
+// that names the cause and the remedy. If a receive got messages and none can be
+// delivered, the call fails with a [*ReceiveError] that carries them: messages
+// that did not open never look like none.
 //
 //	out, err := client.ReceiveMessage(ctx, in)
 //	if failed, ok := errors.AsType[*sqsx.ReceiveError](err); ok {
@@ -49,8 +49,8 @@
 //
 // # Trouble with the key
 //
-// While KMS cannot be reached, data keys in hand are used on, for 24 hours unless
-// configured otherwise. A key that KMS refuses (disabled, no permission) is
+// While KMS cannot be reached, data keys already in memory stay in use, for 24
+// hours unless configured otherwise. A key that KMS refuses (disabled, no permission) is
 // dropped when that is noticed, at the latest after the reuse period. When nothing of
 // a queue opens, receives from it are held ([ErrHeld]) except for one at a time,
 // so that a wrong setting or an outage does not drain the queue into its

@@ -1,7 +1,6 @@
 package sqsx
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
 	"math"
@@ -53,9 +52,9 @@ const (
 //	SEALQ_NO_BINDING          queues for Policy.NoBinding
 //
 // Lists are separated by commas. Queues are names or ARNs, or either with one
-// trailing "*"; "*" alone means all. A queue that several variables cover has
-// all their settings; where a name and an ARN make that impossible to say, it is
-// an error. A variable that is empty counts as absent. One that starts with
+// trailing "*"; "*" alone means all. A queue that several variables match gets
+// all their settings. A name and an ARN that may match the same queue, and leave
+// that undecided, are an error. A variable that is empty counts as absent. One that starts with
 // SEALQ_ and is not listed here is an error, because a misspelt setting that is
 // silently ignored is worse than a service that does not start; only what
 // Kubernetes sets for a Service named sealq-something is passed over.
@@ -78,7 +77,12 @@ func NewFromEnv(cfg aws.Config, optFns ...func(*Options)) (*Sealer, error) {
 	if err := o.fromEnvironment(env); err != nil {
 		return nil, &ConfigError{err}
 	}
-	return newFromConfig(cfg, keyID, o)
+	s, err := newFromConfig(cfg, keyID, o)
+	if err != nil {
+		// Whoever reads this has the variables, and not the code.
+		return nil, &ConfigError{fmt.Errorf("%w (set in the environment: %s)", err, strings.Join(slices.Sorted(maps.Keys(env)), ", "))}
+	}
+	return s, nil
 }
 
 // sealqEnvironment picks this package's variables out of an environment.
@@ -124,7 +128,12 @@ func (o *Options) fromEnvironment(env map[string]string) error {
 			ko.DecryptKeys = slices.Concat(ko.DecryptKeys, keys)
 		}
 	}
-	o.Account = cmp.Or(env[envAccount], o.Account)
+	if account := env[envAccount]; account != "" {
+		if !isAccountID(account) {
+			return fmt.Errorf("sqsx: %s is %.40q, want an account ID of 12 digits", envAccount, account)
+		}
+		o.Account = account
+	}
 	pairs := make(map[string]string)
 	for i, pair := range list(env[envEncryptionContext]) {
 		name, value, ok := strings.Cut(pair, "=")
@@ -132,7 +141,7 @@ func (o *Options) fromEnvironment(env map[string]string) error {
 			return fmt.Errorf("sqsx: %s: item %d has no \"=\": want name=value pairs separated by commas", envEncryptionContext, i+1)
 		}
 		if _, twice := pairs[name]; twice {
-			return fmt.Errorf("sqsx: %s: the name %q stands twice", envEncryptionContext, name)
+			return fmt.Errorf("sqsx: %s: the name %q appears twice", envEncryptionContext, name)
 		}
 		pairs[name] = value
 	}

@@ -102,6 +102,10 @@ func TestNewFromEnvErrors(t *testing.T) {
 		"pattern":                {map[string]string{"SEALQ_NO_SEAL": "a*b"}, "SEALQ_NO_SEAL"},
 		"context":                {map[string]string{"SEALQ_ENCRYPTION_CONTEXT": "app"}, "name=value"},
 		"context twice":          {map[string]string{"SEALQ_ENCRYPTION_CONTEXT": "a=1,a=2"}, "twice"},
+		"account":                {map[string]string{"SEALQ_ACCOUNT": "abc"}, "12 digits"},
+		"stale below the period": {map[string]string{"SEALQ_MAX_STALE": "60"}, "MaxStale"},
+		"key of AWS":             {map[string]string{"SEALQ_KEY_ID": "alias/aws/sqs"}, "customer managed"},
+		"strict without binding": {map[string]string{"SEALQ_STRICT_QUEUE": "*", "SEALQ_NO_BINDING": "a"}, "StrictQueue"},
 		"decrypt key":            {map[string]string{"SEALQ_DECRYPT_KEYS": "alias/x"}, "ARN"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -112,7 +116,12 @@ func TestNewFromEnvErrors(t *testing.T) {
 			setenv(t, env)
 			s, err := sqsx.NewFromEnv(w.cfg)
 			if _, typed := errors.AsType[*sqsx.ConfigError](err); !typed || s != nil || !strings.Contains(err.Error(), tc.text) {
-				t.Errorf("got %v, want a *ConfigError that speaks of %q", err, tc.text)
+				t.Fatalf("got %v, want a *ConfigError that speaks of %q", err, tc.text)
+			}
+			for name := range tc.env {
+				if !strings.Contains(err.Error(), name) {
+					t.Errorf("got %v, want the variable %s in it", err, name)
+				}
 			}
 		})
 	}

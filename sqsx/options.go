@@ -29,8 +29,8 @@ type Options struct {
 
 	// Queues holds the policies of particular queues, by queue name or ARN, or
 	// either with one trailing "*". An exact key wins over a prefix, a longer
-	// prefix over a shorter. Fields are not inherited from Policy: the policy
-	// that is found applies whole.
+	// prefix over a shorter. The one policy that matches applies as a whole:
+	// nothing is inherited from Policy, or from the policy of a wider pattern.
 	Queues map[string]Policy
 
 	// EncryptionContext is authenticated with every message: each pair must be
@@ -69,8 +69,10 @@ type Options struct {
 	Account string
 
 	// OnWithheld is called once for each message that was received but could
-	// not be delivered, before the receive returns. It may, for example, copy
-	// the message elsewhere; it must not change it.
+	// not be delivered, those held back behind another of their group included.
+	// It may, for example, copy the message elsewhere; it must not change it. It
+	// runs on the goroutine of the receive, which waits for it while the
+	// message's visibility timeout runs; several receives may call it at once.
 	OnWithheld func(context.Context, *OpenError)
 
 	// MeterProvider receives the metrics that [Stats] counts; nil: none. An
@@ -281,9 +283,16 @@ func isAccountID(s string) bool {
 	return len(s) == 12 && !strings.ContainsFunc(s, func(r rune) bool { return r < '0' || r > '9' })
 }
 
-// OpenError reports one message that was received but not delivered.
+// OpenError reports one message that was received but not delivered. Its fields
+// are Queue, Message (as received, with its receipt handle), Temporary (try
+// again) and Err.
 type OpenError = middleware.OpenError
 
 // ReceiveError fails a receive that held messages of which none could be
-// delivered, and carries them.
+// delivered. Its field Withheld is a slice of *OpenError, one for each.
 type ReceiveError = middleware.ReceiveError
+
+// TooLargeError reports a message, or the messages of a batch together, that
+// SQS would refuse for their size once sealed. Its fields are Batch, and in bytes
+// Plain, Sealed and Limit.
+type TooLargeError = middleware.TooLargeError

@@ -171,7 +171,7 @@ func parseARNPattern(text string) (pattern, error) {
 		}
 	}
 	if strings.Contains(p.prefix, "*") {
-		return p, fmt.Errorf("queue pattern %q: \"*\" may stand once, at the end", text)
+		return p, fmt.Errorf("queue pattern %q: \"*\" is allowed once, at the end", text)
 	}
 	if len(parts) == 6 {
 		if !isAccountID(parts[4]) {
@@ -262,7 +262,7 @@ func (t *policyTable) find(q middleware.Queue) (*compiledPolicy, error) {
 	arn := q.ARN()
 	for _, rule := range t.rules {
 		if rule.arn && arn == "" && strings.HasPrefix(q.Name, rule.name()) && (!rule.exact || q.Name == rule.name()) {
-			return nil, fmt.Errorf("%w: %q has no account, so that the policy for %q may apply or not: use the full queue URL, or set Options.Account", errQueueUnknown, q.Name, rule.text)
+			return nil, fmt.Errorf("%w: %q has no account, so it is unknown whether the policy for %q applies: use the full queue URL, or set Options.Account", errQueueUnknown, q.Name, rule.text)
 		}
 		if rule.matches(q.Name, arn) {
 			return rule.policy, nil

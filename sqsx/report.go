@@ -137,28 +137,28 @@ func (r *reporter) due(kind logKind) (suppressed int, due bool) {
 func diagnose(err error) (diagnosis, remedy string) {
 	switch {
 	case errors.Is(err, ErrNotSealed):
-		return "not sealed", "a producer sends plaintext: install sealq there, or set Policy.AcceptPlaintext during migration"
+		return "not sealed", "a producer sends plaintext: install sealq there, or set Policy.AcceptPlaintext (SEALQ_ACCEPT_PLAINTEXT) during migration"
 	case errors.Is(err, errAttributeLost):
-		return "header lost", "something copies bodies without attributes: let it copy both, or set Policy.BodyCarrier on the sender"
+		return "header lost", "something copies bodies without attributes: let it copy both, or set Policy.BodyCarrier (SEALQ_BODY_CARRIER) on the sender"
 	case errors.Is(err, errSNSEnvelope):
 		return "SNS envelope", "set RawMessageDelivery on the SNS subscription"
 	}
 	if errors.Is(err, errQueueUnknown) {
-		return "queue unknown", "give the full queue URL or ARN, or set Options.Account and Options.Region"
+		return "queue unknown", "give the full queue URL or ARN, or set Options.Account (SEALQ_ACCOUNT) and Options.Region"
 	}
 	switch classify(err) {
 	case keyUnavailable:
 		return "key service unavailable", "nothing is lost: the message becomes visible again; check that AWS KMS can be reached and that credentials are valid"
 	case keyRefused:
-		return "key refused", "check that the key is enabled and that this role may use it: kms:Decrypt and, for aliases and key IDs, kms:DescribeKey"
+		return "key refused", "see in the error what KMS says: the key must exist and be enabled, and this role needs kms:Decrypt and, for aliases and key IDs, kms:DescribeKey"
 	}
 	switch {
 	case errors.Is(err, errOwnContext):
-		return "sealed under another encryption context", "set the same Options.EncryptionContext on producer and consumer"
+		return "sealed under another encryption context", "set the same Options.EncryptionContext (SEALQ_ENCRYPTION_CONTEXT) on producer and consumer"
 	case errors.Is(err, envelope.ErrContextMismatch):
 		return "sealed for another queue", "if messages of that queue are expected here, add it to Policy.AcceptQueues; else look for who copies messages"
 	case errors.Is(err, envelope.ErrNoMatchingKey):
-		return "sealed under a key that is not configured", "add the key's ARN to the keyring's DecryptKeys if it is yours; else look for who sends"
+		return "sealed under a key that is not configured", "add the key's ARN to the keyring's DecryptKeys (SEALQ_DECRYPT_KEYS) if it is yours; else look for who sends"
 	case errors.Is(err, envelope.ErrUnsupported):
 		return "unsupported format", "upgrade this consumer, or let the producer use a committing algorithm suite"
 	case errors.Is(err, envelope.ErrAuthentication):

@@ -117,8 +117,8 @@ func (s *Sealer) guts() *middleware.Middleware {
 }
 
 // Wrap returns a client that seals and opens and is otherwise like client: it
-// has the same HTTP client, endpoint, credentials, retryer and logger, the very
-// instances. client itself does not change. A nil client gives one that refuses
+// has the same HTTP client, endpoint, credentials and logger, the very instances,
+// and retries as it does. client itself does not change. A nil client gives one that refuses
 // every send and receive.
 func (s *Sealer) Wrap(client *sqs.Client) *sqs.Client {
 	if client == nil {
@@ -235,8 +235,8 @@ func (s *Sealer) queue(queue string) (middleware.Queue, error) {
 
 // Purge forgets all data keys, and which key an alias stands for, and cancels
 // what is being asked of KMS. The next message of each kind asks again. It is for
-// emergencies: access to a key was taken away, and should end here and now and
-// not when the reuse period does. A keyring that is an [envelope.Purger] is purged
+// emergencies, when access to a key has been revoked and must end now, not at the
+// end of the reuse period. A keyring that is an [envelope.Purger] is purged
 // with the cache around it.
 func (s *Sealer) Purge() {
 	if s == nil || s.codec == nil {
