@@ -278,45 +278,10 @@ func (c *codec) rehearse(ctx context.Context, q middleware.Queue, k sealedKey, p
 	return ownDeadline(err)
 }
 
-// ownDeadline tells the end of openTimeout from that of the caller's context: a
-// consumer loop that ends with its context must not take one for the other.
-func ownDeadline(err error) error {
-	if errors.Is(err, context.DeadlineExceeded) {
-		return fmt.Errorf("sqsx: %w: no data key within %v", envelope.ErrUnavailable, openTimeout)
-	}
-	return err
-}
-
 // complete fills in the account of a queue that the caller gave by name.
 func (c *codec) complete(q middleware.Queue) middleware.Queue {
 	if q.Account == "" {
 		q.Account = c.Account
 	}
 	return q
-}
-
-// class says whose fault it is that a message does not open. The order of the
-// questions is that of the envelope package's error classes.
-type class int
-
-const (
-	messageFault   class = iota // the message's own
-	keyUnavailable              // the key service could not answer, or there was no time to ask
-	keyRefused                  // the key service said no
-	classes
-)
-
-func (c class) String() string {
-	return [...]string{"message", "unavailable", "refused"}[c]
-}
-
-func classify(err error) class {
-	switch {
-	case errors.Is(err, envelope.ErrUnavailable),
-		errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
-		return keyUnavailable
-	case errors.Is(err, envelope.ErrInvalidMessage):
-		return messageFault
-	}
-	return keyRefused
 }

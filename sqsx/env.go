@@ -189,14 +189,19 @@ func (o *Options) cacheFromEnvironment(env map[string]string) error {
 	return nil
 }
 
-// policyFlags are the settings of a policy that a variable switches on.
-func policyFlags() map[string]func(*Policy) {
-	return map[string]func(*Policy){
-		envAcceptPlaintext: func(p *Policy) { p.AcceptPlaintext = true },
-		envNoSeal:          func(p *Policy) { p.NoSeal = true },
-		envBodyCarrier:     func(p *Policy) { p.BodyCarrier = true },
-		envStrictQueue:     func(p *Policy) { p.StrictQueue = true },
-		envNoBinding:       func(p *Policy) { p.NoBinding = true },
+// policyFlag is a setting of a policy that a variable switches on.
+type policyFlag struct {
+	variable string
+	set      func(*Policy)
+}
+
+func policyFlags() []policyFlag {
+	return []policyFlag{
+		{envAcceptPlaintext, func(p *Policy) { p.AcceptPlaintext = true }},
+		{envNoSeal, func(p *Policy) { p.NoSeal = true }},
+		{envBodyCarrier, func(p *Policy) { p.BodyCarrier = true }},
+		{envStrictQueue, func(p *Policy) { p.StrictQueue = true }},
+		{envNoBinding, func(p *Policy) { p.NoBinding = true }},
 	}
 }
 
@@ -207,13 +212,13 @@ func policyFlags() map[string]func(*Policy) {
 func (o *Options) policiesFromEnvironment(env map[string]string) error {
 	listed := make(map[string][]pattern) // by variable
 	all := make(map[string]pattern)
-	for name := range policyFlags() {
-		for _, text := range list(env[name]) {
+	for _, flag := range policyFlags() {
+		for _, text := range list(env[flag.variable]) {
 			p, err := parseEnvPattern(text)
 			if err != nil {
-				return fmt.Errorf("sqsx: %s: %w", name, err)
+				return fmt.Errorf("sqsx: %s: %w", flag.variable, err)
 			}
-			listed[name] = append(listed[name], p)
+			listed[flag.variable] = append(listed[flag.variable], p)
 			all[text] = p
 		}
 	}
@@ -239,13 +244,14 @@ func (o *Options) policiesFromEnvironment(env map[string]string) error {
 		} else if i := slices.IndexFunc(inCode, p.crosses); i >= 0 {
 			return crossed("the environment", p, inCode[i])
 		}
-		for name, set := range policyFlags() {
-			if slices.ContainsFunc(listed[name], func(wider pattern) bool { return wider.covers(p) }) {
-				set(&policy)
-			} else if i := slices.IndexFunc(listed[name], p.crosses); i >= 0 {
+		for _, flag := range policyFlags() {
+			patterns := listed[flag.variable]
+			if slices.ContainsFunc(patterns, func(wider pattern) bool { return wider.covers(p) }) {
+				flag.set(&policy)
+			} else if i := slices.IndexFunc(patterns, p.crosses); i >= 0 {
 				// The policy of p is about to say no for queues that an ARN
 				// under this variable may say yes for.
-				return crossed(name, p, listed[name][i])
+				return crossed(flag.variable, p, patterns[i])
 			}
 		}
 		merged[text] = policy
@@ -270,30 +276,6 @@ func parseEnvPattern(text string) (pattern, error) {
 		return pattern{}, fmt.Errorf("%q is no queue: want queue names or ARNs; \"*\" means all queues", text)
 	}
 	return parsePattern(text)
-}
-
-// covers reports whether every queue that matches p matches wider, too.
-func (wider pattern) covers(p pattern) bool {
-	if wider.exact {
-		return p.exact && wider.arn == p.arn && wider.prefix == p.prefix
-	}
-	switch {
-	case wider.arn == p.arn:
-		return strings.HasPrefix(p.prefix, wider.prefix)
-	case p.arn: // a name pattern around an ARN pattern
-		return strings.HasPrefix(p.name(), wider.prefix)
-	}
-	return false
-}
-
-// crosses reports whether p is a name, other is an ARN, and some queue matches
-// both although p does not cover other.
-func (p pattern) crosses(other pattern) bool {
-	if p.arn || !other.arn || p.covers(other) {
-		return false
-	}
-	a, b := p.prefix, other.name()
-	return a == b || !p.exact && strings.HasPrefix(b, a) || !other.exact && strings.HasPrefix(a, b)
 }
 
 func seconds(name, text string, least, most time.Duration) (time.Duration, error) {

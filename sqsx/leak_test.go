@@ -597,10 +597,11 @@ func printedTypes() map[string]printed {
 		"sqsx.Options": {func(_ *testing.T, f *fixture) any {
 			return sqsx.Options{EncryptionContext: f.ec, DeduplicationKey: f.wrapping}
 		}, []string{keySecret, contextSecret}}, // what the user wrote into it; the Sealer's copy does not print
-		"sqsx.Policy":       {value: func(_ *testing.T, f *fixture) any { return sqsx.Policy{Keyring: f.raw} }},
-		"sqsx.ReceiveError": nothing,
-		"sqsx.Sealer":       {value: func(_ *testing.T, f *fixture) any { return f.sealer }},
-		"sqsx.Stats":        {value: func(_ *testing.T, f *fixture) any { return f.sealer.Stats() }},
+		"sqsx.Policy":        {value: func(_ *testing.T, f *fixture) any { return sqsx.Policy{Keyring: f.raw} }},
+		"sqsx.ReceiveError":  nothing,
+		"sqsx.Sealer":        {value: func(_ *testing.T, f *fixture) any { return f.sealer }},
+		"sqsx.TooLargeError": nothing,
+		"sqsx.Stats":         {value: func(_ *testing.T, f *fixture) any { return f.sealer.Stats() }},
 
 		"sqsxtest.Request": nothing, // a copy of what a test's client sent
 		"sqsxtest.Server":  nothing, // its keys protect nothing

@@ -68,6 +68,8 @@ func TestOptionErrors(t *testing.T) {
 		"accepts everything":             {func(o *sqsx.Options) { o.Policy.AcceptQueues = []string{"*"} }, "arn:PARTITION"},
 		"nil keyring in a policy":        {func(o *sqsx.Options) { o.Policy.Keyring = (*envelope.RawAESKeyring)(nil) }, "nil"},
 		"star in the middle":             {func(o *sqsx.Options) { o.Queues = queues("or*ders") }, "trailing"},
+		"dot in the middle":              {func(o *sqsx.Options) { o.Queues = queues("or.ders") }, ".fifo"},
+		"dot in a prefix":                {func(o *sqsx.Options) { o.Queues = queues("or.d*") }, ".fifo"},
 		"empty pattern":                  {func(o *sqsx.Options) { o.Queues = queues("") }, "empty"},
 		"ARN of a topic":                 {func(o *sqsx.Options) { o.Queues = queues("arn:aws:sns:us-east-1:000000000000:t") }, "not the ARN of a queue"},
 		"half an ARN":                    {func(o *sqsx.Options) { o.Queues = queues("arn:aws:sqs:us-east-1") }, "whole ARN"},

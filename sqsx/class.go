@@ -1,0 +1,44 @@
+package sqsx
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/sealq/sealq/envelope"
+)
+
+// class says whose fault it is that a message does not open. The order of the
+// questions is that of the envelope package's error classes.
+type class int
+
+const (
+	messageFault   class = iota // the message's own
+	keyUnavailable              // the key service could not answer, or there was no time to ask
+	keyRefused                  // the key service said no
+	classes
+)
+
+func (c class) String() string {
+	return [...]string{"message", "unavailable", "refused"}[c]
+}
+
+func classify(err error) class {
+	switch {
+	case errors.Is(err, envelope.ErrUnavailable),
+		errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return keyUnavailable
+	case errors.Is(err, envelope.ErrInvalidMessage):
+		return messageFault
+	}
+	return keyRefused
+}
+
+// ownDeadline tells the end of openTimeout from that of the caller's context: a
+// consumer loop that ends with its context must not take one for the other.
+func ownDeadline(err error) error {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("sqsx: %w: no data key within %v", envelope.ErrUnavailable, openTimeout)
+	}
+	return err
+}
