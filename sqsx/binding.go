@@ -43,7 +43,7 @@ func hasReservedPrefix(name string) bool {
 
 // shadows reports whether name is another spelling of a name that is checked.
 func (s *settings) shadows(name string) bool {
-	for checked := range s.EncryptionContext {
+	for checked := range s.context {
 		if name != checked && strings.EqualFold(name, checked) {
 			return true
 		}
@@ -89,8 +89,8 @@ func (s *settings) sendContext(p *compiledPolicy, q middleware.Queue) (envelope.
 	if err != nil {
 		return nil, err
 	}
-	ec := make(envelope.EncryptionContext, len(s.EncryptionContext)+1)
-	maps.Copy(ec, s.EncryptionContext)
+	ec := make(envelope.EncryptionContext, len(s.context)+1)
+	maps.Copy(ec, s.context)
 	if name != "" {
 		ec[queueKey] = name
 	}
@@ -107,12 +107,12 @@ func (s *settings) accept(p *compiledPolicy, q middleware.Queue, binding string,
 				return fmt.Errorf("%w: the message uses %.80q, a feature of a later release of sealq: upgrade this consumer", envelope.ErrUnsupported, name)
 			}
 			if s.shadows(name) {
-				return fmt.Errorf("%w: the name %.80q differs from one of Options.EncryptionContext in case only: %w", envelope.ErrContextMismatch, name, errOwnContext)
+				return fmt.Errorf("%w: the name %.80q differs from one of Options.context in case only: %w", envelope.ErrContextMismatch, name, errOwnContext)
 			}
 		}
-		for name, want := range s.EncryptionContext {
+		for name, want := range s.context {
 			if got, present := ec[name]; !present || got != want {
-				return fmt.Errorf("%w: %q is absent or differs from Options.EncryptionContext: %w", envelope.ErrContextMismatch, name, errOwnContext)
+				return fmt.Errorf("%w: %q is absent or differs from Options.context: %w", envelope.ErrContextMismatch, name, errOwnContext)
 			}
 		}
 		if p.NoBinding {

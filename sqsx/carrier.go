@@ -51,20 +51,20 @@ var (
 	errVersion1      = fmt.Errorf("%w: the body is a version 1 AWS Encryption SDK message, which does not commit to its key: let its producer use a committing algorithm suite", envelope.ErrUnsupported)
 )
 
-// unload returns the sealed message that m carries. ok is false if m is
+// sealedPart returns the sealed message that m carries. ok is false if m is
 // plaintext. An error means that m is sealed, but not as it should be.
-func unload(m *types.Message) (msg envelope.Message, ok bool, err error) {
+func sealedPart(m *types.Message) (msg envelope.Message, ok bool, err error) {
 	body := aws.ToString(m.Body)
 	if header, exists := m.MessageAttributes[attributeName]; exists {
 		msg, err = fromAttribute(header, body)
 		return msg, true, err
 	}
-	return unloadBody(body, 0)
+	return sealedInBody(body, 0)
 }
 
-// unloadBody is unload for a message without our attribute. depth is the number
+// sealedInBody is sealedPart for a message without our attribute. depth is the number
 // of SNS notifications around body.
-func unloadBody(body string, depth int) (msg envelope.Message, ok bool, err error) {
+func sealedInBody(body string, depth int) (msg envelope.Message, ok bool, err error) {
 	if bare := strings.TrimLeft(body, wrapping); len(bare) < len(body) && beginsSealed(bare) {
 		return msg, true, errWrapped
 	}
@@ -186,6 +186,6 @@ func isSealedInSNS(body string, depth int) bool {
 	if notification.MessageAttributes.Sealq != nil || oddType && strings.Contains(body, `"`+attributeName+`"`) {
 		return true
 	}
-	_, sealed, _ := unloadBody(notification.Message, depth+1)
+	_, sealed, _ := sealedInBody(notification.Message, depth+1)
 	return sealed
 }

@@ -95,7 +95,7 @@ func (c *codec) checkEntry(q middleware.Queue, e *types.SendMessageBatchRequestE
 			Fault:   smithy.FaultClient,
 		}
 	}
-	if q.FIFO() && e.MessageDeduplicationId == nil && c.DeduplicationKey == nil {
+	if q.FIFO() && e.MessageDeduplicationId == nil && c.deduplicationKey == nil {
 		return &smithy.GenericAPIError{
 			Code:    "InvalidParameterValue", // as SQS answers where content-based deduplication is off
 			Message: fmt.Sprintf("a message to the FIFO queue %q has no MessageDeduplicationId: content-based deduplication cannot recognise sealed bodies, whose bytes differ at every send; set MessageDeduplicationId, or set Options.DeduplicationKey to have it derived", q.Name),
@@ -116,7 +116,7 @@ func (c *codec) sealEntry(ctx context.Context, p *compiledPolicy, q middleware.Q
 				return middleware.Content{}, err
 			}
 		}
-		content.DeduplicationID = aws.String(deduplicationID(c.DeduplicationKey, queue, body))
+		content.DeduplicationID = aws.String(deduplicationID(c.deduplicationKey, queue, body))
 	}
 	m, err := envelope.Seal(ctx, p.keyring, []byte(body), ec)
 	if err != nil {
@@ -219,7 +219,7 @@ func (c *codec) openMessage(ctx context.Context, p *compiledPolicy, kr envelope.
 	withhold := func(err error) (middleware.Opened, openedKey) {
 		return middleware.Opened{Err: err, Temporary: classify(err) != messageFault}, openedKey{}
 	}
-	sealed, ok, err := unload(m)
+	sealed, ok, err := sealedPart(m)
 	switch {
 	case err != nil:
 		return withhold(err)
@@ -281,7 +281,7 @@ func (c *codec) rehearse(ctx context.Context, q middleware.Queue, k sealedKey, p
 // complete fills in the account of a queue that the caller gave by name.
 func (c *codec) complete(q middleware.Queue) middleware.Queue {
 	if q.Account == "" {
-		q.Account = c.Account
+		q.Account = c.account
 	}
 	return q
 }

@@ -95,10 +95,15 @@ const (
 	formatPrefix = "aws-crypto-"
 )
 
-// settings are Options that were checked and copied.
+// settings are what is left of Options once they were checked: copies, and what
+// was made of them. They are immutable.
 type settings struct {
-	Options
-	table *policyTable
+	region, account  string
+	context          map[string]string // Options.EncryptionContext
+	deduplicationKey []byte
+	onWithheld       func(context.Context, *OpenError)
+	logger           *slog.Logger
+	table            *policyTable
 }
 
 // compiledPolicy is a Policy ready for use. It is immutable.
@@ -126,8 +131,6 @@ func compile(kr envelope.Keyring, o Options) (*settings, error) {
 	if o.Account != "" && !isAccountID(o.Account) {
 		return nil, fmt.Errorf("sqsx: Account %q is not an account ID, want 12 digits", o.Account)
 	}
-	o.EncryptionContext = maps.Clone(o.EncryptionContext)
-	o.DeduplicationKey = slices.Clone(o.DeduplicationKey)
 
 	caches := cacheSet{adjust: o.Cache}
 	own, err := caches.of(kr)
@@ -171,8 +174,15 @@ func compile(kr envelope.Keyring, o Options) (*settings, error) {
 	if err != nil {
 		return nil, fmt.Errorf("sqsx: Queues: %w", err)
 	}
-	o.Queues = nil // the table holds the only copy
-	return &settings{Options: o, table: table}, nil
+	return &settings{
+		region:           o.Region,
+		account:          o.Account,
+		context:          maps.Clone(o.EncryptionContext),
+		deduplicationKey: slices.Clone(o.DeduplicationKey),
+		onWithheld:       o.OnWithheld,
+		logger:           o.Logger,
+		table:            table,
+	}, nil
 }
 
 // caches returns every distinct cache that the policies use.

@@ -138,7 +138,7 @@ func sealedKeys(messages []types.Message, opened []middleware.Opened) []sealedKe
 		if o.Err == nil || !o.Temporary {
 			continue
 		}
-		m, ok, err := unload(&messages[i])
+		m, ok, err := sealedPart(&messages[i])
 		if err != nil || !ok || len(m.Header) > maxRehearsalHeader {
 			continue
 		}

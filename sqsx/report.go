@@ -78,8 +78,8 @@ type logState struct {
 }
 
 func (r *reporter) report(ctx context.Context, e *OpenError) {
-	if r.OnWithheld != nil {
-		r.OnWithheld(ctx, e)
+	if r.onWithheld != nil {
+		r.onWithheld(ctx, e)
 	}
 	if errors.Is(e.Err, ErrGroupHeld) {
 		return // the message before it has been reported
@@ -94,7 +94,7 @@ func (r *reporter) report(ctx context.Context, e *OpenError) {
 	if !due {
 		return
 	}
-	logger := r.Logger
+	logger := r.logger
 	if logger == nil {
 		logger = slog.Default()
 	}

@@ -106,10 +106,10 @@ func newSealer(kr envelope.Keyring, o Options) (*Sealer, error) {
 // Give it last: a middleware that a later option adds in front of all others
 // sees plaintext. Installing the same Sealer twice changes nothing; calls of a
 // client with two different ones fail.
-func (s *Sealer) Install(o *sqs.Options) { s.guts().Install(o) }
+func (s *Sealer) Install(o *sqs.Options) { s.interceptor().Install(o) }
 
-// guts returns the middleware, or nil, which refuses.
-func (s *Sealer) guts() *middleware.Middleware {
+// interceptor returns the middleware, or nil, which refuses.
+func (s *Sealer) interceptor() *middleware.Middleware {
 	if s == nil {
 		return nil
 	}
@@ -223,10 +223,10 @@ func (s *Sealer) queue(queue string) (middleware.Queue, error) {
 		}
 		return q, err
 	}
-	if s.codec.Region == "" {
+	if s.codec.region == "" {
 		return middleware.Queue{}, fmt.Errorf("%w: the Region of %q is not set: give the queue's ARN, or set Options.Region", errQueueUnknown, queue)
 	}
-	q, err := middleware.ParseQueueURL(queue, s.codec.Region)
+	q, err := middleware.ParseQueueURL(queue, s.codec.region)
 	if err != nil {
 		err = fmt.Errorf("%w: %w", errQueueUnknown, err)
 	}
