@@ -2,12 +2,14 @@ package sqsx_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
+	"net/http"
 	"runtime"
 	"slices"
 	"strconv"
@@ -19,6 +21,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"github.com/sealq/sealq/cache"
 	"github.com/sealq/sealq/envelope"
@@ -340,6 +344,77 @@ func TestFloodOfDistinctKeys(t *testing.T) {
 	})
 }
 
+// TestRememberedErrorHoldsNoRequest gives one caller the error of another's call.
+func TestRememberedErrorHoldsNoRequest(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	url, client := w.queue("orders"), w.client()
+	w.server.Intercept(kmsFails(&smithy.GenericAPIError{Code: "DisabledException", Message: "disabled"}))
+	type token struct{}
+	for _, caller := range []string{"A", "B"} { // B is answered from memory
+		ctx := context.WithValue(t.Context(), token{}, caller)
+		_, err := client.SendMessage(ctx, &sqs.SendMessageInput{QueueUrl: &url, MessageBody: aws.String("x")})
+		answer, ok := errors.AsType[*smithyhttp.ResponseError](err)
+		if !ok || answer.HTTPStatusCode() != http.StatusBadRequest {
+			t.Fatalf("got %v, want the answer of KMS in the chain", err)
+		}
+		if r := answer.Response.Request; r != nil {
+			t.Errorf("the error that %s got holds a request, with the context value %v", caller, r.Context().Value(token{}))
+		}
+	}
+	if n := w.count("kms:GenerateDataKey"); n != 1 {
+		t.Errorf("got %d calls, want one", n)
+	}
+}
+
+// TestRememberedFailuresArePinnedToNothing fills the memory of failures with
+// answers of KMS, asked for by callers whose contexts are large. It is not
+// parallel: it reads the heap.
+func TestRememberedFailuresArePinnedToNothing(t *testing.T) {
+	w := newWorld(t)
+	s := w.sealer()
+	out, err := s.SealMessage(t.Context(), arnOf("orders"), &sqs.SendMessageInput{MessageBody: aws.String("good")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, err := envelope.ParseHeader(out.MessageAttributes["sealq"].BinaryValue)
+	if err != nil {
+		t.Fatal(err)
+	}
+	good := h.EncryptedDataKeys[0]
+	type request struct{}
+	const failures = 400
+	for i := range failures {
+		h.EncryptedDataKeys[0] = good
+		h.EncryptedDataKeys[0].Ciphertext = binary.BigEndian.AppendUint64(bytes.Clone(good.Ciphertext[:len(good.Ciphertext)-8]), uint64(i))
+		b, err := h.Marshal()
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx := context.WithValue(t.Context(), request{}, make([]byte, 100<<10))
+		s.OpenMessages(ctx, arnOf("orders"), []types.Message{{Body: out.MessageBody, MessageAttributes: sealqAttribute(b)}})
+	}
+	if got := s.Stats().Cache.NegativeEntries; got != failures {
+		t.Fatalf("got %d failures remembered, want %d", got, failures)
+	}
+	remembered := heapInUse()
+	s.Purge()
+	pinned := remembered - heapInUse()
+	t.Logf("%d failures hold %d bytes", failures, pinned)
+	if limit := failures * 10 << 10; pinned > limit {
+		t.Errorf("%d remembered failures hold %d bytes, want less than %d", failures, pinned, limit)
+	}
+}
+
+// heapInUse is the number of bytes of all that is reachable.
+func heapInUse() int {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int(m.HeapAlloc)
+}
+
 // TestFloodHasFlatMemory opens twenty thousand messages that fail in distinct
 // ways. It is not parallel: it reads the heap.
 func TestFloodHasFlatMemory(t *testing.T) {
@@ -355,13 +430,6 @@ func TestFloodHasFlatMemory(t *testing.T) {
 	h, err := envelope.ParseHeader(header)
 	if err != nil {
 		t.Fatal(err)
-	}
-	heap := func() int {
-		runtime.GC()
-		runtime.GC()
-		var m runtime.MemStats
-		runtime.ReadMemStats(&m)
-		return int(m.HeapAlloc)
 	}
 	good := h.EncryptedDataKeys[0]
 	flood := func(from, n int) {
@@ -380,9 +448,9 @@ func TestFloodHasFlatMemory(t *testing.T) {
 	}
 	const n = 10_000
 	flood(0, n)
-	before := heap()
+	before := heapInUse()
 	flood(n, n)
-	after := heap()
+	after := heapInUse()
 	t.Logf("heap of %d bytes after %d messages, %d after twice as many", before, n, after)
 	if after > before+1<<20 {
 		t.Errorf("the heap grew from %d to %d bytes", before, after)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/smithy-go"
@@ -180,9 +181,16 @@ func (q question) notADataKey(size int) error {
 }
 
 // own makes an error fit to be passed on. An error of a deadline of ours, or of
-// the HTTP client's, must not look like the end of the caller's context. And an
-// answer that could not be decoded travels in its error, data key included.
+// the HTTP client's, must not look like the end of the caller's context. An
+// answer that could not be decoded travels in its error, data key included. And
+// an answer holds its request, and so the context of whoever caused it: a cache
+// remembers errors, and gives them to others.
 func own(err error) error {
+	if refusal, ok := errors.AsType[*smithyhttp.ResponseError](err); ok && refusal.Response != nil && refusal.Response.Response != nil {
+		answer := *refusal.Response.Response
+		answer.Request, answer.Body = nil, http.NoBody
+		refusal.Response = &smithyhttp.Response{Response: &answer}
+	}
 	if _, ok := errors.AsType[*smithy.DeserializationError](err); ok {
 		if cut, ok := errors.AsType[net.Error](err); ok && cut.Timeout() {
 			return errors.New("the answer did not arrive in time")
