@@ -3,6 +3,7 @@ package kmskeyring_test
 import (
 	"context"
 	"errors"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -395,4 +396,62 @@ func (c redirecting) DescribeKey(ctx context.Context, in *kms.DescribeKeyInput, 
 		return &kms.DescribeKeyOutput{}, nil
 	}
 	return c.Client.DescribeKey(ctx, &kms.DescribeKeyInput{KeyId: c.to}, optFns...)
+}
+
+// failingDescribe does something else than answer, while do is not nil.
+type failingDescribe struct {
+	kmskeyring.Client
+	do func()
+}
+
+func (c *failingDescribe) DescribeKey(ctx context.Context, in *kms.DescribeKeyInput, optFns ...func(*kms.Options)) (*kms.DescribeKeyOutput, error) {
+	if c.do != nil {
+		c.do()
+	}
+	return c.Client.DescribeKey(ctx, in, optFns...)
+}
+
+// TestPanicInDescribeKey: DescribeKey runs on a goroutine of the keyring's, where
+// nobody else can recover a panic of the client, and others wait for its end.
+func TestPanicInDescribeKey(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		do   func()
+		text string
+	}{
+		"value":         {func() { panic("the secret") }, "the client panicked with a value of type string"},
+		"runtime error": {func() { var none []int; _ = none[len(none)] }, "index out of range"},
+		"goexit":        {runtime.Goexit, "the client ended the goroutine"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				id, _ := w.key(w.client("us-east-1", ours), false)
+				w.alias(w.client("us-east-1", ours), "alias/orders", id)
+				client := &failingDescribe{w.client("us-east-1", ours), test.do}
+				kr := w.keyring(client, "alias/orders")
+				key := w.generate(kr)
+
+				var wg sync.WaitGroup
+				for range 10 {
+					wg.Go(func() {
+						_, err := kr.DecryptDataKey(t.Context(), key.EncryptedDataKeys(), ec)
+						if class(t.Context(), err) != "unavailable" || !strings.Contains(err.Error(), test.text) || strings.Contains(err.Error(), "secret") {
+							t.Errorf("got %v, want ErrUnavailable and %q", err, test.text)
+						}
+					})
+				}
+				wg.Wait()
+
+				// It is over when the client works again, and an answer outlives it.
+				client.do = nil
+				time.Sleep(time.Second)
+				w.opens(kr, key)
+				client.do = test.do
+				time.Sleep(kmskeyring.DefaultAliasPeriod)
+				w.opens(kr, key)
+			})
+		})
+	}
 }
