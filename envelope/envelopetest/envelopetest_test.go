@@ -337,6 +337,14 @@ func TestBrokenKeyrings(t *testing.T) {
 				return good.WrapDataKey(ctx, key, c)
 			}
 		}},
+		"wrapping nothing is an outage": {[]string{"wrap nothing"}, func(f *flawed) {
+			f.wrap = func(ctx context.Context, key *envelope.DataKey, c ec) (envelope.EncryptedDataKey, error) {
+				if len(key.Plaintext()) == 0 {
+					return envelope.EncryptedDataKey{}, fmt.Errorf("%w: missing required field", envelope.ErrUnavailable)
+				}
+				return good.WrapDataKey(ctx, key, c)
+			}
+		}},
 		"wraps into one buffer": {[]string{"wrapped keys are copies"}, func(f *flawed) {
 			buffer := make([]byte, 48)
 			f.wrap = func(ctx context.Context, key *envelope.DataKey, c ec) (envelope.EncryptedDataKey, error) {

@@ -74,7 +74,7 @@ var wrapperRules = []rule[envelope.Wrapper]{
 	},
 	{
 		name:  "wrap nothing",
-		why:   "A generator that broke its contract must be an error, not a panic and not a wrapped key of zeros.",
+		why:   "A generator that broke its contract must be an error, not a panic and not a wrapped key of zeros. Nor is it an outage of the key service, which would pass: nobody would look for the bug.",
 		check: checkWrapNothing,
 	},
 	{
@@ -464,8 +464,12 @@ func checkWrap(ctx context.Context, newWrapper func() envelope.Wrapper) error {
 
 func checkWrapNothing(ctx context.Context, newWrapper func() envelope.Wrapper) error {
 	for _, key := range []*envelope.DataKey{nil, new(envelope.DataKey)} {
-		if _, err := wrap(ctx, newWrapper(), key, newContext()); err == nil {
+		_, err := wrap(ctx, newWrapper(), key, newContext())
+		switch {
+		case err == nil:
 			return broken("WrapDataKey wrapped a data key that holds nothing")
+		case errors.Is(err, envelope.ErrUnavailable):
+			return broken("WrapDataKey of a data key that holds nothing failed with %q, which wraps %q", err, envelope.ErrUnavailable)
 		}
 	}
 	return nil

@@ -166,10 +166,11 @@ func (k *Keyring) WrapDataKey(ctx context.Context, key *envelope.DataKey, ec env
 	if err := k.canEncrypt(); err != nil {
 		return envelope.EncryptedDataKey{}, err
 	}
-	if key == nil {
-		return envelope.EncryptedDataKey{}, errors.New("kmskeyring: data key to wrap is nil")
-	}
 	plaintext := key.Plaintext()
+	if len(plaintext) == 0 {
+		// The SDK refuses to send it, which would look like an outage.
+		return envelope.EncryptedDataKey{}, errors.New("kmskeyring: no data key to wrap: it is nil or was not made by envelope.NewDataKey")
+	}
 	defer clear(plaintext)
 	var out *kms.EncryptOutput
 	q := k.sealQuestion(opEncrypt)

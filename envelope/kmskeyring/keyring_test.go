@@ -143,6 +143,24 @@ func TestNilKeyringErrs(t *testing.T) {
 	}
 }
 
+func TestWrapNothing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	client := w.client("us-east-1", ours)
+	_, arn := w.key(client, false)
+	kr := w.keyring(client, arn)
+	before := len(w.srv.Requests())
+	for name, key := range map[string]*envelope.DataKey{"nil": nil, "zero": {}} {
+		_, err := kr.WrapDataKey(t.Context(), key, ec)
+		if err == nil || !strings.Contains(err.Error(), "not made by envelope.NewDataKey") || class(t.Context(), err) != "refused: no reach" {
+			t.Errorf("%s: got %v, want an error of no class that says what is missing", name, err)
+		}
+	}
+	if n := len(w.srv.Requests()) - before; n != 0 {
+		t.Errorf("%d calls, want none", n)
+	}
+}
+
 func TestDecryptNamesTheKey(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
