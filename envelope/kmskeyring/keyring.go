@@ -305,7 +305,7 @@ type decryption struct {
 	ec       envelope.EncryptionContext
 	calls    int
 	errs     []error
-	rejected []keyARN // keys that the message names and the keyring may not use
+	rejected []keyARN // keys that the message names and the keyring may not use, each once
 
 	// What a strict alias did not stand for when it was last asked about, and may
 	// stand for now; and how many DescribeKey calls had begun before.
@@ -347,6 +347,13 @@ func (d *decryption) fault(format string, args ...any) {
 	d.errs = append(d.errs, fmt.Errorf("kmskeyring: %w: "+format, append([]any{envelope.ErrNoMatchingKey}, args...)...))
 }
 
+// reject records a key that the keyring may not use.
+func (d *decryption) reject(arn keyARN) {
+	if !slices.Contains(d.rejected, arn) {
+		d.rejected = append(d.rejected, arn)
+	}
+}
+
 // resolve finds which of the other entries the keyring may decrypt. Its error is
 // that the caller gave up.
 func (d *decryption) resolve(ctx context.Context, others []candidate) ([]candidate, error) {
@@ -356,7 +363,7 @@ func (d *decryption) resolve(ctx context.Context, others []candidate) ([]candida
 		if k.possible(c.named) {
 			possible = append(possible, c)
 		} else {
-			d.rejected = append(d.rejected, c.named)
+			d.reject(c.named)
 		}
 	}
 	if len(possible) == 0 || d.calls == maxDecryptCalls {
@@ -385,7 +392,7 @@ func (d *decryption) resolve(ctx context.Context, others []candidate) ([]candida
 			}
 			c.key = c.named.in(current.region)
 		default:
-			d.rejected = append(d.rejected, c.named)
+			d.reject(c.named)
 			continue
 		}
 		admitted = append(admitted, c)
@@ -409,7 +416,7 @@ func (d *decryption) follow(ctx context.Context) ([]candidate, error) {
 	var admitted []candidate
 	for _, c := range d.unsettled {
 		if !c.named.sameKey(current) {
-			d.rejected = append(d.rejected, c.named)
+			d.reject(c.named)
 			continue
 		}
 		c.key, c.configured = current, true
@@ -522,11 +529,10 @@ func (d *decryption) failure() error {
 			key = "Options.Discovery"
 		}
 		text := fmt.Sprintf("the message is encrypted under keys that this keyring (%q) may not use; if you trust them:", key)
-		suggested := slices.Compact(slices.Clone(d.rejected))
-		for _, arn := range suggested[:min(len(suggested), maxSuggested)] {
+		for _, arn := range d.rejected[:min(len(d.rejected), maxSuggested)] {
 			text += fmt.Sprintf(" o.DecryptKeys = append(o.DecryptKeys, %q)", arn.String())
 		}
-		if more := len(suggested) - maxSuggested; more > 0 {
+		if more := len(d.rejected) - maxSuggested; more > 0 {
 			text += fmt.Sprintf(" and %d more", more)
 		}
 		d.fault("%s", text)

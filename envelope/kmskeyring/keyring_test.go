@@ -2,6 +2,7 @@ package kmskeyring_test
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -454,6 +455,47 @@ func TestEntriesWithoutACall(t *testing.T) {
 	}
 	if _, err := w.keyring(client, arn).DecryptDataKey(t.Context(), nil, ec); !errors.Is(err, envelope.ErrNoMatchingKey) {
 		t.Errorf("no entries: got %v, want ErrNoMatchingKey", err)
+	}
+}
+
+// TestSuggestedKeys: the error of a message names each key that it is encrypted
+// under once, in the message's order, and not more than three.
+func TestSuggestedKeys(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	client := w.client("us-east-1", ours)
+	_, arn := w.key(client, false)
+	kr := w.keyring(client, arn)
+	var a, b, c, d envelope.EncryptedDataKey
+	for _, edk := range []*envelope.EncryptedDataKey{&a, &b, &c, &d} {
+		_, arn := w.key(client, false)
+		*edk = w.generate(w.keyring(client, arn)).EncryptedDataKeys()[0]
+	}
+	for name, test := range map[string]struct {
+		edks []envelope.EncryptedDataKey
+		want []envelope.EncryptedDataKey
+		more bool
+	}{
+		"side by side": {[]envelope.EncryptedDataKey{a, a, b}, []envelope.EncryptedDataKey{a, b}, false},
+		"apart":        {[]envelope.EncryptedDataKey{a, b, a}, []envelope.EncryptedDataKey{a, b}, false},
+		"three":        {[]envelope.EncryptedDataKey{c, b, a, b, c}, []envelope.EncryptedDataKey{c, b, a}, false},
+		"four":         {[]envelope.EncryptedDataKey{a, b, a, c, d}, []envelope.EncryptedDataKey{a, b, c}, true},
+	} {
+		_, err := kr.DecryptDataKey(t.Context(), test.edks, ec)
+		if !errors.Is(err, envelope.ErrNoMatchingKey) {
+			t.Errorf("%s: got %v, want ErrNoMatchingKey", name, err)
+			continue
+		}
+		var want string
+		for _, edk := range test.want {
+			want += fmt.Sprintf(" o.DecryptKeys = append(o.DecryptKeys, %q)", edk.ProviderInfo)
+		}
+		if test.more {
+			want += " and 1 more"
+		}
+		if !strings.HasSuffix(err.Error(), ":"+want) {
+			t.Errorf("%s: got %q, want it to end with %q", name, err, want)
+		}
 	}
 }
 
