@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/kms/types"
@@ -539,6 +540,51 @@ func TestAtMostThreeDecryptCalls(t *testing.T) {
 			if n := w.srv.Count("kms:Decrypt") - before; n != test.calls {
 				t.Errorf("%d Decrypt calls, want %d", n, test.calls)
 			}
+		})
+	}
+}
+
+// TestNoDescribeKeyInVain: once a message has had its calls, an answer of
+// DescribeKey could change nothing, and the message would wait for it.
+func TestNoDescribeKeyInVain(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		named          bool // DecryptKeys has the key of the bad entries
+		bad, describes int
+	}{
+		"to resolve, two calls":   {true, 2, 1},
+		"to resolve, three calls": {true, 3, 0},
+		"to follow, two calls":    {false, 2, 1},
+		"to follow, three calls":  {false, 3, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				w, kr, keys := strictWorld(t)
+				if test.named {
+					kr = w.keyring(w.client("us-east-1", ours), "alias/orders", func(o *kmskeyring.Options) { o.DecryptKeys = []string{info(keys.old)} })
+				} else {
+					w.opens(kr, keys.old) // so that resolving the alias takes no call
+				}
+				bad := keys.old.EncryptedDataKeys()[0]
+				bad.Ciphertext[0] ^= 1
+				others := keys.fresh.EncryptedDataKeys()
+				others[0].Ciphertext[0] ^= 1
+				decrypts, describes, start := w.srv.Count("kms:Decrypt"), w.srv.Count("kms:DescribeKey"), time.Now()
+				_, err := kr.DecryptDataKey(t.Context(), append(slices.Repeat([]envelope.EncryptedDataKey{bad}, test.bad), others...), ec)
+				if !errors.Is(err, envelope.ErrNoMatchingKey) {
+					t.Errorf("got %v, want ErrNoMatchingKey", err)
+				}
+				if n := w.srv.Count("kms:DescribeKey") - describes; n != test.describes {
+					t.Errorf("%d DescribeKey calls, want %d", n, test.describes)
+				}
+				if n := w.srv.Count("kms:Decrypt") - decrypts; n > 3 {
+					t.Errorf("%d Decrypt calls, want at most 3", n)
+				}
+				if got := time.Since(start); test.describes == 0 && got != 0 {
+					t.Errorf("waited %v", got)
+				}
+			})
 		})
 	}
 }
