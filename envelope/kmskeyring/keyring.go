@@ -261,22 +261,19 @@ func (k *Keyring) DecryptDataKey(ctx context.Context, edks []envelope.EncryptedD
 	}
 	d := decryption{keyring: k, ec: ec}
 	named, others := d.sort(edks)
-	if key, err := d.try(ctx, named); key != nil || err != nil {
-		return key, err
-	}
-	resolved, err := d.resolve(ctx, others)
-	if err != nil {
-		return nil, err
-	}
-	if key, err := d.try(ctx, resolved); key != nil || err != nil {
-		return key, err
-	}
-	followed, err := d.follow(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if key, err := d.try(ctx, followed); key != nil || err != nil {
-		return key, err
+	for _, next := range [...]func() []candidate{
+		func() []candidate { return named },
+		func() []candidate { return d.resolve(ctx, others) },
+		func() []candidate { return d.follow(ctx) },
+	} {
+		if key, ok := d.try(ctx, next()); ok {
+			return key, nil
+		}
+		// The caller's end is no verdict, and is not to be joined with those of
+		// the keys that were asked before.
+		if err := callerEnded(ctx); err != nil {
+			return nil, err
+		}
 	}
 	return nil, d.failure()
 }
@@ -354,9 +351,8 @@ func (d *decryption) reject(arn keyARN) {
 	}
 }
 
-// resolve finds which of the other entries the keyring may decrypt. Its error is
-// that the caller gave up.
-func (d *decryption) resolve(ctx context.Context, others []candidate) ([]candidate, error) {
+// resolve finds which of the other entries the keyring may decrypt.
+func (d *decryption) resolve(ctx context.Context, others []candidate) []candidate {
 	k := d.keyring
 	possible := others[:0:0]
 	for _, c := range others {
@@ -367,18 +363,19 @@ func (d *decryption) resolve(ctx context.Context, others []candidate) ([]candida
 		}
 	}
 	if len(possible) == 0 || d.calls == maxDecryptCalls {
-		return nil, nil
+		return nil
 	}
 	if k.form == formNone {
 		for i, c := range possible {
 			possible[i].key = c.named.in(k.opts.Discovery.Region)
 		}
-		return possible, nil
+		return possible
 	}
 	d.described = k.resolver.begun()
 	current, err := k.resolver.resolve(ctx)
 	if err != nil {
-		return nil, d.unresolved(ctx, err)
+		d.errs = append(d.errs, err)
+		return nil
 	}
 	var admitted []candidate
 	for _, c := range possible {
@@ -398,20 +395,21 @@ func (d *decryption) resolve(ctx context.Context, others []candidate) ([]candida
 		admitted = append(admitted, c)
 	}
 	slices.SortStableFunc(admitted, func(a, b candidate) int { return cmp.Compare(rank(a), rank(b)) })
-	return admitted, nil
+	return admitted
 }
 
 // follow asks again which key a strict alias stands for, on behalf of a message
 // under another key of its account and Region. Producers follow an alias at
 // once, because KMS resolves it for them; their messages are good, and must not
 // be called invalid for as long as a consumer remembers the key before.
-func (d *decryption) follow(ctx context.Context) ([]candidate, error) {
+func (d *decryption) follow(ctx context.Context) []candidate {
 	if len(d.unsettled) == 0 || d.calls == maxDecryptCalls {
-		return nil, nil
+		return nil
 	}
 	current, err := d.keyring.resolver.resolveAfter(ctx, d.described)
 	if err != nil {
-		return nil, d.unresolved(ctx, err)
+		d.errs = append(d.errs, err)
+		return nil
 	}
 	var admitted []candidate
 	for _, c := range d.unsettled {
@@ -422,17 +420,7 @@ func (d *decryption) follow(ctx context.Context) ([]candidate, error) {
 		c.key, c.configured = current, true
 		admitted = append(admitted, c)
 	}
-	return admitted, nil
-}
-
-// unresolved records why the alias or key ID could not be resolved. Its error is
-// that the caller gave up.
-func (d *decryption) unresolved(ctx context.Context, err error) error {
-	if ended := callerEnded(ctx); ended != nil {
-		return ended
-	}
-	d.errs = append(d.errs, err)
-	return nil
+	return admitted
 }
 
 // rank puts the configured key first, so that entries beside it cannot use up
@@ -466,9 +454,9 @@ func (a keyARN) neighbour(b keyARN) bool {
 	return a.partition == b.partition && a.region == b.region && a.account == b.account
 }
 
-// try asks KMS about candidates until one is decrypted. Its error is that the
-// caller gave up.
-func (d *decryption) try(ctx context.Context, candidates []candidate) (*envelope.DataKey, error) {
+// try asks KMS about candidates until one is decrypted, and reports whether one
+// was.
+func (d *decryption) try(ctx context.Context, candidates []candidate) (*envelope.DataKey, bool) {
 	for _, c := range candidates {
 		if d.calls == maxDecryptCalls {
 			d.fault("%d decryptions failed, and no more are tried for one message", maxDecryptCalls)
@@ -477,14 +465,11 @@ func (d *decryption) try(ctx context.Context, candidates []candidate) (*envelope
 		d.calls++
 		key, err := d.keyring.decrypt(ctx, c, d.ec)
 		if err == nil {
-			return key, nil
-		}
-		if ended := callerEnded(ctx); ended != nil {
-			return nil, ended
+			return key, true
 		}
 		d.errs = append(d.errs, err)
 	}
-	return nil, nil
+	return nil, false
 }
 
 func (k *Keyring) decrypt(ctx context.Context, c candidate, ec envelope.EncryptionContext) (*envelope.DataKey, error) {

@@ -1,6 +1,7 @@
 package kmskeyring_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/sealq/sealq/envelope"
 	"github.com/sealq/sealq/envelope/kmskeyring"
+	"github.com/sealq/sealq/sqsx/sqsxtest"
 )
 
 func TestKeyIDForms(t *testing.T) {
@@ -541,6 +543,34 @@ func TestAtMostThreeDecryptCalls(t *testing.T) {
 				t.Errorf("%d Decrypt calls, want %d", n, test.calls)
 			}
 		})
+	}
+}
+
+// TestCallerGivesUpAtTheSecondKey: the caller's end is no verdict, and is not
+// mixed with those that were there before.
+func TestCallerGivesUpAtTheSecondKey(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	client := w.client("us-east-1", ours)
+	firstID, first := w.key(client, false)
+	_, second := w.key(client, false)
+	edks := append(w.generate(w.keyring(client, first)).EncryptedDataKeys(), w.generate(w.keyring(client, second)).EncryptedDataKeys()...)
+	w.disable(client, firstID)
+	ctx, cancel := context.WithCancel(t.Context())
+	calls := 0
+	w.srv.Intercept(func(r *sqsxtest.Request) error {
+		if calls++; calls == 1 {
+			return nil
+		}
+		cancel()
+		return answer(500, "KMSInternalException")
+	})
+	kr := w.keyring(client, first, func(o *kmskeyring.Options) { o.DecryptKeys = []string{second} })
+	if key, err := kr.DecryptDataKey(ctx, edks, ec); key != nil || err != context.Canceled {
+		t.Errorf("got key %v and error %v, want the caller's end alone", key != nil, err)
+	}
+	if calls != 2 {
+		t.Errorf("%d calls, want 2", calls)
 	}
 }
 
