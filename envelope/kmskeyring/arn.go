@@ -92,6 +92,11 @@ func (a keyARN) in(region string) keyARN {
 // key, which have one ID and one key material.
 func (a keyARN) sameKey(b keyARN) bool { return a.isKey() && a.in(b.region) == b }
 
+// neighbour reports whether a and b are in one account and Region.
+func (a keyARN) neighbour(b keyARN) bool {
+	return a.partition == b.partition && a.region == b.region && a.account == b.account
+}
+
 func validPart(s string) bool {
 	return s != "" && len(s) <= maxPartLength && only(s, "abcdefghijklmnopqrstuvwxyz0123456789-")
 }

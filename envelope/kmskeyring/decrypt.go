@@ -1,0 +1,284 @@
+package kmskeyring
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+
+	"github.com/sealq/sealq/envelope"
+)
+
+const (
+	// maxDecryptCalls bounds the calls that one message can cause. A message
+	// has one usable entry in practice, and a few in a migration.
+	maxDecryptCalls = 3
+
+	// maxSuggested bounds the keys that an error suggests to add.
+	maxSuggested = 3
+)
+
+// DecryptDataKey implements [envelope.Keyring]. It makes at most 3 Decrypt
+// calls, and may wait for DescribeKey, in calls that many messages share: see
+// [Options.AliasPeriod] and [Options.StrictAlias].
+func (k *Keyring) DecryptDataKey(ctx context.Context, edks []envelope.EncryptedDataKey, ec envelope.EncryptionContext) (*envelope.DataKey, error) {
+	if err := k.usable(); err != nil {
+		return nil, err
+	}
+	if err := callerEnded(ctx); err != nil {
+		return nil, err
+	}
+	d := decryption{keyring: k, ec: ec}
+	named, others := d.sort(edks)
+	for _, next := range [...]func() []candidate{
+		func() []candidate { return named },
+		func() []candidate { return d.resolve(ctx, others) },
+		func() []candidate { return d.follow(ctx) },
+	} {
+		if key, ok := d.try(ctx, next()); ok {
+			return key, nil
+		}
+		// The caller's end is no verdict, and is not to be joined with those of
+		// the keys that were asked before.
+		if err := callerEnded(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return nil, d.failure()
+}
+
+// candidate is an encrypted data key and the key to ask KMS to decrypt it with.
+type candidate struct {
+	edk        envelope.EncryptedDataKey
+	named      keyARN // by the message
+	key        keyARN // the same, or its relative where the calls go
+	configured bool   // key is named by the configuration, not only admitted by it
+}
+
+// decryption is the state of one DecryptDataKey call.
+type decryption struct {
+	keyring  *Keyring
+	ec       envelope.EncryptionContext
+	calls    int
+	errs     []error
+	rejected []keyARN // keys that the message names and the keyring may not use, each once
+
+	// What a strict alias did not stand for when it was last asked about, and may
+	// stand for now; and how many DescribeKey calls had begun before.
+	unsettled []candidate
+	described uint64
+}
+
+// sort splits a message's entries into those under keys that the configuration
+// names, and those under other keys. It makes no call.
+func (d *decryption) sort(edks []envelope.EncryptedDataKey) (named, others []candidate) {
+	for _, edk := range edks {
+		if edk.ProviderID != ProviderID {
+			continue
+		}
+		// Both come from the message. Neither is repeated in the error.
+		if n := len(edk.Ciphertext); n < 1 || n > maxCiphertext {
+			d.fault("an encrypted data key is %d bytes, want 1 to %d", n, maxCiphertext)
+			continue
+		}
+		arn, err := parseARN(string(edk.ProviderInfo))
+		if err != nil || !arn.isKey() {
+			d.fault("an encrypted data key does not name its KMS key by the key's ARN")
+			continue
+		}
+		c := candidate{edk: edk, named: arn}
+		i := slices.IndexFunc(d.keyring.named, arn.sameKey)
+		if i < 0 {
+			others = append(others, c)
+			continue
+		}
+		c.key, c.configured = d.keyring.named[i], true
+		named = append(named, c)
+	}
+	return named, others
+}
+
+// resolve finds which of the other entries the keyring may decrypt.
+func (d *decryption) resolve(ctx context.Context, others []candidate) []candidate {
+	k := d.keyring
+	possible := others[:0:0]
+	for _, c := range others {
+		if k.possible(c.named) {
+			possible = append(possible, c)
+		} else {
+			d.reject(c.named)
+		}
+	}
+	if len(possible) == 0 || d.calls == maxDecryptCalls {
+		return nil
+	}
+	if k.form == formNone {
+		for i, c := range possible {
+			possible[i].key = c.named.in(k.opts.Discovery.Region)
+		}
+		return possible
+	}
+	d.described = k.resolver.begun()
+	current, err := k.resolver.resolve(ctx)
+	if err != nil {
+		d.errs = append(d.errs, err)
+		return nil
+	}
+	var admitted []candidate
+	for _, c := range possible {
+		switch {
+		case c.named.sameKey(current):
+			c.key, c.configured = current, true
+		case k.form.alias() && c.named.in(current.region).neighbour(current):
+			if k.opts.StrictAlias {
+				d.unsettled = append(d.unsettled, c)
+				continue
+			}
+			c.key = c.named.in(current.region)
+		default:
+			d.reject(c.named)
+			continue
+		}
+		admitted = append(admitted, c)
+	}
+	slices.SortStableFunc(admitted, func(a, b candidate) int { return cmp.Compare(rank(a), rank(b)) })
+	return admitted
+}
+
+// possible reports whether arn, which the configuration does not name, may be
+// one that it admits, as far as that can be told without a call.
+func (k *Keyring) possible(arn keyARN) bool {
+	switch k.form {
+	case formNone:
+		d := k.opts.Discovery
+		return arn.partition == d.Partition && arn.in(d.Region).region == d.Region && slices.Contains(d.Accounts, arn.account)
+	case formKeyID:
+		return arn.keyID() == k.keyID
+	case formAliasARN:
+		return arn.in(k.arn.region).neighbour(k.arn)
+	case formAlias:
+		return k.region == "" || arn.in(k.region).region == k.region
+	}
+	return false
+}
+
+// rank puts the configured key first, so that entries beside it cannot use up
+// the calls.
+func rank(c candidate) int {
+	if c.configured {
+		return 0
+	}
+	return 1
+}
+
+// follow asks again which key a strict alias stands for, on behalf of a message
+// under another key of its account and Region. Producers follow an alias at
+// once, because KMS resolves it for them; their messages are good, and must not
+// be called invalid for as long as a consumer remembers the key before.
+func (d *decryption) follow(ctx context.Context) []candidate {
+	if len(d.unsettled) == 0 || d.calls == maxDecryptCalls {
+		return nil
+	}
+	current, err := d.keyring.resolver.resolveAfter(ctx, d.described)
+	if err != nil {
+		d.errs = append(d.errs, err)
+		return nil
+	}
+	var admitted []candidate
+	for _, c := range d.unsettled {
+		if !c.named.sameKey(current) {
+			d.reject(c.named)
+			continue
+		}
+		c.key, c.configured = current, true
+		admitted = append(admitted, c)
+	}
+	return admitted
+}
+
+// try asks KMS about candidates until one is decrypted, and reports whether one
+// was.
+func (d *decryption) try(ctx context.Context, candidates []candidate) (*envelope.DataKey, bool) {
+	for _, c := range candidates {
+		if d.calls == maxDecryptCalls {
+			d.fault("%d decryptions failed, and no more are tried for one message", maxDecryptCalls)
+			break
+		}
+		d.calls++
+		key, err := d.keyring.decrypt(ctx, c, d.ec)
+		if err == nil {
+			return key, true
+		}
+		d.errs = append(d.errs, err)
+	}
+	return nil, false
+}
+
+func (k *Keyring) decrypt(ctx context.Context, c candidate, ec envelope.EncryptionContext) (*envelope.DataKey, error) {
+	var out *kms.DecryptOutput
+	q := question{op: opDecrypt, keyID: c.key.String(), region: c.key.region, keyInfo: c.named.String(), configured: c.configured}
+	err := k.ask(ctx, q, func(ctx context.Context, opt func(*kms.Options)) (err error) {
+		out, err = k.client.Decrypt(ctx, &kms.DecryptInput{
+			// Without KeyId, KMS would use whatever key the ciphertext names.
+			KeyId: &q.keyID, CiphertextBlob: slices.Clone(c.edk.Ciphertext),
+			EncryptionContext: maps.Clone(ec), GrantTokens: slices.Clone(k.opts.GrantTokens),
+		}, opt)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if out == nil {
+		return nil, q.badAnswer("it is empty")
+	}
+	defer clear(out.Plaintext)
+	if aws.ToString(out.KeyId) != q.keyID {
+		return nil, q.badAnswer(fmt.Sprintf("it is for key %q", shorten(aws.ToString(out.KeyId))))
+	}
+	switch n := len(out.Plaintext); n {
+	case envelope.DataKeySize:
+		return envelope.NewDataKey(out.Plaintext, c.edk)
+	case 0: // KMS encrypts 1 byte or more
+		return nil, q.badAnswer("it has no plaintext")
+	default:
+		return nil, q.notADataKey(n)
+	}
+}
+
+// failure is the error of a message of which no entry was decrypted.
+func (d *decryption) failure() error {
+	if len(d.rejected) > 0 {
+		key := d.keyring.keyID
+		if key == "" {
+			key = "Options.Discovery"
+		}
+		text := fmt.Sprintf("the message is encrypted under keys that this keyring (%q) may not use; if you trust them:", key)
+		for _, arn := range d.rejected[:min(len(d.rejected), maxSuggested)] {
+			text += fmt.Sprintf(" o.DecryptKeys = append(o.DecryptKeys, %q)", arn.String())
+		}
+		if more := len(d.rejected) - maxSuggested; more > 0 {
+			text += fmt.Sprintf(" and %d more", more)
+		}
+		d.fault("%s", text)
+	}
+	if len(d.errs) == 0 {
+		d.fault("the message has no encrypted data key of provider %q", ProviderID)
+	}
+	return envelope.JoinKeyErrors(d.errs...)
+}
+
+// fault records a cause that is the message's.
+func (d *decryption) fault(format string, args ...any) {
+	d.errs = append(d.errs, fmt.Errorf("kmskeyring: %w: "+format, append([]any{envelope.ErrNoMatchingKey}, args...)...))
+}
+
+// reject records a key that the keyring may not use.
+func (d *decryption) reject(arn keyARN) {
+	if !slices.Contains(d.rejected, arn) {
+		d.rejected = append(d.rejected, arn)
+	}
+}
