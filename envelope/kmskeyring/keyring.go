@@ -65,10 +65,11 @@ func New(client Client, keyID string, optFns ...func(*Options)) (*Keyring, error
 	if err := envelope.CheckFIPS(); err != nil {
 		return nil, err
 	}
-	k := &Keyring{client: client}
+	var o Options
 	for _, fn := range optFns {
-		fn(&k.opts)
+		fn(&o)
 	}
+	k := &Keyring{client: client, opts: o} // a copy: the functions may have kept &o
 	if err := k.opts.check(); err != nil {
 		return nil, err
 	}

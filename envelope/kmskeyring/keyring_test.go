@@ -126,6 +126,36 @@ func TestNewRefuses(t *testing.T) {
 	}
 }
 
+// TestOptionsAreCopied: what the caller does to its slices after New has no
+// effect.
+func TestOptionsAreCopied(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	client := w.client("us-east-1", ours)
+	_, arn := w.key(client, false)
+	_, otherARN := w.key(client, false)
+	other := w.generate(w.keyring(client, otherARN))
+	var kept *kmskeyring.Options
+	kr := w.keyring(client, arn, func(o *kmskeyring.Options) {
+		o.GrantTokens, o.DecryptKeys = []string{"given"}, []string{otherARN}
+		kept = o
+	})
+	kept.GrantTokens[0], kept.DecryptKeys[0] = "changed", arn
+	kept.GrantTokens, kept.DecryptKeys = nil, nil
+	before := len(w.sent("kms:Decrypt", "GrantTokens"))
+	w.opens(kr, other)
+	if got := w.sent("kms:Decrypt", "GrantTokens")[before:]; !slices.Equal(got, []string{"[given]"}) {
+		t.Errorf("got grant tokens %q, want those that were given", got)
+	}
+
+	accounts := []string{ours}
+	discovery := w.keyring(client, "", func(o *kmskeyring.Options) {
+		o.Discovery = kmskeyring.Discovery{Partition: "aws", Region: "us-east-1", Accounts: accounts}
+	})
+	accounts[0] = theirs
+	w.opens(discovery, other)
+}
+
 func TestNilKeyringErrs(t *testing.T) {
 	t.Parallel()
 	for _, kr := range []*kmskeyring.Keyring{nil, {}} {

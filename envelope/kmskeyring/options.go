@@ -116,7 +116,7 @@ func (d Discovery) check() error {
 	return nil
 }
 
-// check validates all but keyID and makes o the keyring's own.
+// check validates all but keyID and DecryptKeys, and makes o the keyring's own.
 func (o *Options) check() error {
 	if o.Region != "" && !validPart(o.Region) {
 		return fmt.Errorf("kmskeyring: Options.Region is %q, want one like \"eu-west-1\"", o.Region)
@@ -135,13 +135,12 @@ func (o *Options) check() error {
 			return fmt.Errorf("kmskeyring: Options.GrantTokens[%d] is %d bytes, want 1 to %d", i, len(token), maxGrantToken)
 		}
 	}
-	o.DecryptKeys = slices.Clone(o.DecryptKeys)
 	o.GrantTokens = slices.Clone(o.GrantTokens)
 	o.Discovery.Accounts = slices.Clone(o.Discovery.Accounts)
 	return nil
 }
 
-// decryptKeys parses DecryptKeys.
+// decryptKeys parses DecryptKeys, which are not looked at again.
 func (o *Options) decryptKeys() ([]keyARN, error) {
 	keys := make([]keyARN, len(o.DecryptKeys))
 	for i, s := range o.DecryptKeys {
