@@ -43,7 +43,10 @@ func New(c Codec, optFns ...func(*Options)) (*Middleware, error) {
 		return nil, errors.New("middleware: codec has an empty attribute name")
 	}
 	var o Options
-	for _, fn := range optFns {
+	for i, fn := range optFns {
+		if fn == nil {
+			return nil, fmt.Errorf("middleware: option function %d is nil", i)
+		}
 		fn(&o)
 	}
 	return &Middleware{codec: c, onWithheld: o.OnWithheld, sdk: sdkResolvers()}, nil

@@ -34,6 +34,10 @@ func TestNew(t *testing.T) {
 			t.Errorf("%s: got %v and error %v, want an error only", name, m, err)
 		}
 	}
+	m, err := middleware.New(&toyCodec{}, func(*middleware.Options) {}, nil)
+	if m != nil || err == nil || err.Error() != "middleware: option function 1 is nil" {
+		t.Errorf("nil option function: got %v and error %v, want an error that names it", m, err)
+	}
 }
 
 var testQueue = middleware.Queue{Partition: "aws", Region: "us-east-1", Account: "123456789012", Name: "orders"}

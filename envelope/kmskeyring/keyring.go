@@ -66,7 +66,10 @@ func New(client Client, keyID string, optFns ...func(*Options)) (*Keyring, error
 		return nil, err
 	}
 	var o Options
-	for _, fn := range optFns {
+	for i, fn := range optFns {
+		if fn == nil {
+			return nil, fmt.Errorf("kmskeyring: option function %d is nil", i)
+		}
 		fn(&o)
 	}
 	k := &Keyring{client: client, opts: o} // a copy: the functions may have kept &o

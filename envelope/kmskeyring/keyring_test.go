@@ -121,6 +121,10 @@ func TestNewRefuses(t *testing.T) {
 			}
 		})
 	}
+	nilOption := []func(*kmskeyring.Options){func(*kmskeyring.Options) {}, nil}
+	if kr, err := kmskeyring.New(client, arn, nilOption...); kr != nil || err == nil || err.Error() != "kmskeyring: option function 1 is nil" {
+		t.Errorf("nil option function: got keyring %v and error %v, want an error that names it", kr != nil, err)
+	}
 	if n := len(w.srv.Requests()); n != 0 {
 		t.Errorf("New made %d calls, want 0", n)
 	}
