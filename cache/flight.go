@@ -1,13 +1,13 @@
 package cache
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"iter"
 	"math"
 	"runtime"
+	"slices"
 	"time"
 
 	"github.com/sealq/sealq/envelope"
@@ -75,10 +75,7 @@ func (k *Keyring) start(ctx context.Context, ids []identity, q *query, ask []int
 	edks := make([]envelope.EncryptedDataKey, 0, len(ask))
 	if s.opens {
 		for _, a := range ask {
-			edk := q.edks[a]
-			edk.ProviderInfo = bytes.Clone(edk.ProviderInfo)
-			edk.Ciphertext = bytes.Clone(edk.Ciphertext)
-			edks = append(edks, edk)
+			edks = append(edks, q.edks[a].Clone())
 		}
 	}
 	go k.fly(context.WithoutCancel(ctx), s, f, edks, ec)
@@ -151,13 +148,9 @@ func (k *Keyring) examine(s *side, key *envelope.DataKey, err error) outcome {
 func matchOpened(out outcome, edks []envelope.EncryptedDataKey) outcome {
 	opened := out.key.EncryptedDataKeys()
 	if len(opened) == 1 {
-		for i, edk := range edks {
-			if edk.ProviderID == opened[0].ProviderID &&
-				bytes.Equal(edk.ProviderInfo, opened[0].ProviderInfo) &&
-				bytes.Equal(edk.Ciphertext, opened[0].Ciphertext) {
-				out.opened = i
-				return out
-			}
+		if i := slices.IndexFunc(edks, opened[0].Equal); i >= 0 {
+			out.opened = i
+			return out
 		}
 	}
 	return outcome{class: refused, err: fmt.Errorf(

@@ -81,7 +81,7 @@ func ParseHeader(b []byte) (*Header, error) {
 	}
 	keys := make([]EncryptedDataKey, len(h.keys))
 	for i, k := range h.keys {
-		keys[i] = k.clone()
+		keys[i] = k.Clone()
 	}
 	return &Header{
 		AlgorithmSuite:    uint16(h.suite),

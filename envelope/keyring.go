@@ -32,9 +32,18 @@ type EncryptedDataKey struct {
 	Ciphertext []byte
 }
 
-// clone copies both slices into one piece of memory, clipped so that appending
-// to one does not reach the other.
-func (k EncryptedDataKey) clone() EncryptedDataKey {
+// Equal reports whether k and other are the same encrypted data key, byte for
+// byte. A nil slice equals an empty one.
+func (k EncryptedDataKey) Equal(other EncryptedDataKey) bool {
+	return k.ProviderID == other.ProviderID &&
+		bytes.Equal(k.ProviderInfo, other.ProviderInfo) &&
+		bytes.Equal(k.Ciphertext, other.Ciphertext)
+}
+
+// Clone returns a copy of k that shares no memory with it.
+func (k EncryptedDataKey) Clone() EncryptedDataKey {
+	// One piece of memory for both slices, clipped so that appending to one does
+	// not reach the other.
 	b, n := slices.Concat(k.ProviderInfo, k.Ciphertext), len(k.ProviderInfo)
 	k.ProviderInfo, k.Ciphertext = b[:n:n], b[n:]
 	return k
@@ -70,7 +79,7 @@ func NewDataKey(plaintext []byte, encrypted ...EncryptedDataKey) (*DataKey, erro
 	secret := [DataKeySize]byte(plaintext)
 	copies := make([]EncryptedDataKey, len(encrypted))
 	for i, k := range encrypted {
-		copies[i] = k.clone()
+		copies[i] = k.Clone()
 	}
 	return &DataKey{
 		secret:    func() *[DataKeySize]byte { return &secret },
@@ -99,7 +108,7 @@ func (k *DataKey) EncryptedDataKeys() []EncryptedDataKey {
 	}
 	copies := make([]EncryptedDataKey, len(k.encrypted()))
 	for i, e := range k.encrypted() {
-		copies[i] = e.clone()
+		copies[i] = e.Clone()
 	}
 	return copies
 }

@@ -1,7 +1,6 @@
 package envelope
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -187,16 +186,10 @@ func checkDecrypted(key *DataKey, keys []EncryptedDataKey) (EncryptedDataKey, er
 	if len(used) != 1 {
 		return EncryptedDataKey{}, fmt.Errorf("envelope: keyring decrypted a data key with %d encrypted forms, want the one that it decrypted", len(used))
 	}
-	if !slices.ContainsFunc(keys, used[0].equal) {
+	if !slices.ContainsFunc(keys, used[0].Equal) {
 		return EncryptedDataKey{}, errors.New("envelope: keyring decrypted a data key that is none of the message's")
 	}
-	return used[0].clone(), nil
-}
-
-func (k EncryptedDataKey) equal(other EncryptedDataKey) bool {
-	return k.ProviderID == other.ProviderID &&
-		bytes.Equal(k.ProviderInfo, other.ProviderInfo) &&
-		bytes.Equal(k.Ciphertext, other.Ciphertext)
+	return used[0].Clone(), nil
 }
 
 // Split returns the two parts of a whole message. It parses the header, whose

@@ -1,12 +1,12 @@
 package envelopetest
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"testing"
 
@@ -97,12 +97,10 @@ func decrypt(ctx context.Context, kr envelope.Keyring, edks []envelope.Encrypted
 	if len(got) != 1 {
 		return nil, broken("DecryptDataKey returned a data key with %d encrypted forms, want only the one that it decrypted", len(got))
 	}
-	for _, k := range before {
-		if equalKeys(k, got[0]) {
-			return key, nil
-		}
+	if !slices.ContainsFunc(before, got[0].Equal) {
+		return nil, broken("DecryptDataKey returned a data key whose encrypted form is none of those given")
 	}
-	return nil, broken("DecryptDataKey returned a data key whose encrypted form is none of those given")
+	return key, nil
 }
 
 // wrap calls WrapDataKey and checks what holds for every call.
@@ -161,12 +159,7 @@ func shows(err error) bool { return strings.Contains(err.Error(), contextValue) 
 func cloneKeys(edks []envelope.EncryptedDataKey) []envelope.EncryptedDataKey {
 	clones := make([]envelope.EncryptedDataKey, len(edks))
 	for i, k := range edks {
-		k.ProviderInfo, k.Ciphertext = bytes.Clone(k.ProviderInfo), bytes.Clone(k.Ciphertext)
-		clones[i] = k
+		clones[i] = k.Clone()
 	}
 	return clones
-}
-
-func equalKeys(a, b envelope.EncryptedDataKey) bool {
-	return a.ProviderID == b.ProviderID && bytes.Equal(a.ProviderInfo, b.ProviderInfo) && bytes.Equal(a.Ciphertext, b.Ciphertext)
 }

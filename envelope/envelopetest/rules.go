@@ -193,7 +193,7 @@ func checkForeignKey(ctx context.Context, newKeyring func() envelope.Keyring) er
 // altered returns good in ways that do not decrypt.
 func altered(good envelope.EncryptedDataKey) map[string]envelope.EncryptedDataKey {
 	with := func(change func(k *envelope.EncryptedDataKey)) envelope.EncryptedDataKey {
-		k := cloneKeys([]envelope.EncryptedDataKey{good})[0]
+		k := good.Clone()
 		change(&k)
 		return k
 	}
@@ -248,7 +248,7 @@ func checkJunk(ctx context.Context, newKeyring func() envelope.Keyring) error {
 			if err != nil {
 				return fmt.Errorf("a good key beside another (%s): %w", name, err)
 			}
-			if !bytes.Equal(again.Plaintext(), key.Plaintext()) || !equalKeys(again.EncryptedDataKeys()[0], good) {
+			if !bytes.Equal(again.Plaintext(), key.Plaintext()) || !again.EncryptedDataKeys()[0].Equal(good) {
 				return fmt.Errorf("a good key beside another (%s): not the good one came back", name)
 			}
 		}
@@ -304,10 +304,7 @@ func guarded(edks []envelope.EncryptedDataKey) ([]envelope.EncryptedDataKey, fun
 	return copies[:len(edks)], func() error {
 		for i, k := range copies {
 			w := whole[i]
-			same := k.ProviderID == w.ProviderID && bytes.Equal(k.ProviderInfo, w.ProviderInfo) && bytes.Equal(k.Ciphertext, w.Ciphertext)
-			if i < len(edks) {
-				same = same && equalKeys(k, edks[i])
-			}
+			same := k.Equal(w) && (i >= len(edks) || k.Equal(edks[i]))
 			for _, b := range [][]byte{w.ProviderInfo, w.Ciphertext} {
 				same = same && string(b[len(b):len(b)+len("spare")]) == "spare"
 			}
@@ -376,7 +373,7 @@ func checkNotRetained(ctx context.Context, newKeyring func() envelope.Keyring) e
 		clear(edks[i].Ciphertext)
 	}
 	clear(given)
-	if got := opened.EncryptedDataKeys(); !equalKeys(got[0], kept[0]) {
+	if got := opened.EncryptedDataKeys(); !got[0].Equal(kept[0]) {
 		return broken("a returned data key changed with the caller's argument")
 	}
 	if _, err := decrypt(ctx, kr, key.EncryptedDataKeys(), before); err != nil {
@@ -497,14 +494,14 @@ func checkWrappedAreCopies(ctx context.Context, newWrapper func() envelope.Wrapp
 	if err != nil {
 		return err
 	}
-	kept := cloneKeys([]envelope.EncryptedDataKey{one})
+	kept := one.Clone()
 	two, err := wrap(ctx, w, key, ec)
 	if err != nil {
 		return err
 	}
 	clear(two.ProviderInfo)
 	clear(two.Ciphertext)
-	if !equalKeys(one, kept[0]) {
+	if !one.Equal(kept) {
 		return broken("an encrypted data key changed after it had been returned")
 	}
 	clear(one.ProviderInfo)
