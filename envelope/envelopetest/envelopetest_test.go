@@ -277,6 +277,15 @@ func TestBrokenKeyrings(t *testing.T) {
 				return good.DecryptDataKey(ctx, k, c)
 			}
 		}},
+		"decrypts in place": {[]string{"arguments unmodified"}, func(f *flawed) {
+			f.decrypt = func(ctx context.Context, k edks, c ec) (*envelope.DataKey, error) {
+				key, err := good.DecryptDataKey(ctx, k, c)
+				for _, k := range k {
+					clear(k.Ciphertext)
+				}
+				return key, err
+			}
+		}},
 		"retains the first context": {[]string{"arguments not retained"}, func(f *flawed) {
 			var mu sync.Mutex
 			kept := map[string]ec{}
