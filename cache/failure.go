@@ -21,20 +21,18 @@ const (
 	unavailable              // the key service could not be asked
 )
 
-// classify follows the order that [envelope.ErrInvalidMessage] documents.
+// classify sorts an answer of the next keyring.
 func (s *side) classify(err error) class {
 	switch {
 	case err == nil:
 		return answered
-	case errors.Is(err, envelope.ErrUnavailable):
-		return unavailable
-	case isContextError(err):
-		// The fetch has a context of its own: no caller ended it. Whoever did,
-		// the key service has given no verdict.
-		return unavailable
 	// A request to seal has no message that could be at fault.
-	case s.opens && errors.Is(err, envelope.ErrInvalidMessage):
+	case s.opens && envelope.MessageAtFault(err):
 		return invalid
+	// The fetch has a context of its own: no caller ended it. Whoever did, the
+	// key service has given no verdict.
+	case errors.Is(err, envelope.ErrUnavailable), isContextError(err):
+		return unavailable
 	default:
 		return refused
 	}

@@ -1,13 +1,15 @@
 package envelope
 
 import (
+	"context"
 	"errors"
 	"fmt"
 )
 
 // Every error of this module that concerns a message or a key belongs to one
 // of three classes, told apart with [errors.Is] alone. Check them in this
-// order, because a keyring that tried several keys may report several causes:
+// order, because a keyring that tried several keys may report several causes.
+// [MessageAtFault] does, where only the third matters:
 //
 //  1. [ErrUnavailable]: the key service could not be asked or could not answer.
 //  2. The caller's own context has ended: no verdict at all. (A deadline of the
@@ -45,6 +47,16 @@ var (
 	// hand stays good, and a later attempt may succeed.
 	ErrUnavailable = errors.New("envelope: key service unavailable")
 )
+
+// MessageAtFault reports whether err says that the message itself is at fault:
+// it is [ErrInvalidMessage], and neither [ErrUnavailable] nor the error of a
+// context. Of such a message it is known that trying again cannot help. Of every
+// other error, nil included, that is not known.
+func MessageAtFault(err error) bool {
+	return errors.Is(err, ErrInvalidMessage) &&
+		!errors.Is(err, ErrUnavailable) &&
+		!errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded)
+}
 
 // RefusedError is a refusal whose reach is known. A [Keyring] returns it when
 // the key service said no, so that a cache can drop the data keys that the

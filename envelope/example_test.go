@@ -67,6 +67,26 @@ func ExampleOpen_errors() {
 	// Output: set aside: envelope: invalid message: authentication failed
 }
 
+// A message that some key could still open is not at fault, although another
+// key does not match.
+func ExampleMessageAtFault() {
+	noKey := fmt.Errorf("key in us-east-1: %w", envelope.ErrNoMatchingKey)
+	outage := fmt.Errorf("key in us-west-2: %w", envelope.ErrUnavailable)
+
+	for _, err := range []error{noKey, outage, errors.Join(noKey, outage), nil} {
+		if envelope.MessageAtFault(err) {
+			fmt.Println("set aside")
+		} else {
+			fmt.Println("not the message's fault")
+		}
+	}
+	// Output:
+	// set aside
+	// not the message's fault
+	// not the message's fault
+	// not the message's fault
+}
+
 // Either key of a multi-keyring opens what it sealed.
 func ExampleNewMultiKeyring() {
 	ctx := context.Background()

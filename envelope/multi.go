@@ -123,7 +123,7 @@ func (k *MultiKeyring) usable() error {
 // be asked, and an invalid message is one that nobody tries again.
 func JoinKeyErrors(errs ...error) error {
 	errs = slices.DeleteFunc(slices.Clone(errs), func(err error) bool { return err == nil })
-	exposed := slices.DeleteFunc(slices.Clone(errs), messageAtFault)
+	exposed := slices.DeleteFunc(slices.Clone(errs), MessageAtFault)
 	switch {
 	case len(exposed) == 0 && len(errs) == 0:
 		return ErrNoMatchingKey
@@ -133,13 +133,6 @@ func JoinKeyErrors(errs ...error) error {
 		return errs[0]
 	}
 	return &keyErrors{text: errs, exposed: exposed}
-}
-
-// messageAtFault classifies in the order that the error classes prescribe.
-func messageAtFault(err error) bool {
-	return errors.Is(err, ErrInvalidMessage) &&
-		!errors.Is(err, ErrUnavailable) &&
-		!errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded)
 }
 
 // keyErrors tells of all errors, but exposes only some of them to [errors.Is]
