@@ -157,8 +157,10 @@ func appendHeader(dst []byte, suite suiteID, messageID []byte, ec EncryptionCont
 	return append(dst, commitment...)
 }
 
-// headerSize is the length of what appendHeader appends, and a tag.
-func headerSize(ec EncryptionContext, keys []EncryptedDataKey) int {
+// HeaderSize returns the length in bytes of the [Message.Header], tag included,
+// that [Seal] makes of ec and a data key with these encrypted forms. It depends
+// on their lengths alone, and checks none of the limits.
+func HeaderSize(ec EncryptionContext, keys []EncryptedDataKey) int {
 	n := 1 + 2 + messageIDSize + 2 + contextSize(ec) + 2 + 1 + 4 + commitmentSize + tagSize
 	for _, k := range keys {
 		n += 2 + len(k.ProviderID) + 2 + len(k.ProviderInfo) + 2 + len(k.Ciphertext)

@@ -36,6 +36,13 @@ func TestRoundTrip(t *testing.T) {
 				if n, err := envelope.BodySize(int64(size)); err != nil || n != int64(len(m.Body)) {
 					t.Errorf("BodySize got %d, %v, want %d", n, err, len(m.Body))
 				}
+				h, err := envelope.ParseHeader(m.Header)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if n := envelope.HeaderSize(ec, h.EncryptedDataKeys); n != len(m.Header) {
+					t.Errorf("HeaderSize got %d, want %d", n, len(m.Header))
+				}
 				split, err := envelope.Split(m.Bytes())
 				if err != nil {
 					t.Fatal(err)
@@ -476,6 +483,38 @@ func TestAliasing(t *testing.T) {
 	clear(m.Body)
 	if string(opened.Plaintext) != "plaintext" || !bytes.Equal(opened.Key.ProviderInfo, info) || !bytes.Equal(parsed.EncryptedDataKeys[0].ProviderInfo, info) {
 		t.Error("a result aliases the message")
+	}
+}
+
+// TestHeaderSize: of several keys, and from lengths alone, as an estimate is made
+// before there is a message.
+func TestHeaderSize(t *testing.T) {
+	t.Parallel()
+	ec := envelope.EncryptionContext{"purpose": "é"}
+	for n := range envelope.MaxWrittenKeys {
+		var members []envelope.Wrapper
+		for i := range n + 1 {
+			members = append(members, newRaw(t, strings.Repeat("k", 1+100*i), byte(i)))
+		}
+		m, err := envelope.Seal(t.Context(), newMulti(t, members...), nil, ec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h, err := envelope.ParseHeader(m.Header)
+		if err != nil {
+			t.Fatal(err)
+		}
+		estimate := make([]envelope.EncryptedDataKey, len(h.EncryptedDataKeys))
+		for i, k := range h.EncryptedDataKeys {
+			estimate[i] = envelope.EncryptedDataKey{
+				ProviderID:   strings.Repeat("?", len(k.ProviderID)),
+				ProviderInfo: make([]byte, len(k.ProviderInfo)),
+				Ciphertext:   make([]byte, len(k.Ciphertext)),
+			}
+		}
+		if got := envelope.HeaderSize(ec, estimate); got != len(m.Header) {
+			t.Errorf("%d keys: got %d, want %d", n+1, got, len(m.Header))
+		}
 	}
 }
 
