@@ -240,6 +240,9 @@ func TestTryDecryptDataKey(t *testing.T) {
 		if _, ok := try(t.Context()); ok {
 			t.Error("got a key that nobody asked for")
 		}
+		if st := k.Stats(); st != (cache.Stats{}) {
+			t.Errorf("a call that found no key was counted: %+v", st)
+		}
 		wantCalls(t, s, 0)
 
 		want := decrypt(t, k, edks, orders)

@@ -1,5 +1,5 @@
 // Package cache reuses data keys: its [Keyring] stands in front of another
-// [envelope.Keyring], answers from memory, and asks the other one seldom.
+// [envelope.Keyring], answers from memory, and rarely asks the other one.
 //
 // # The life of a data key
 //

@@ -124,8 +124,8 @@ func (f *failure) remembered(now time.Time) verdict {
 		max(f.until.Sub(now), 0).Round(time.Millisecond), f.err)}
 }
 
-// heavier returns the one that a caller must hear.
-func heavier(a, b verdict) verdict {
+// weightier returns the one that a caller must hear.
+func weightier(a, b verdict) verdict {
 	if b.class > a.class {
 		return b
 	}

@@ -78,7 +78,7 @@ func (k *Keyring) start(ctx context.Context, ids []identity, q *query, ask []int
 			edks = append(edks, q.edks[a].Clone())
 		}
 	}
-	go k.fly(context.WithoutCancel(ctx), s, f, edks, ec)
+	go k.fetch(context.WithoutCancel(ctx), s, f, edks, ec)
 	return f
 }
 
@@ -90,8 +90,8 @@ func (f *flight) probe(fl *failure) {
 	}
 }
 
-// fly calls the next keyring and lands f, whatever happens.
-func (k *Keyring) fly(ctx context.Context, s *side, f *flight, edks []envelope.EncryptedDataKey, ec envelope.EncryptionContext) {
+// fetch calls the next keyring and finishes f, whatever happens.
+func (k *Keyring) fetch(ctx context.Context, s *side, f *flight, edks []envelope.EncryptedDataKey, ec envelope.EncryptionContext) {
 	ctx, cancel := context.WithTimeout(ctx, k.opts.FetchTimeout)
 	defer cancel()
 	defer context.AfterFunc(f.generation.ctx, cancel)()
@@ -109,7 +109,7 @@ func (k *Keyring) fly(ctx context.Context, s *side, f *flight, edks []envelope.E
 		default:
 			out = outcome{class: unavailable, err: fmt.Errorf("cache: %w: the keyring panicked with a value of type %T", envelope.ErrUnavailable, p)}
 		}
-		k.land(s, f, out)
+		k.finish(s, f, out)
 	}()
 
 	if s.opens {
@@ -158,8 +158,8 @@ func matchOpened(out outcome, edks []envelope.EncryptedDataKey) outcome {
 		len(opened), len(edks))}
 }
 
-// land records what f came to and wakes its waiters.
-func (k *Keyring) land(s *side, f *flight, out outcome) {
+// finish records what f came to and wakes its waiters.
+func (k *Keyring) finish(s *side, f *flight, out outcome) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	defer close(f.done)

@@ -259,7 +259,7 @@ func (k *Keyring) get(ctx context.Context, ids []identity, q *query) (*envelope.
 				return key, nil
 			}
 		}
-		return nil, heavier(verdict{f.class, f.err}, known).err
+		return nil, weightier(verdict{f.class, f.err}, known).err
 	}
 }
 
@@ -301,15 +301,15 @@ func (k *Keyring) inHand(ctx context.Context, ids []identity, q *query, now time
 }
 
 // join returns the fetch that q waits for: one under way that asks the same, or
-// a new one. What is known to fail is left out; known is the heaviest verdict of
-// that. If nothing is left there is no fetch. It is called with k.mu held.
+// a new one. What is known to fail is left out; known is the weightiest verdict
+// of that. If nothing is left there is no fetch. It is called with k.mu held.
 func (k *Keyring) join(ctx context.Context, ids []identity, q *query, now time.Time) (f *flight, known verdict) {
 	s := q.side
 	var ask []int
 	for i, id := range ids {
 		if s.flights[id] == nil { // else it is being asked again
 			if fl := k.knownFailure(id, q, i, now); fl != nil {
-				known = heavier(known, fl.remembered(now))
+				known = weightier(known, fl.remembered(now))
 				continue
 			}
 		}
@@ -324,7 +324,7 @@ func (k *Keyring) join(ctx context.Context, ids []identity, q *query, now time.T
 		return f, known
 	}
 	if fl := s.failures.get(set); fl.answers(now) {
-		return nil, heavier(known, fl.remembered(now))
+		return nil, weightier(known, fl.remembered(now))
 	}
 	f = k.start(ctx, ids, q, ask, now)
 	f.seats--

@@ -78,7 +78,7 @@ func (l *lru[K, V]) clear() {
 }
 
 // all yields every entry, the most recently used first. The entry that was
-// just yielded may be deleted.
+// just yielded may be deleted, or put again.
 func (l *lru[K, V]) all() iter.Seq2[K, V] {
 	return func(yield func(K, V) bool) {
 		for n := l.root.next; n != l.root; {
