@@ -74,8 +74,8 @@ type RefusedError struct {
 
 	// SealOnly confines the refusal to sealing: of the data keys under KeyInfo it
 	// reaches those for sealing, and those for opening stay. A keyring sets it
-	// where what it seals with may change: of a key that an alias stood for the
-	// last time, a refusal of the alias says nothing, if the alias has moved.
+	// where what it seals with may change: a refusal of an alias says nothing
+	// about the key it pointed to before, because it may have moved since.
 	SealOnly bool
 
 	// Err is the service's own error. It is never nil.

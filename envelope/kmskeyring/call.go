@@ -10,7 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 )
 
-// The SDK's own calls of KMS may take for ever: it bounds the time to connect,
+// The SDK's own calls of KMS may take forever: it bounds the time to connect,
 // but not the time to answer. KMS answers in milliseconds, and a second attempt
 // on a new connection mends most of the rest.
 const (

@@ -124,7 +124,7 @@ func TestSecondAttempt(t *testing.T) {
 	}{
 		"default":  {func(*kms.Options) {}, 2},
 		"ten":      {func(o *kms.Options) { o.RetryMaxAttempts = 10 }, 2},
-		"for ever": {func(o *kms.Options) { o.Retryer = retry.AddWithMaxAttempts(retry.NewStandard(), 0) }, 2},
+		"forever":  {func(o *kms.Options) { o.Retryer = retry.AddWithMaxAttempts(retry.NewStandard(), 0) }, 2},
 		"one":      {func(o *kms.Options) { o.RetryMaxAttempts = 1 }, 1},
 		"none":     {func(o *kms.Options) { o.Retryer = aws.NopRetryer{} }, 1},
 		"adaptive": {func(o *kms.Options) { o.Retryer = retry.NewAdaptiveMode() }, 2},

@@ -43,9 +43,9 @@
 // They are of the classes of package envelope. The service's own error stays in
 // the chain: errors.As finds a [*types.DisabledException]. Refusals are
 // [*envelope.RefusedError]; that of an alias, asked to seal, reaches keys for
-// sealing only, because the alias may have moved. A refusal for a key that a message names and the
-// configuration does not is [envelope.ErrNoMatchingKey]: nobody can stop a
-// consumer by naming a key that refuses it.
+// sealing only, because the alias may have moved. A refusal for a key that a
+// message names and the configuration does not is [envelope.ErrNoMatchingKey]:
+// nobody can stop a consumer by naming a key that refuses it.
 //
 // # Deadlines and secrets
 //

@@ -133,7 +133,7 @@ func (q question) permissionRemedy() string {
 	return "the permission kms:" + string(q.op) + " is missing, in this role's policy or the key's, or the key policy forbids this encryption context"
 }
 
-// describe names the call, and the Region if the key's name does not hold it.
+// String names the call, and the Region if the key's name does not hold it.
 func (q question) String() string {
 	s := fmt.Sprintf("%s with key %q", q.op, q.keyID)
 	if q.region != "" && q.keyID != q.keyInfo && q.op != opDecrypt {

@@ -130,7 +130,7 @@ func TestClasses(t *testing.T) {
 
 // TestReachOfARefusedSeal: an alias may have moved since it named the key that
 // sealed last, so its refusal leaves what opens under that key alone. A key ID
-// and an ARN are one key for ever.
+// and an ARN are one key forever.
 func TestReachOfARefusedSeal(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

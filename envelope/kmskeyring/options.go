@@ -64,8 +64,8 @@ type Options struct {
 	// A message under another key of the alias's account and Region may be the
 	// first one after a move. It waits until KMS is asked again, once a second at
 	// most, and is refused if the answer is not its key. KMS itself may take a
-	// while until all of it knows of a move: who wants to rely on nothing has the
-	// new key in DecryptKeys before the alias is moved.
+	// while until all of it knows of a move. To depend on no such delay, add the
+	// new key to DecryptKeys before the alias is moved.
 	StrictAlias bool
 
 	// AliasPeriod is how long the keyring remembers which key an alias or a key
