@@ -9,10 +9,17 @@ import (
 	"unicode/utf8"
 )
 
-// Message is a sealed message in two parts, which a carrier may carry apart.
-// Header, which includes its tag, followed by Body is one message of the AWS
-// Encryption SDK message format. Every byte of both is authenticated.
-type Message struct{ Header, Body []byte }
+// Message is a sealed message in two parts, which a carrier may carry apart. One
+// after the other they are one message of the AWS Encryption SDK message format.
+// Every byte of both is authenticated.
+type Message struct {
+	// Header is the whole header, its tag included: what [ParseHeader] parses.
+	// Its size does not depend on the plaintext's.
+	Header []byte
+	// Body is all that follows the header: the frames, or the one block, and the
+	// footer of a signed message.
+	Body []byte
+}
 
 // Bytes returns the whole message, in memory of its own.
 func (m Message) Bytes() []byte { return slices.Concat(m.Header, m.Body) }

@@ -20,9 +20,20 @@ import (
 // overwrites the plaintext in them. An error that comes from the service is a
 // smithy.APIError; all others mean that the service could not be asked.
 type Client interface {
+	// GenerateDataKey makes a new data key, and encrypts it under the keyring's
+	// key: once for each call of [Keyring.GenerateDataKey].
 	GenerateDataKey(context.Context, *kms.GenerateDataKeyInput, ...func(*kms.Options)) (*kms.GenerateDataKeyOutput, error)
+	// Decrypt decrypts a data key of a message: at most 3 times for each call of
+	// [Keyring.DecryptDataKey], and always with the key named.
+	// [Keyring.CheckDecrypt] asks it for a dry run.
 	Decrypt(context.Context, *kms.DecryptInput, ...func(*kms.Options)) (*kms.DecryptOutput, error)
+	// Encrypt encrypts a data key that another keyring made, under the keyring's
+	// key: once for each call of [Keyring.WrapDataKey].
 	Encrypt(context.Context, *kms.EncryptInput, ...func(*kms.Options)) (*kms.EncryptOutput, error)
+	// DescribeKey tells which key an alias or a key ID stands for, whenever that
+	// is to be known for decryption: see [Options.AliasPeriod]. It is called on a
+	// goroutine of the keyring's, and a panic in it becomes an error that is
+	// [envelope.ErrUnavailable].
 	DescribeKey(context.Context, *kms.DescribeKeyInput, ...func(*kms.Options)) (*kms.DescribeKeyOutput, error)
 }
 
