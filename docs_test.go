@@ -157,8 +157,10 @@ func TestDocLinksResolve(t *testing.T) {
 
 var testName = regexp.MustCompile(`\b(?:Test|Example|Fuzz|Benchmark)[A-Z_]\w*\b`)
 
-func TestDocsCiteTestsThatExist(t *testing.T) {
-	t.Parallel()
+// testFunctions returns the names of the functions in the test files of all
+// modules.
+func testFunctions(t *testing.T) map[string]bool {
+	t.Helper()
 	exists := make(map[string]bool)
 	for _, name := range goFiles(t, func(name string) bool { return strings.HasSuffix(name, "_test.go") }) {
 		for _, decl := range parse(t, name).Decls {
@@ -167,6 +169,12 @@ func TestDocsCiteTestsThatExist(t *testing.T) {
 			}
 		}
 	}
+	return exists
+}
+
+func TestDocsCiteTestsThatExist(t *testing.T) {
+	t.Parallel()
+	exists := testFunctions(t)
 	cited := 0
 	for name, text := range documents(t) {
 		for _, test := range testName.FindAllString(text, -1) {
@@ -177,6 +185,26 @@ func TestDocsCiteTestsThatExist(t *testing.T) {
 	}
 	if cited == 0 {
 		t.Error("no test is cited")
+	}
+}
+
+// TestSectionsNameTheirTests: each section of what people rely on says which
+// test shows it, or that none does.
+func TestSectionsNameTheirTests(t *testing.T) {
+	t.Parallel()
+	exists := testFunctions(t)
+	for _, name := range []string{"docs/security.md", "docs/operations.md"} {
+		sections := strings.Split(prose(read(t, name)), "\n## ")[1:]
+		for _, section := range sections {
+			title, text, _ := strings.Cut(section, "\n")
+			named := slices.ContainsFunc(testName.FindAllString(text, -1), func(test string) bool { return exists[test] })
+			if !named && !strings.Contains(text, "Not tested:") {
+				t.Errorf("%s: section %q names no test, and does not say \"Not tested:\"", name, title)
+			}
+		}
+		if len(sections) < 5 {
+			t.Errorf("%s has %d sections: the test looks in the wrong place", name, len(sections))
+		}
 	}
 }
 
