@@ -325,8 +325,31 @@ var instrument = regexp.MustCompile(`^sealq(\.[a-z_]+){2}$`)
 
 func TestMetricsTable(t *testing.T) {
 	t.Parallel()
+	operations := read(t, "docs/operations.md")
 	inCode := slices.DeleteFunc(literals(t, "sqsx/counters.go"), func(s string) bool { return !instrument.MatchString(s) })
-	sameSet(t, "metrics", firstColumn(t, read(t, "docs/operations.md"), "## Metrics and spans"), inCode)
+	sameSet(t, "metrics", firstColumn(t, operations, "## Metrics and spans"), inCode)
+
+	// Each count of Stats is in the section, as a row's last column or in words.
+	_, section, _ := strings.Cut(operations, "## Metrics and spans")
+	section, _, _ = strings.Cut(section, "\n## ")
+	counts := slices.DeleteFunc(fields(t, "sqsx/counters.go", "Stats"), func(name string) bool { return name == "Cache" })
+	for _, name := range fields(t, "cache/stats.go", "Stats") {
+		if !strings.HasSuffix(name, "Entries") { // not a count
+			counts = append(counts, "Cache."+name)
+		}
+	}
+	for _, name := range counts {
+		if !strings.Contains(section, "`"+name+"`") {
+			t.Errorf("the section on metrics does not name Stats.%s", name)
+		}
+	}
+	for _, m := range regexp.MustCompile("(?m)^\\| `sealq\\..*\\| (`[^|]+`) \\|$").FindAllStringSubmatch(section, -1) {
+		for name := range strings.SplitSeq(m[1], ", ") {
+			if !slices.Contains(counts, strings.Trim(name, "`")) {
+				t.Errorf("the table of metrics names Stats.%s, which does not exist", name)
+			}
+		}
+	}
 }
 
 // TestLimitsTable looks for the value of every limit of package envelope in the
