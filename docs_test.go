@@ -452,7 +452,7 @@ func TestDocCodeIsTested(t *testing.T) {
 	t.Parallel()
 	var tested []string
 	for _, name := range goFiles(t, func(name string) bool {
-		return strings.HasPrefix(name, "examples/") || path.Base(name) == "example_test.go"
+		return strings.HasPrefix(name, "examples/") || strings.HasSuffix(name, "example_test.go")
 	}) {
 		tested = append(tested, unindented(read(t, name)))
 	}
