@@ -8,8 +8,7 @@ import (
 	"github.com/sealq/sealq/envelope"
 )
 
-// class says whose fault it is that a message does not open. The order of the
-// questions is that of the envelope package's error classes.
+// class says whose fault it is that a message does not open.
 type class int
 
 const (
@@ -25,11 +24,11 @@ func (c class) String() string {
 
 func classify(err error) class {
 	switch {
+	case envelope.MessageAtFault(err):
+		return messageFault
 	case errors.Is(err, envelope.ErrUnavailable),
 		errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return keyUnavailable
-	case errors.Is(err, envelope.ErrInvalidMessage):
-		return messageFault
 	}
 	return keyRefused
 }

@@ -9,16 +9,13 @@ import (
 	"github.com/sealq/sealq/middleware"
 )
 
-// Before the first message of a queue its header is estimated, as that of one
-// AWS KMS key.
-const (
-	headerFixed     = 1 + 2 + 32 + 2 + 2 + 1 + 4 + 32 + 16 // version, suite, message ID, two counts, content type, frame length, commitment, tag
-	estimatedKMSKey = 2 + len("aws-kms") + 2 + estimatedKeyARN + 2 + estimatedKMSBlob
-	// An ARN of a multi-Region key in a Region with a long name, and the size
-	// of KMS ciphertext for a 32-byte data key with room to spare.
-	estimatedKeyARN  = len("arn:aws-us-gov:kms:ap-southeast-1:111122223333:key/mrk-") + 32
-	estimatedKMSBlob = 200
-)
+// estimatedKey stands for the encrypted data key of a queue to which nothing was
+// sealed yet: under one AWS KMS key, a multi-Region key in a Region with a long
+// name, whose ciphertext has room to spare.
+func estimatedKey() envelope.EncryptedDataKey {
+	const arn, ciphertext = len("arn:aws-us-gov:kms:ap-southeast-1:111122223333:key/mrk-") + 32, 200
+	return envelope.EncryptedDataKey{ProviderID: "aws-kms", ProviderInfo: make([]byte, arn), Ciphertext: make([]byte, ciphertext)}
+}
 
 // SealedSize returns the size in bytes, as SQS counts it, of a message to queue
 // with a body of plaintextBytes and no attributes of its own. queue is an ARN,
@@ -48,13 +45,7 @@ func (s *Sealer) SealedSize(queue string, plaintextBytes int) (int, error) {
 		if err != nil {
 			return 0, err
 		}
-		header = headerFixed + estimatedKMSKey
-		if len(ec) > 0 {
-			header += 2
-		}
-		for name, value := range ec {
-			header += 4 + len(name) + len(value)
-		}
+		header = envelope.HeaderSize(ec, []envelope.EncryptedDataKey{estimatedKey()})
 	}
 	body, err := envelope.BodySize(int64(plaintextBytes))
 	if err != nil {
