@@ -139,13 +139,22 @@ func JoinKeyErrors(errs ...error) error {
 // and [errors.As].
 type keyErrors struct{ text, exposed []error }
 
-// Error returns all texts, also of the errors that are not exposed.
+// maxErrorText bounds the text in bytes: a message brings up to 16 encrypted
+// data keys, and each of a multi-keyring's members says something about each.
+const maxErrorText = 3500
+
+// Error returns the texts, also of the errors that are not exposed, cut where
+// they become too long to read.
 func (e *keyErrors) Error() string {
 	texts := make([]string, len(e.text))
 	for i, err := range e.text {
 		texts[i] = err.Error()
 	}
-	return "envelope: no data key decrypted: " + strings.Join(texts, "; ")
+	text := "envelope: no data key decrypted: " + strings.Join(texts, "; ")
+	if len(text) > maxErrorText {
+		text = strings.ToValidUTF8(text[:maxErrorText], "") + "..."
+	}
+	return text
 }
 
 // Unwrap returns the exposed errors.

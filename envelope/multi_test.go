@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/sealq/sealq/envelope"
 )
@@ -245,4 +246,24 @@ func TestMultiKeyringPurge(t *testing.T) {
 	}
 	(*envelope.MultiKeyring)(nil).Purge()
 	new(envelope.MultiKeyring).Purge()
+}
+
+// TestJoinedTextIsBounded joins what several members may say of one message.
+func TestJoinedTextIsBounded(t *testing.T) {
+	t.Parallel()
+	var errs []error
+	for range 5 {
+		var members []error
+		for range 16 {
+			members = append(members, fmt.Errorf("%w: %s", envelope.ErrNoMatchingKey, strings.Repeat("é", 300)))
+		}
+		errs = append(errs, envelope.JoinKeyErrors(members...))
+	}
+	err := envelope.JoinKeyErrors(errs...)
+	if text := err.Error(); len(text) > 4096 || !utf8.ValidString(text) || !strings.HasSuffix(text, "...") {
+		t.Errorf("got %d bytes, want at most 4096, whole characters, and a sign that more was said", len(text))
+	}
+	if !errors.Is(err, envelope.ErrNoMatchingKey) {
+		t.Errorf("got %v, want %v", err, envelope.ErrNoMatchingKey)
+	}
 }
