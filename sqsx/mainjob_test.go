@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/base64"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -111,69 +113,81 @@ func TestMainJob(t *testing.T) {
 	}
 }
 
+// TestMainJobInBatches is the same for batches of ten, in which every kind of
+// body meets every number of attributes. The two largest bodies do not fit into
+// one batch.
 func TestMainJobInBatches(t *testing.T) {
 	t.Parallel()
-	for _, suffix := range []string{"", ".fifo"} {
-		t.Run("queue"+suffix, func(t *testing.T) {
-			t.Parallel()
-			w := newWorld(t)
-			url, client := w.queue("orders"+suffix), w.client()
-			in := &sqs.SendMessageBatchInput{QueueUrl: &url}
-			want := make(map[string]int) // body to number of attributes
-			n := []int{0, 5, 8, 9, 10}
-			for kind, body := range realBodies() {
-				if len(in.Entries) == 10 || kind == "700 KiB" {
-					continue
-				}
-				e := types.SendMessageBatchRequestEntry{
-					Id: aws.String(strconv.Itoa(len(in.Entries))), MessageBody: aws.String(body), MessageAttributes: userAttributes(n[len(in.Entries)%len(n)]),
-				}
-				if suffix != "" {
-					e.MessageGroupId, e.MessageDeduplicationId = aws.String("g"), e.Id
-				}
-				in.Entries = append(in.Entries, e)
-				want[body] = len(e.MessageAttributes)
+	for _, leftOut := range []string{"700 KiB", "64 KiB"} {
+		for first := range 5 {
+			for _, suffix := range []string{"", ".fifo"} {
+				t.Run(fmt.Sprintf("without %s/%d%s", leftOut, first, suffix), func(t *testing.T) {
+					t.Parallel()
+					w := newWorld(t)
+					sealed, plain := w.queue("sealed"+suffix), w.queue("plain"+suffix)
+					client := w.client()
+					var entries []types.SendMessageBatchRequestEntry
+					numbers := []int{0, 5, 8, 9, 10}
+					bodies := realBodies()
+					for i, kind := range slices.Sorted(maps.Keys(bodies)) {
+						if kind == leftOut {
+							continue
+						}
+						e := types.SendMessageBatchRequestEntry{
+							Id: aws.String(strconv.Itoa(i)), MessageBody: aws.String(bodies[kind]), MessageAttributes: userAttributes(numbers[(first+i)%len(numbers)]),
+						}
+						if suffix != "" {
+							e.MessageGroupId, e.MessageDeduplicationId = aws.String("g"), e.Id
+						}
+						entries = append(entries, e)
+					}
+					if len(entries) != 10 {
+						t.Fatalf("got %d entries, want 10", len(entries))
+					}
+					got, err := client.SendMessageBatch(t.Context(), &sqs.SendMessageBatchInput{QueueUrl: &sealed, Entries: entries})
+					if err != nil {
+						t.Fatal(err)
+					}
+					want, err := w.plain.SendMessageBatch(t.Context(), &sqs.SendMessageBatchInput{QueueUrl: &plain, Entries: entries})
+					if err != nil {
+						t.Fatal(err)
+					}
+					differs := cmpopts.IgnoreFields(types.SendMessageBatchResultEntry{}, "MessageId", "SequenceNumber")
+					if diff := cmp.Diff(want.Successful, got.Successful, ignoreSDK, differs); diff != "" || len(got.Successful) != 10 || len(got.Failed) != 0 {
+						t.Fatalf("SendMessageBatch differs from one without sealing, or entries failed (-plain +sealed):\n%s", diff)
+					}
+					for _, e := range entries {
+						requireNoPlaintext(t, w.server.Stored(sealed), *e.MessageBody)
+					}
+					received, expected := receiveAll(t, client, sealed, 10), receiveAll(t, w.plain, plain, 10)
+					differs = cmpopts.IgnoreFields(types.Message{}, "MessageId", "ReceiptHandle", "Attributes")
+					if diff := cmp.Diff(expected, received, ignoreSDK, differs); diff != "" {
+						t.Errorf("ReceiveMessage differs from one without sealing (-plain +sealed):\n%s", diff)
+					}
+				})
 			}
-			if len(in.Entries) != 10 {
-				t.Fatalf("got %d entries, want 10", len(in.Entries))
-			}
-			out, err := client.SendMessageBatch(t.Context(), in)
-			if err != nil {
+		}
+	}
+}
+
+// receiveAll receives and deletes n messages, and returns them sorted by body.
+func receiveAll(t testing.TB, c *sqs.Client, url string, n int) []types.Message {
+	t.Helper()
+	var all []types.Message
+	for len(all) < n {
+		out, err := receive(t.Context(), c, url)
+		if err != nil || len(out.Messages) == 0 {
+			t.Fatalf("got %d messages of %d, error %v", len(all), n, err)
+		}
+		for _, m := range out.Messages {
+			if _, err := c.DeleteMessage(t.Context(), &sqs.DeleteMessageInput{QueueUrl: &url, ReceiptHandle: m.ReceiptHandle}); err != nil {
 				t.Fatal(err)
 			}
-			if len(out.Failed) > 0 || len(out.Successful) != 10 {
-				t.Fatalf("got %d successful, %d failed, want 10 successful", len(out.Successful), len(out.Failed))
-			}
-			for _, r := range out.Successful {
-				i, _ := strconv.Atoi(*r.Id)
-				if got, want := *r.MD5OfMessageBody, md5Hex(*in.Entries[i].MessageBody); got != want {
-					t.Errorf("entry %d: got MD5OfMessageBody %s, want that of the plaintext, %s", i, got, want)
-				}
-			}
-			for _, e := range in.Entries {
-				requireNoPlaintext(t, w.server.Stored(url), *e.MessageBody)
-			}
-			for len(want) > 0 {
-				got, err := receive(t.Context(), client, url)
-				if err != nil {
-					t.Fatal(err)
-				}
-				if len(got.Messages) == 0 {
-					t.Fatalf("%d messages did not arrive", len(want))
-				}
-				for _, m := range got.Messages {
-					attributes, expected := want[*m.Body]
-					if !expected || attributes != len(m.MessageAttributes) {
-						t.Errorf("got a body of %d bytes with %d attributes, want one that was sent, with %d", len(*m.Body), len(m.MessageAttributes), attributes)
-					}
-					delete(want, *m.Body)
-					if _, err := client.DeleteMessage(t.Context(), &sqs.DeleteMessageInput{QueueUrl: &url, ReceiptHandle: m.ReceiptHandle}); err != nil {
-						t.Error(err)
-					}
-				}
-			}
-		})
+		}
+		all = append(all, out.Messages...)
 	}
+	slices.SortFunc(all, func(a, b types.Message) int { return strings.Compare(*a.Body, *b.Body) })
+	return all
 }
 
 // requireNoPlaintext looks for every 16-byte piece of the plaintext in all that
