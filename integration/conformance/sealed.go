@@ -65,15 +65,22 @@ func alone(t *testing.T, s *suite, queue map[string]string, n int) {
 }
 
 func batched(t *testing.T, s *suite, queue map[string]string, n int) {
+	for _, bodies := range [][]body{smallBodies(), largeBatch()} {
+		batch(t, s, queue, bodies, n)
+	}
+}
+
+func batch(t *testing.T, s *suite, queue map[string]string, ten []body, n int) {
+	t.Helper()
 	client, attributes := s.sealed(t), userAttributes(n)
 	sendBatch := func(url string) map[string]body {
-		in := batchOf(url, smallBodies(), attributes)
+		in := batchOf(url, ten, attributes)
 		out, err := client.SendMessageBatch(t.Context(), in)
 		if err != nil || len(out.Failed) > 0 || len(out.Successful) != len(in.Entries) {
 			t.Fatalf("SendMessageBatch: got %d of %d entries sent, error %v", len(out.Successful), len(in.Entries), err)
 		}
 		bodies := map[string]body{} // by entry ID
-		for i, b := range smallBodies() {
+		for i, b := range ten {
 			bodies[*in.Entries[i].Id] = b
 		}
 		sent := map[string]body{}
@@ -89,7 +96,7 @@ func batched(t *testing.T, s *suite, queue map[string]string, n int) {
 
 	url = s.queue(t, queue)
 	sendBatch(url)
-	wantNoPlaintext(t, s.stored(t, url, len(smallBodies())), smallBodies(), n)
+	wantNoPlaintext(t, s.stored(t, url, len(ten)), ten, n)
 }
 
 func batchOf(url string, bodies []body, attributes map[string]types.MessageAttributeValue) *sqs.SendMessageBatchInput {
