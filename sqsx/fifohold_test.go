@@ -1,6 +1,7 @@
 package sqsx_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -12,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	smithymiddleware "github.com/aws/smithy-go/middleware"
 
 	"github.com/sealq/sealq/envelope/kmskeyring"
 	"github.com/sealq/sealq/sqsx"
@@ -187,5 +189,50 @@ func TestFIFOGroupsAfterAnOutage(t *testing.T) {
 		if dead := len(l.w.server.Stored(l.dlq)); dead > 30 {
 			t.Errorf("%d messages are in the dead-letter queue, want heads only", dead)
 		}
+	})
+}
+
+// TestFIFOPoisonWithoutAGroup: something between SQS and here does not tell which
+// group the poison is in, and so it holds back everything behind it. What is not
+// delivered proves nothing: the queue is held as one of which nothing opens.
+func TestFIFOPoisonWithoutAGroup(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := newFIFOLine(t)
+		good, sealer := l.w.client(), l.w.sealer()
+		l.consumer = sqs.NewFromConfig(l.w.cfg, withoutGroup("poison"), sealer.Install)
+		l.put(l.w.plain, "a", "poison")
+		l.put(good, "b", "healthy")
+		failed, ok := errors.AsType[*sqsx.ReceiveError](errOf(receive(t.Context(), l.consumer, l.url)))
+		if !ok || len(failed.Withheld) != 2 || !errors.Is(failed.Withheld[1], sqsx.ErrGroupHeld) {
+			t.Fatalf("got %v, want both messages withheld", failed)
+		}
+		var r recorder
+		l.w.server.Intercept(r.record(nil))
+		start := time.Now()
+		l.turn()
+		for _, a := range r.snapshot() {
+			if waited := a.at.Sub(start); waited < 500*time.Millisecond {
+				t.Errorf("the next receive set out after %v, want the pause of a hold", waited)
+			}
+		}
+	})
+}
+
+// withoutGroup takes the message group out of received messages with this body.
+func withoutGroup(body string) func(*sqs.Options) {
+	strip := func(ctx context.Context, in smithymiddleware.InitializeInput, next smithymiddleware.InitializeHandler) (smithymiddleware.InitializeOutput, smithymiddleware.Metadata, error) {
+		out, md, err := next.HandleInitialize(ctx, in)
+		if received, ok := out.Result.(*sqs.ReceiveMessageOutput); ok && received != nil {
+			for _, m := range received.Messages {
+				if aws.ToString(m.Body) == body {
+					delete(m.Attributes, "MessageGroupId")
+				}
+			}
+		}
+		return out, md, err
+	}
+	return sqs.WithAPIOptions(func(s *smithymiddleware.Stack) error {
+		return s.Initialize.Add(smithymiddleware.InitializeMiddlewareFunc("withoutGroup", strip), smithymiddleware.After)
 	})
 }

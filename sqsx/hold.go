@@ -294,12 +294,12 @@ func (h *holds) note(q middleware.Queue, messages []types.Message, opened []midd
 	var keys []sealedKey
 	var witness openedKey
 	some, temporary := false, false
-	var front []int
+	var behind []int
 	if q.FIFO() {
-		front = fronts(messages, opened)
+		behind = middleware.HeldBehind(messages, opened)
 	}
 	for i, o := range opened {
-		if o.Err == nil && (front == nil || front[i] < 0) {
+		if o.Err == nil && (behind == nil || behind[i] < 0) {
 			some, witness = true, openedKeys[i]
 		}
 		if o.Err != nil && (cause == nil || o.Temporary && !temporary) {
@@ -317,8 +317,8 @@ func (h *holds) note(q middleware.Queue, messages []types.Message, opened []midd
 		return
 	}
 	now := time.Now()
-	if front != nil {
-		s.notePoison(messages, opened, front, now)
+	if behind != nil {
+		s.notePoison(messages, opened, behind, now)
 	}
 	if some {
 		s.lastOpened = now

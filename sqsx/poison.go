@@ -24,43 +24,23 @@ type poison struct {
 	until     time.Time // when to forget it
 }
 
-// fronts returns, for each message of a FIFO response, the index of a message in
-// front of it in its group that did not open, or -1. The middleware does not
-// deliver what is behind such a message, whether it opens or not.
-func fronts(messages []types.Message, opened []middleware.Opened) []int {
-	failed := make(map[string]int)
-	front := make([]int, len(messages))
-	for i, o := range opened {
-		group := groupOf(&messages[i])
-		first, behind := failed[group]
-		switch {
-		case behind:
-			front[i] = first
-			continue
-		case o.Err != nil:
-			failed[group] = i
-		}
-		front[i] = -1
-	}
-	return front
-}
-
+// groupOf returns the message group, or "" if the message does not tell.
 func groupOf(m *types.Message) string {
 	return m.Attributes[string(types.MessageSystemAttributeNameMessageGroupId)]
 }
 
 // notePoison remembers the message groups in which others were held back, until
 // the next message of the group is delivered.
-func (s *hold) notePoison(messages []types.Message, opened []middleware.Opened, front []int, now time.Time) {
+func (s *hold) notePoison(messages []types.Message, opened []middleware.Opened, behind []int, now time.Time) {
 	for i, o := range opened {
 		group := groupOf(&messages[i])
 		known, isKnown := s.poison[group]
-		switch {
-		case front[i] >= 0:
-			s.setPoison(group, &messages[front[i]], opened[front[i]].Temporary, now)
+		switch front := behind[i]; {
+		case front >= 0:
+			s.setPoison(group, &messages[front], opened[front].Temporary, now)
 		case o.Err != nil && isKnown:
 			s.setPoison(group, &messages[i], o.Temporary, now)
-		case o.Err == nil && isKnown:
+		case o.Err == nil && isKnown && group != "":
 			delete(s.poison, group)
 			if known.temporary && known.messageID == aws.ToString(messages[i].MessageId) {
 				s.endTemporaryPoison()
@@ -74,7 +54,7 @@ func (s *hold) setPoison(group string, m *types.Message, temporary bool, now tim
 		s.poison = make(map[string]poison)
 	}
 	if _, known := s.poison[group]; !known && len(s.poison) >= maxPoisonGroups {
-		group = "" // no group has this name: ended by time only
+		group = "" // for all that find no room, and for no group: ended by time only
 	}
 	s.poison[group] = poison{aws.ToString(m.MessageId), temporary, now.Add(poisonMemory)}
 }
