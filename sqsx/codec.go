@@ -262,19 +262,24 @@ func (c *codec) count(ctx context.Context, q middleware.Queue, opened []middlewa
 	c.counters.openedPlain.add(ctx, q, plain)
 }
 
-// rehearse asks for a data key, for the hold: from the cache, or past it.
-func (c *codec) rehearse(ctx context.Context, q middleware.Queue, k sealedKey, past bool) error {
+// askCache asks for a data key as a message would, for the hold.
+func (c *codec) askCache(ctx context.Context, q middleware.Queue, k sealedKey) error {
+	return c.ask(ctx, q, k, func(p *compiledPolicy) envelope.Keyring { return p.keyring })
+}
+
+// askKeyring asks for a data key whether the cache has it or not, for the hold.
+func (c *codec) askKeyring(ctx context.Context, q middleware.Queue, k sealedKey) error {
+	return c.ask(ctx, q, k, func(p *compiledPolicy) envelope.Keyring { return p.bare })
+}
+
+func (c *codec) ask(ctx context.Context, q middleware.Queue, k sealedKey, of func(*compiledPolicy) envelope.Keyring) error {
 	ctx, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
 	policy, err := c.table.find(q)
 	if err != nil {
 		return err
 	}
-	keyring := envelope.Keyring(policy.keyring)
-	if past {
-		keyring = policy.bare
-	}
-	_, err = keyring.DecryptDataKey(ctx, k.keys, k.ec)
+	_, err = of(policy).DecryptDataKey(ctx, k.keys, k.ec)
 	return ownDeadline(err)
 }
 

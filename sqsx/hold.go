@@ -67,8 +67,9 @@ const (
 
 // holds keeps the holds of a Sealer. It is safe for concurrent use.
 type holds struct {
-	// rehearse asks the keyring of q for a data key, past its cache or not.
-	rehearse func(ctx context.Context, q middleware.Queue, k sealedKey, past bool) error
+	// How a rehearsal asks for a data key: as a message would, or past the cache,
+	// where what is in hand would hide that the key service does not answer.
+	askCache, askKeyring askFunc
 
 	mu     sync.Mutex // guards queues and what its values point to
 	queues map[string]*hold
@@ -104,8 +105,8 @@ type hold struct {
 // returns cannot keep a queue closed.
 type probe struct{ expires time.Time }
 
-func newHolds(rehearse func(context.Context, middleware.Queue, sealedKey, bool) error) *holds {
-	return &holds{rehearse: rehearse, queues: make(map[string]*hold)}
+func newHolds(askCache, askKeyring askFunc) *holds {
+	return &holds{askCache: askCache, askKeyring: askKeyring, queues: make(map[string]*hold)}
 }
 
 func holdKey(q middleware.Queue) string {

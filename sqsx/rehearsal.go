@@ -20,6 +20,9 @@ type sealedKey struct {
 	ec   envelope.EncryptionContext
 }
 
+// askFunc asks a keyring of a queue for a data key.
+type askFunc func(context.Context, middleware.Queue, sealedKey) error
+
 func (k sealedKey) equal(other sealedKey) bool {
 	return slices.EqualFunc(k.keys, other.keys, func(a, b envelope.EncryptedDataKey) bool {
 		return a.ProviderID == b.ProviderID && bytes.Equal(a.ProviderInfo, b.ProviderInfo) && bytes.Equal(a.Ciphertext, b.Ciphertext)
@@ -51,7 +54,7 @@ func (k openedKey) size() int {
 
 // rehearsal asks for a data key again, and judges the answer.
 func (h *holds) rehearsal(ctx context.Context, q middleware.Queue, key sealedKey, witness openedKey) (verdict, error) {
-	err := h.rehearse(ctx, q, key, false)
+	err := h.askCache(ctx, q, key)
 	switch {
 	case err == nil:
 		return answered, nil
@@ -64,7 +67,7 @@ func (h *holds) rehearsal(ctx context.Context, q middleware.Queue, key sealedKey
 	// and which of the keys that are configured. What opened a message before,
 	// asked of the key service itself, tells that from a key that is gone. (Of a
 	// signed message the context is not all there, and this fails: no harm.)
-	if h.rehearse(ctx, q, sealedKey{[]envelope.EncryptedDataKey{witness.key}, witness.ec}, true) == nil {
+	if h.askKeyring(ctx, q, sealedKey{[]envelope.EncryptedDataKey{witness.key}, witness.ec}) == nil {
 		return ownFault, err
 	}
 	return stillAway, err
