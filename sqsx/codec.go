@@ -164,7 +164,7 @@ const smallBody = 16 << 10
 // those under the same.
 func (c *codec) Open(ctx context.Context, q middleware.Queue, messages []types.Message) []middleware.Opened {
 	q = c.complete(q)
-	c.holds.arrived(q)
+	c.holds.extendScout(q)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), openTimeout)
 	defer cancel()
 	ctx, span := startSpan(ctx, "sealq.Open")

@@ -21,8 +21,8 @@ import (
 // last message that did not open is in the chain.
 var ErrHeld = errors.New("sqsx: receives are held because no message of this queue opens")
 
-// When a hold closes: a response held messages, none opened, and none has opened
-// for so long.
+// When a hold begins: a response held messages, none was delivered, and none has
+// been for so long.
 const (
 	// Where messages are at fault, a queue on which a bad one turns up now and
 	// then is not held.
@@ -47,7 +47,7 @@ const (
 	maxRiskPause  = 5 * time.Minute  // between receives while rehearsals fail, or if nothing ever opened
 	quietLift     = 15 * time.Minute // without a failure, and an empty queue: the hold has no object
 	probeSlack    = 30 * time.Second // a probe that takes so much longer than it should is given up
-	scoutPatience = time.Second      // see hold.ahead
+	scoutPatience = time.Second      // see queueState.scouted
 )
 
 // How long a held receive waits before it fails: as long as its caller would
@@ -65,48 +65,54 @@ const (
 	maxRehearsalHeader = 8 << 10 // bytes of a message header whose data key is remembered
 )
 
-// holds keeps the holds of a Sealer. It is safe for concurrent use.
+// holds keeps what a Sealer knows of its queues, and which of them are held. It
+// is safe for concurrent use.
 type holds struct {
 	// How a rehearsal asks for a data key: as a message would, or past the cache,
 	// where what is in hand would hide that the key service does not answer.
 	askCache, askKeyring askFunc
 
 	mu     sync.Mutex // guards queues and what its values point to
-	queues map[string]*hold
+	queues map[string]*queueState
 }
 
-// hold is what is known of one queue.
-type hold struct {
+// queueState is what is known of one queue.
+type queueState struct {
 	lastOpened, lastFailed time.Time     // zero: never
 	changed                chan struct{} // closed when those who wait should look again
 
-	// The first receive of a process goes ahead, and others follow when it has
-	// shown what comes of it, or at this time: with a wrong setting, each start
-	// of a process would otherwise cost as many receives as it has goroutines.
-	scouted bool
-	ahead   time.Time
+	// The first receive of a process goes ahead as a scout. Others follow when it
+	// has shown what comes of it, or at scoutUntil: with a wrong setting, each
+	// start of a process would otherwise cost as many receives as it has
+	// goroutines.
+	scouted    bool
+	scoutUntil time.Time // zero: no scout is out
 
-	witness     openedKey // of a message that was delivered lately; zero: none
-	closed      bool
-	cause       error       // of the last message that did not open
-	keys        []sealedKey // to rehearse; empty if messages are at fault
-	probe       *probe      // who is out to rehearse or to receive, or nil
-	rehearsed   bool        // the last rehearsal went well
-	pause, risk time.Duration
-	nextTry     time.Time // no rehearsal before
-	nextReceive time.Time
+	witness openedKey // of a message that was delivered lately; zero: none
+	hold    *hold     // nil: the queue is open
 
 	// On a FIFO queue, by message group. While there is any, messages are
 	// received singly.
 	poison map[string]poison
 }
 
-// probe is the right to end a hold. It expires, so that a caller who never
-// returns cannot keep a queue closed.
+// hold exists only while its queue is held: to end it is to forget it.
+type hold struct {
+	cause error       // of the last message that did not open
+	keys  []sealedKey // to rehearse; empty if messages are at fault
+	probe *probe      // who is out to rehearse or to receive, or nil
+
+	rehearsed            bool          // the last rehearsal went well
+	pause, risk          time.Duration // the last one before a rehearsal, before a receive
+	nextTry, nextReceive time.Time     // no rehearsal before, no receive before
+}
+
+// probe is the right to find out whether a hold can end. It expires, so that a
+// caller who never returns cannot keep a queue held.
 type probe struct{ expires time.Time }
 
 func newHolds(askCache, askKeyring askFunc) *holds {
-	return &holds{askCache: askCache, askKeyring: askKeyring, queues: make(map[string]*hold)}
+	return &holds{askCache: askCache, askKeyring: askKeyring, queues: make(map[string]*queueState)}
 }
 
 func holdKey(q middleware.Queue) string {
@@ -116,16 +122,16 @@ func holdKey(q middleware.Queue) string {
 	return q.URL
 }
 
-// of returns the hold of q, or nil if there is no room for it. It is called
-// with h.mu held.
-func (h *holds) of(q middleware.Queue) *hold {
+// state returns what is known of q, or nil if there is no room for it. It is
+// called with h.mu held.
+func (h *holds) state(q middleware.Queue) *queueState {
 	key := holdKey(q)
 	if s := h.queues[key]; s != nil {
 		return s
 	}
 	if len(h.queues) >= maxQueues {
 		for other, s := range h.queues {
-			if !s.closed && time.Since(s.lastOpened) > faultGrace {
+			if s.hold == nil && time.Since(s.lastOpened) > faultGrace {
 				delete(h.queues, other)
 				break
 			}
@@ -134,17 +140,17 @@ func (h *holds) of(q middleware.Queue) *hold {
 			return nil
 		}
 	}
-	s := &hold{changed: make(chan struct{})}
+	s := &queueState{changed: make(chan struct{})}
 	h.queues[key] = s
 	return s
 }
 
-// admit lets a receive pass, sends it ahead as a probe, or makes it wait and
-// fail.
+// admit lets a receive pass, sends it ahead as a scout or a probe, or makes it
+// wait and fail.
 func (h *holds) admit(ctx context.Context, q middleware.Queue, in *sqs.ReceiveMessageInput) (middleware.Admission, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	s := h.of(q)
+	s := h.state(q)
 	if s == nil {
 		return middleware.Admission{}, nil
 	}
@@ -152,48 +158,72 @@ func (h *holds) admit(ctx context.Context, q middleware.Queue, in *sqs.ReceiveMe
 	giveUp := time.Now().Add(max(polling, shortPollPatience))
 	for waited := false; ; waited = true {
 		now := time.Now()
-		switch {
-		case !s.closed && (!s.scouted || !now.Before(s.ahead)):
-			return h.pass(q, s, now), nil
-		case !s.closed:
-			if err := h.wait(ctx, s, s.ahead); err != nil {
-				return middleware.Admission{}, err
-			}
-			continue
-		case s.probe != nil && now.Before(s.probe.expires):
-		case len(s.keys) > 0 && !now.Before(s.nextTry):
-			if err := h.tryRehearsal(ctx, q, s); err != nil {
-				return middleware.Admission{}, err
-			}
-			continue
-		case !now.Before(s.nextReceive):
+		var err error
+		switch todo, until := s.next(now); todo {
+		case stepPass:
+			return h.pass(s, now), nil
+		case stepFollow:
+			err = h.wait(ctx, s, until)
+		case stepRehearse:
+			err = h.tryRehearsal(ctx, q, s)
+		case stepProbe:
 			// A long poll that its caller cuts short can lose what is on its way.
 			// The caller's next receive need not wait, and has all its time.
 			if deadline, ok := ctx.Deadline(); waited && ok && deadline.Sub(now) < polling {
-				return middleware.Admission{}, s.held()
+				return middleware.Admission{}, s.hold.err()
 			}
-			return h.sendProbe(q, s, now.Add(polling+probeSlack)), nil
+			return h.sendProbe(s, now.Add(polling+probeSlack)), nil
+		case stepWait:
+			if !now.Before(giveUp) {
+				return middleware.Admission{}, s.hold.err()
+			}
+			err = h.wait(ctx, s, earliest(giveUp, until))
 		}
-		if !now.Before(giveUp) {
-			return middleware.Admission{}, s.held()
-		}
-		if err := h.wait(ctx, s, earliest(giveUp, s.due(now))); err != nil {
+		if err != nil {
 			return middleware.Admission{}, err
 		}
 	}
 }
 
-func (s *hold) held() error { return fmt.Errorf("%w; the last cause: %w", ErrHeld, s.cause) }
+// step is what a receive may do now.
+type step int
 
-// due is when the next probe may set out.
-func (s *hold) due(now time.Time) time.Time {
+const (
+	stepPass     step = iota
+	stepFollow        // wait for the scout
+	stepWait          // held: wait, as long as the caller has patience
+	stepRehearse      // held: ask for a data key
+	stepProbe         // held: receive one message
+)
+
+// next returns what a receive may do now. If that is to wait, the time is when
+// to ask again.
+func (s *queueState) next(now time.Time) (step, time.Time) {
 	switch {
-	case s.probe != nil && now.Before(s.probe.expires):
-		return s.probe.expires
-	case len(s.keys) > 0:
-		return earliest(s.nextTry, s.nextReceive)
+	case s.hold != nil:
+		return s.hold.next(now)
+	case now.Before(s.scoutUntil):
+		return stepFollow, s.scoutUntil
 	}
-	return s.nextReceive
+	return stepPass, now
+}
+
+// next is the same for a queue that is held.
+func (h *hold) next(now time.Time) (step, time.Time) {
+	if h.probe != nil && now.Before(h.probe.expires) {
+		return stepWait, h.probe.expires
+	}
+	next := h.nextReceive
+	if len(h.keys) > 0 {
+		if !now.Before(h.nextTry) {
+			return stepRehearse, now
+		}
+		next = earliest(h.nextTry, h.nextReceive)
+	}
+	if !now.Before(h.nextReceive) {
+		return stepProbe, now
+	}
+	return stepWait, next
 }
 
 func earliest(a, b time.Time) time.Time {
@@ -203,15 +233,18 @@ func earliest(a, b time.Time) time.Time {
 	return a
 }
 
-// pass admits an ordinary receive.
-func (h *holds) pass(q middleware.Queue, s *hold, now time.Time) middleware.Admission {
+// err is that of a receive that is not let through.
+func (h *hold) err() error { return fmt.Errorf("%w; the last cause: %w", ErrHeld, h.cause) }
+
+// pass admits an ordinary receive, the first one as a scout.
+func (h *holds) pass(s *queueState, now time.Time) middleware.Admission {
 	if !s.scouted {
-		s.scouted, s.ahead = true, now.Add(scoutPatience)
+		s.scouted, s.scoutUntil = true, now.Add(scoutPatience)
 	}
 	admission := middleware.Admission{Done: func(int, int, error) {
 		h.mu.Lock()
 		defer h.mu.Unlock()
-		s.settle()
+		s.endScout()
 	}}
 	if s.single(now) {
 		admission.MaxMessages = 1
@@ -219,23 +252,59 @@ func (h *holds) pass(q middleware.Queue, s *hold, now time.Time) middleware.Admi
 	return admission
 }
 
-// settle lets those follow who waited for the first receive.
-func (s *hold) settle() {
-	if !s.ahead.IsZero() {
-		s.ahead = time.Time{}
+// extendScout gives those who wait for a scout the time it takes to open what it
+// brought.
+func (h *holds) extendScout(q middleware.Queue) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if s := h.queues[holdKey(q)]; s != nil && !s.scoutUntil.IsZero() {
+		s.scoutUntil = time.Now().Add(openTimeout)
+	}
+}
+
+// endScout lets those follow who wait for a scout.
+func (s *queueState) endScout() {
+	if !s.scoutUntil.IsZero() {
+		s.scoutUntil = time.Time{}
 		s.wake()
 	}
 }
 
+// sendProbe admits one receive of one message.
+func (h *holds) sendProbe(s *queueState, expires time.Time) middleware.Admission {
+	p := &probe{expires}
+	s.hold.probe = p
+	return middleware.Admission{MaxMessages: 1, Done: func(delivered, withheld int, err error) {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		if !s.isOut(p) {
+			return
+		}
+		s.hold.probe = nil
+		// An empty queue costs no message anything: the next probe may follow at
+		// once. Nor does a receive that SQS refuses.
+		empty := err == nil && delivered == 0 && withheld == 0
+		if empty && (s.hold.rehearsed || time.Since(s.lastFailed) >= quietLift) {
+			s.lift()
+			s.scouted = false
+		}
+		s.wake()
+	}}
+}
+
+// isOut reports whether p is still to show whether the hold can end: no other
+// probe has taken its place, and nothing else has ended the hold.
+func (s *queueState) isOut(p *probe) bool { return s.hold != nil && s.hold.probe == p }
+
 // wake lets those who wait look again.
-func (s *hold) wake() {
+func (s *queueState) wake() {
 	close(s.changed)
 	s.changed = make(chan struct{})
 }
 
 // wait blocks until something has changed, or it is time. It is called, and
 // returns, with h.mu held.
-func (h *holds) wait(ctx context.Context, s *hold, until time.Time) error {
+func (h *holds) wait(ctx context.Context, s *queueState, until time.Time) error {
 	changed := s.changed
 	h.mu.Unlock()
 	defer h.mu.Lock()
@@ -250,66 +319,42 @@ func (h *holds) wait(ctx context.Context, s *hold, until time.Time) error {
 	return nil
 }
 
-// sendProbe admits one receive of one message.
-func (h *holds) sendProbe(q middleware.Queue, s *hold, expires time.Time) middleware.Admission {
-	p := &probe{expires: expires}
-	s.probe = p
-	return middleware.Admission{MaxMessages: 1, Done: func(delivered, withheld int, err error) {
-		h.mu.Lock()
-		defer h.mu.Unlock()
-		if s.probe != p {
-			return
-		}
-		s.probe = nil
-		// An empty queue costs no message anything: the next probe may follow at
-		// once. Nor does a receive that SQS refuses.
-		empty := err == nil && delivered == 0 && withheld == 0
-		if s.closed && empty && (s.rehearsed || time.Since(s.lastFailed) >= quietLift) {
-			s.lift()
-			s.scouted = false
-		}
-		s.wake()
-	}}
+// judgement is what a response has shown.
+type judgement struct {
+	delivered bool      // at least one message
+	witness   openedKey // of one that is
+
+	cause     error       // of a message that did not open, the key service's if it is that of any
+	temporary bool        // cause is no message's own
+	keys      []sealedKey // to rehearse: none, if any message is delivered
 }
 
-// grow doubles a pause, and returns it with jitter.
-func grow(pause *time.Duration, top time.Duration) time.Duration {
-	*pause = min(max(2**pause, minPause), top)
-	return *pause/2 + rand.N(*pause/2)
-}
-
-// arrived gives those who wait for the first receive the time it takes to open
-// what it brought.
-func (h *holds) arrived(q middleware.Queue) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if s := h.queues[holdKey(q)]; s != nil && !s.ahead.IsZero() {
-		s.ahead = time.Now().Add(openTimeout)
+// judge learns how the messages of a response fared. What opens behind a message
+// of its group that does not (behind is nil on a standard queue) is not
+// delivered, and so does not count.
+func judge(messages []types.Message, opened []middleware.Opened, keys []openedKey, behind []int) judgement {
+	var j judgement
+	for i, o := range opened {
+		if o.Err == nil && (behind == nil || behind[i] < 0) {
+			j.delivered, j.witness = true, keys[i]
+		}
+		if o.Err != nil && (j.cause == nil || o.Temporary && !j.temporary) {
+			j.cause, j.temporary = o.Err, o.Temporary
+		}
 	}
+	if !j.delivered && j.temporary {
+		j.keys = sealedKeys(messages, opened)
+	}
+	return j
 }
 
-// note learns how the messages of a response fared. What opens behind a message
-// of its group that does not is not delivered, and so does not count.
-func (h *holds) note(q middleware.Queue, messages []types.Message, opened []middleware.Opened, openedKeys []openedKey) {
-	var cause error
-	var keys []sealedKey
-	var witness openedKey
-	some, temporary := false, false
+// note draws the conclusions from a response that held messages.
+func (h *holds) note(q middleware.Queue, messages []types.Message, opened []middleware.Opened, keys []openedKey) {
 	var behind []int
 	if q.FIFO() {
 		behind = middleware.HeldBehind(messages, opened)
 	}
-	for i, o := range opened {
-		if o.Err == nil && (behind == nil || behind[i] < 0) {
-			some, witness = true, openedKeys[i]
-		}
-		if o.Err != nil && (cause == nil || o.Temporary && !temporary) {
-			cause, temporary = o.Err, o.Temporary
-		}
-	}
-	if !some && temporary {
-		keys = sealedKeys(messages, opened)
-	}
+	found := judge(messages, opened, keys, behind)
 
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -321,43 +366,57 @@ func (h *holds) note(q middleware.Queue, messages []types.Message, opened []midd
 	if behind != nil {
 		s.notePoison(messages, opened, behind, now)
 	}
-	if some {
+	if found.delivered {
 		s.lastOpened = now
-		s.witness.replace(witness)
+		s.witness.replace(found.witness)
 		s.lift()
-		s.settle()
+		s.endScout()
 		return
 	}
-	s.lastFailed, s.cause = now, cause
-	grace := faultGrace
-	if temporary {
-		grace = outageGrace
+	s.lastFailed = now
+	if s.hold == nil {
+		grace := faultGrace
+		if found.temporary {
+			grace = outageGrace
+		}
+		if now.Sub(s.lastOpened) < grace {
+			return
+		}
+		s.hold = &hold{}
 	}
-	if !s.closed && now.Sub(s.lastOpened) < grace {
-		return
+	s.hold.prolong(found, s.lastOpened.IsZero(), now)
+	s.endScout()
+}
+
+// prolong makes the next rehearsal and the next receive wait, for longer each
+// time. It begins a hold, too.
+func (h *hold) prolong(found judgement, neverOpened bool, now time.Time) {
+	h.cause = found.cause
+	for _, key := range found.keys {
+		h.remember(key)
 	}
-	for _, key := range keys {
-		s.remember(key)
+	if now.Before(h.nextReceive) {
+		return // it was received before the hold began
 	}
-	if s.closed && now.Before(s.nextReceive) {
-		return // it was received before the hold closed, or while it was open
-	}
-	s.closed, s.rehearsed = true, false
-	s.nextTry = now.Add(grow(&s.pause, maxPause))
+	h.rehearsed = false
+	h.nextTry = now.Add(grow(&h.pause, maxPause))
 	top := maxPause
-	if len(s.keys) > 0 || s.lastOpened.IsZero() { // never opened: more likely a wrong setting than a wrong message
+	if len(h.keys) > 0 || neverOpened { // never opened: more likely a wrong setting than a wrong message
 		top = maxRiskPause
 	}
-	s.nextReceive = now.Add(grow(&s.risk, top))
-	s.settle()
+	h.nextReceive = now.Add(grow(&h.risk, top))
+}
+
+// grow doubles a pause, and returns it with jitter.
+func grow(pause *time.Duration, top time.Duration) time.Duration {
+	*pause = min(max(2**pause, minPause), top)
+	return *pause/2 + rand.N(*pause/2)
 }
 
 // lift ends the hold.
-func (s *hold) lift() {
-	if !s.closed {
-		return
+func (s *queueState) lift() {
+	if s.hold != nil {
+		s.hold = nil
+		s.wake()
 	}
-	s.closed, s.rehearsed, s.probe, s.keys, s.cause = false, false, nil, nil, nil
-	s.pause, s.risk = 0, 0
-	s.wake()
 }

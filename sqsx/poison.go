@@ -31,7 +31,7 @@ func groupOf(m *types.Message) string {
 
 // notePoison remembers the message groups in which others were held back, until
 // the next message of the group is delivered.
-func (s *hold) notePoison(messages []types.Message, opened []middleware.Opened, behind []int, now time.Time) {
+func (s *queueState) notePoison(messages []types.Message, opened []middleware.Opened, behind []int, now time.Time) {
 	for i, o := range opened {
 		group := groupOf(&messages[i])
 		known, isKnown := s.poison[group]
@@ -49,7 +49,7 @@ func (s *hold) notePoison(messages []types.Message, opened []middleware.Opened, 
 	}
 }
 
-func (s *hold) setPoison(group string, m *types.Message, temporary bool, now time.Time) {
+func (s *queueState) setPoison(group string, m *types.Message, temporary bool, now time.Time) {
 	if s.poison == nil {
 		s.poison = make(map[string]poison)
 	}
@@ -62,7 +62,7 @@ func (s *hold) setPoison(group string, m *types.Message, temporary bool, now tim
 // endTemporaryPoison is called when what the key service would not decrypt is
 // decrypted: the others need not come back to this process to prove it, which
 // they do not if another process receives them.
-func (s *hold) endTemporaryPoison() {
+func (s *queueState) endTemporaryPoison() {
 	for group, p := range s.poison {
 		if p.temporary {
 			delete(s.poison, group)
@@ -71,7 +71,7 @@ func (s *hold) endTemporaryPoison() {
 }
 
 // single reports whether messages are to be received one at a time.
-func (s *hold) single(now time.Time) bool {
+func (s *queueState) single(now time.Time) bool {
 	for group, p := range s.poison {
 		if !now.Before(p.until) {
 			delete(s.poison, group)

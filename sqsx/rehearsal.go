@@ -20,9 +20,6 @@ type sealedKey struct {
 	ec   envelope.EncryptionContext
 }
 
-// askFunc asks a keyring of a queue for a data key.
-type askFunc func(context.Context, middleware.Queue, sealedKey) error
-
 func (k sealedKey) equal(other sealedKey) bool {
 	return slices.EqualFunc(k.keys, other.keys, func(a, b envelope.EncryptedDataKey) bool {
 		return a.ProviderID == b.ProviderID && bytes.Equal(a.ProviderInfo, b.ProviderInfo) && bytes.Equal(a.Ciphertext, b.Ciphertext)
@@ -51,6 +48,9 @@ func (k openedKey) size() int {
 	}
 	return n
 }
+
+// askFunc asks a keyring of a queue for a data key.
+type askFunc func(context.Context, middleware.Queue, sealedKey) error
 
 // rehearsal asks for a data key again, and judges the answer.
 func (h *holds) rehearsal(ctx context.Context, q middleware.Queue, key sealedKey, witness openedKey) (verdict, error) {
@@ -84,35 +84,35 @@ const (
 
 // tryRehearsal asks for one of the data keys in memory. Its error is that the
 // caller gave up. It is called, and returns, with h.mu held.
-func (h *holds) tryRehearsal(ctx context.Context, q middleware.Queue, s *hold) error {
-	p := &probe{expires: time.Now().Add(openTimeout + probeSlack)}
-	s.probe = p
-	key, witness := s.keys[rand.N(len(s.keys))], s.witness
+func (h *holds) tryRehearsal(ctx context.Context, q middleware.Queue, s *queueState) error {
+	p := &probe{time.Now().Add(openTimeout + probeSlack)}
+	s.hold.probe = p
+	key, witness := s.hold.keys[rand.N(len(s.hold.keys))], s.witness
 	found, err := func() (verdict, error) {
 		h.mu.Unlock()
 		defer h.mu.Lock()
 		return h.rehearsal(ctx, q, key, witness)
 	}()
-	if s.probe != p {
+	if !s.isOut(p) {
 		return ctx.Err()
 	}
-	s.probe = nil
+	s.hold.probe = nil
 	defer s.wake()
 	if ended := ctx.Err(); ended != nil {
 		return ended
 	}
 	if found == stillAway {
-		s.cause = err
-		s.nextTry = time.Now().Add(grow(&s.pause, maxPause))
+		s.hold.cause = err
+		s.hold.nextTry = time.Now().Add(grow(&s.hold.pause, maxPause))
 		return nil
 	}
 	// The key service answers. What was asked for is not asked for twice: the
 	// next message shows more.
-	s.keys = slices.DeleteFunc(s.keys, key.equal)
-	s.nextReceive = time.Now()
-	s.rehearsed = found == answered
+	s.hold.keys = slices.DeleteFunc(s.hold.keys, key.equal)
+	s.hold.nextReceive = time.Now()
+	s.hold.rehearsed = found == answered
 	switch {
-	case s.rehearsed:
+	case found == answered:
 		s.endTemporaryPoison()
 	case time.Since(s.lastOpened) < faultGrace: // as after any message at fault
 		s.lift()
@@ -123,13 +123,13 @@ func (h *holds) tryRehearsal(ctx context.Context, q middleware.Queue, s *hold) e
 // remember keeps a data key for rehearsals. Which one it replaces is left to
 // chance, so that a hostile sender can push out all others only by sending far
 // more messages than anyone else.
-func (s *hold) remember(key sealedKey) {
+func (h *hold) remember(key sealedKey) {
 	switch {
-	case slices.ContainsFunc(s.keys, key.equal):
-	case len(s.keys) < maxRehearsals:
-		s.keys = append(s.keys, key)
+	case slices.ContainsFunc(h.keys, key.equal):
+	case len(h.keys) < maxRehearsals:
+		h.keys = append(h.keys, key)
 	default:
-		s.keys[rand.N(len(s.keys))] = key
+		h.keys[rand.N(len(h.keys))] = key
 	}
 }
 
