@@ -402,23 +402,25 @@ func TestHoldTable(t *testing.T) {
 		t.Fatal("docs/operations.md has no section on the hold")
 	}
 	section, _, _ = strings.Cut(section, "\n## ")
-	times := 0
-	ast.Inspect(parse(t, "sqsx/hold.go"), func(n ast.Node) bool {
-		spec, ok := n.(*ast.ValueSpec)
-		if !ok {
-			return true
-		}
-		for i, value := range spec.Values {
-			if text := duration(value); text != "" {
-				if times++; !strings.Contains(section, text) {
-					t.Errorf("%s is %s, which the section does not say", spec.Names[i].Name, text)
+	for _, file := range []string{"sqsx/hold.go", "sqsx/holdlearn.go", "sqsx/poison.go"} {
+		times := 0
+		ast.Inspect(parse(t, file), func(n ast.Node) bool {
+			spec, ok := n.(*ast.ValueSpec)
+			if !ok {
+				return true
+			}
+			for i, value := range spec.Values {
+				if text := duration(value); text != "" {
+					if times++; !strings.Contains(section, text) {
+						t.Errorf("%s is %s, which the section does not say", spec.Names[i].Name, text)
+					}
 				}
 			}
+			return true
+		})
+		if times == 0 {
+			t.Errorf("no time found in %s", file)
 		}
-		return true
-	})
-	if times == 0 {
-		t.Error("no time found in sqsx/hold.go")
 	}
 }
 

@@ -4,12 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
-	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 
 	"github.com/sealq/sealq/middleware"
 )
@@ -20,19 +18,6 @@ import (
 // time is let through to find out whether that has changed. The error of the
 // last message that did not open is in the chain.
 var ErrHeld = errors.New("sqsx: receives are held because no message of this queue opens")
-
-// When a hold begins: a response held messages, none was delivered, and none has
-// been for so long.
-const (
-	// Where messages are at fault, a queue on which a bad one turns up now and
-	// then is not held.
-	faultGrace = 60 * time.Second
-	// Where the key service is, it is wrong to wait: with a visibility timeout
-	// of some seconds, messages would be received to the dead-letter queue
-	// before a minute is over. A hold that was not needed ends with the first
-	// rehearsal. A busy queue is not held for a hostile message in between.
-	outageGrace = time.Second
-)
 
 // How a hold is ended. A hold that the key service caused is rehearsed: a data
 // key that could not be decrypted is asked for again, from memory, which costs
@@ -317,106 +302,4 @@ func (h *holds) wait(ctx context.Context, s *queueState, until time.Time) error 
 	case <-timer.C:
 	}
 	return nil
-}
-
-// judgement is what a response has shown.
-type judgement struct {
-	delivered bool      // at least one message
-	witness   openedKey // of one that is
-
-	cause     error       // of a message that did not open, the key service's if it is that of any
-	temporary bool        // cause is no message's own
-	keys      []sealedKey // to rehearse: none, if any message is delivered
-}
-
-// judge learns how the messages of a response fared. What opens behind a message
-// of its group that does not (behind is nil on a standard queue) is not
-// delivered, and so does not count.
-func judge(messages []types.Message, opened []middleware.Opened, keys []openedKey, behind []int) judgement {
-	var j judgement
-	for i, o := range opened {
-		if o.Err == nil && (behind == nil || behind[i] < 0) {
-			j.delivered, j.witness = true, keys[i]
-		}
-		if o.Err != nil && (j.cause == nil || o.Temporary && !j.temporary) {
-			j.cause, j.temporary = o.Err, o.Temporary
-		}
-	}
-	if !j.delivered && j.temporary {
-		j.keys = sealedKeys(messages, opened)
-	}
-	return j
-}
-
-// note draws the conclusions from a response that held messages.
-func (h *holds) note(q middleware.Queue, messages []types.Message, opened []middleware.Opened, keys []openedKey) {
-	var behind []int
-	if q.FIFO() {
-		behind = middleware.HeldBehind(messages, opened)
-	}
-	found := judge(messages, opened, keys, behind)
-
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	s := h.queues[holdKey(q)]
-	if s == nil {
-		return
-	}
-	now := time.Now()
-	if behind != nil {
-		s.notePoison(messages, opened, behind, now)
-	}
-	if found.delivered {
-		s.lastOpened = now
-		s.witness.replace(found.witness)
-		s.lift()
-		s.endScout()
-		return
-	}
-	s.lastFailed = now
-	if s.hold == nil {
-		grace := faultGrace
-		if found.temporary {
-			grace = outageGrace
-		}
-		if now.Sub(s.lastOpened) < grace {
-			return
-		}
-		s.hold = &hold{}
-	}
-	s.hold.prolong(found, s.lastOpened.IsZero(), now)
-	s.endScout()
-}
-
-// prolong makes the next rehearsal and the next receive wait, for longer each
-// time. It begins a hold, too.
-func (h *hold) prolong(found judgement, neverOpened bool, now time.Time) {
-	h.cause = found.cause
-	for _, key := range found.keys {
-		h.remember(key)
-	}
-	if now.Before(h.nextReceive) {
-		return // it was received before the hold began
-	}
-	h.rehearsed = false
-	h.nextTry = now.Add(grow(&h.pause, maxPause))
-	top := maxPause
-	if len(h.keys) > 0 || neverOpened { // never opened: more likely a wrong setting than a wrong message
-		top = maxRiskPause
-	}
-	h.nextReceive = now.Add(grow(&h.risk, top))
-}
-
-// grow doubles a pause, and returns it with jitter.
-func grow(pause *time.Duration, top time.Duration) time.Duration {
-	*pause = min(max(2**pause, minPause), top)
-	return *pause/2 + rand.N(*pause/2)
-}
-
-// lift ends the hold.
-func (s *queueState) lift() {
-	if s.hold != nil {
-		s.hold = nil
-		s.wake()
-	}
 }
