@@ -42,13 +42,15 @@ const (
 	maxPatience       = 20 * time.Second // the longest WaitTimeSeconds of SQS
 )
 
-// Bounds on memory, which a hostile sender fills. Together at most 40 MiB, and
-// that only if so many queues are held.
-const (
-	maxQueues          = 1024    // known; with all of them held, a further queue is never held
-	maxRehearsals      = 4       // data keys remembered of a queue, and one that opened a message
-	maxRehearsalHeader = 8 << 10 // bytes of a message header whose data key is remembered
-)
+// maxQueues bounds what is known. With all of them held, a further queue is never
+// held.
+//
+// A hostile sender can fill a queue's memory with up to 115 KiB, measured: five
+// headers of maxRehearsalHeader, as much again and more for the maps of their
+// encryption contexts, and 20 KiB of poison. So all is at most 120 MiB, beside the
+// last error of each queue, and comes to that only if so many FIFO queues are
+// held and are all sent the worst.
+const maxQueues = 1024
 
 // holds keeps what a Sealer knows of its queues, and which of them are held. It
 // is safe for concurrent use.

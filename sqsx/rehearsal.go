@@ -14,6 +14,13 @@ import (
 	"github.com/sealq/sealq/middleware"
 )
 
+// Bounds on what is remembered of a queue, in bytes of a message header and in
+// data keys. One that opened a message comes on top.
+const (
+	maxRehearsalHeader = 8 << 10
+	maxRehearsals      = 4
+)
+
 // sealedKey is a data key that could not be had: what a rehearsal asks for.
 type sealedKey struct {
 	keys []envelope.EncryptedDataKey
