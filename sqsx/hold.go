@@ -30,7 +30,7 @@ const (
 	minPause      = time.Second
 	maxPause      = 30 * time.Second // between rehearsals; and receives, with nothing to rehearse
 	maxRiskPause  = 5 * time.Minute  // between receives while rehearsals fail, or if nothing ever opened
-	quietLift     = 15 * time.Minute // without a failure, and an empty queue: the hold has no object
+	quietLift     = 15 * time.Minute // no failure for so long and the queue is empty: nothing left to protect
 	probeSlack    = 30 * time.Second // a probe that takes so much longer than it should is given up
 	scoutPatience = time.Second      // see queueState.scouted
 )

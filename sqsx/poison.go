@@ -54,7 +54,7 @@ func (s *queueState) setPoison(group string, m *types.Message, temporary bool, n
 		s.poison = make(map[string]poison)
 	}
 	if _, known := s.poison[group]; !known && len(s.poison) >= maxPoisonGroups {
-		group = "" // for all that find no room, and for no group: ended by time only
+		group = "" // for all that find no room, and for no group: no message that opens ends it
 	}
 	s.poison[group] = poison{aws.ToString(m.MessageId), temporary, now.Add(poisonMemory)}
 }
