@@ -1,0 +1,137 @@
+package sqsx_test
+
+import (
+	"bytes"
+	"encoding/base64"
+	"errors"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	"github.com/aws/smithy-go"
+
+	"github.com/sealq/sealq/envelope"
+	"github.com/sealq/sealq/sqsx"
+	"github.com/sealq/sealq/sqsx/sqsxtest"
+)
+
+// remembered is the longest header, in bytes, whose data key is remembered.
+const remembered = 8192
+
+// rehearse receives for ten minutes, and returns how often KMS is asked to
+// decrypt with a request that holds this text, what KMS answers being left to
+// fault.
+func (w *world) rehearse(client *sqs.Client, url, text string, fault func(*sqsxtest.Request) error) int64 {
+	w.t.Helper()
+	var asked atomic.Int64
+	w.server.Intercept(func(r *sqsxtest.Request) error {
+		if r.Action == "kms:Decrypt" && strings.Contains(string(r.Body), text) {
+			asked.Add(1)
+		}
+		return fault(r)
+	})
+	for start := time.Now(); time.Since(start) < 10*time.Minute; time.Sleep(time.Second) {
+		if err := errOf(receive(w.t.Context(), client, url)); err != nil && !errors.Is(err, sqsx.ErrHeld) {
+			w.t.Fatal(err)
+		}
+	}
+	return asked.Load()
+}
+
+// TestLongHeaderIsNotRehearsed: its data key is not kept in memory.
+func TestLongHeaderIsNotRehearsed(t *testing.T) {
+	t.Parallel()
+	for name, size := range map[string]int{"longest": remembered, "one byte longer": remembered + 1} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				url, client := w.queue("orders", "VisibilityTimeout", "43200"), w.client()
+				body, header := w.sealed("orders", "x")
+				keys := junkKeys(w.key, 0, 2)
+				keys[0].Ciphertext = bytes.Repeat([]byte{1}, 6144) // KMS takes no more
+				with := func() []byte {
+					return altered(t, header, func(h *envelope.Header) { h.EncryptedDataKeys = keys })
+				}
+				keys[1].Ciphertext = append(keys[1].Ciphertext, make([]byte, size-len(with()))...)
+				long := with()
+				if len(long) != size {
+					t.Fatalf("got a header of %d bytes, want %d", len(long), size)
+				}
+				if _, err := w.plain.SendMessage(t.Context(), &sqs.SendMessageInput{QueueUrl: &url, MessageBody: &body, MessageAttributes: sealqAttribute(long)}); err != nil {
+					t.Fatal(err)
+				}
+				w.server.Intercept(kmsFails(errAway))
+				if err := errOf(receive(t.Context(), client, url)); !errors.Is(err, envelope.ErrUnavailable) {
+					t.Fatalf("got %v, want the outage", err)
+				}
+				asked := w.rehearse(client, url, "", kmsFails(errAway))
+				if want := size <= remembered; (asked > 0) != want {
+					t.Errorf("a data key was asked for %d times, want that it is rehearsed: %t", asked, want)
+				}
+			})
+		})
+	}
+}
+
+// TestLongHeaderIsNoWitness: a message that opens is not kept in memory either,
+// to tell a refusal of one message from that of a key.
+func TestLongHeaderIsNoWitness(t *testing.T) {
+	t.Parallel()
+	for name, size := range map[string]int{"longest": remembered, "one byte longer": remembered + 1} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				url, client := w.queue("orders", "VisibilityTimeout", "43200"), w.client()
+				padded := func(n int) envelope.Message { // as other producers may seal
+					m, err := envelope.Seal(t.Context(), mustKeyring(t, w), []byte("x"), envelope.EncryptionContext{"sealq:queue": arnOf("orders"), "padding": strings.Repeat("x", n)})
+					if err != nil {
+						t.Fatal(err)
+					}
+					return m
+				}
+				sizeOf := func(m envelope.Message) int {
+					h, err := envelope.ParseHeader(m.Header)
+					if err != nil {
+						t.Fatal(err)
+					}
+					key := h.EncryptedDataKeys[0]
+					n := len(key.ProviderID) + len(key.ProviderInfo) + len(key.Ciphertext)
+					for name, value := range h.EncryptionContext {
+						n += len(name) + len(value)
+					}
+					return n
+				}
+				m := padded(1 + size - sizeOf(padded(1)))
+				if got := sizeOf(m); got != size {
+					t.Fatalf("got a key and context of %d bytes, want %d", got, size)
+				}
+				send(t, w.plain, url, base64.StdEncoding.EncodeToString(m.Bytes()))
+				if out, err := receive(t.Context(), client, url); err != nil || len(out.Messages) != 1 {
+					t.Fatalf("got %v, want the message", err)
+				}
+				time.Sleep(2 * time.Second) // nothing has opened for long enough to be held
+				hostile := w.client(func(o *sqsx.Options) { o.EncryptionContext = map[string]string{"who": "hostile"} })
+				send(t, hostile, url, "hostile")
+				refused := func(r *sqsxtest.Request) error {
+					if r.Action == "kms:Decrypt" && strings.Contains(string(r.Body), "hostile") {
+						return &smithy.GenericAPIError{Code: "AccessDeniedException", Message: "no"}
+					}
+					return nil
+				}
+				w.server.Intercept(refused)
+				if err := errOf(receive(t.Context(), client, url)); !isWithheld(err) {
+					t.Fatalf("got %v, want a refusal", err)
+				}
+				asked := w.rehearse(client, url, "padding", refused)
+				if want := size <= remembered; (asked > 0) != want {
+					t.Errorf("the data key of the message that opened was asked for %d times, want that it is: %t", asked, want)
+				}
+			})
+		})
+	}
+}
