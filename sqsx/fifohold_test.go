@@ -289,6 +289,7 @@ func TestFIFOPoisonIsForgotten(t *testing.T) {
 					open(1, healthy(fmt.Sprint(i)))
 				}
 				open(1, healthy("other"))
+				open(1, healthy("")) // of no group, and so it proves nothing of any
 
 				before := 10
 				if tc.single {
