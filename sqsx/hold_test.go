@@ -171,6 +171,43 @@ func TestHoldPacesProbes(t *testing.T) {
 	}
 }
 
+// TestReceivesUnderWayDoNotLengthenThePause: what eight receives bring that set
+// out before the hold began is one failure, not eight.
+func TestReceivesUnderWayDoNotLengthenThePause(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		url, client := w.queue("orders"), w.client()
+		if _, err := receive(t.Context(), client, url); err != nil {
+			t.Fatal(err)
+		}
+		for range 90 {
+			send(t, w.plain, url, "plaintext")
+		}
+		w.server.Intercept(func(r *sqsxtest.Request) error {
+			if r.Action == "sqs:ReceiveMessage" {
+				time.Sleep(100 * time.Millisecond) // until all are under way
+			}
+			return nil
+		})
+		var wg sync.WaitGroup
+		for range 8 {
+			wg.Go(func() {
+				if err := errOf(receive(t.Context(), client, url)); !isWithheld(err) {
+					t.Errorf("got %v, want a *ReceiveError", err)
+				}
+			})
+		}
+		wg.Wait()
+		w.server.Intercept(nil)
+		start := time.Now()
+		err := errOf(poll(t.Context(), client, url))
+		if waited := time.Since(start); !isWithheld(err) || waited > time.Second {
+			t.Errorf("got %v after %v, want the first probe within a second", err, waited)
+		}
+	})
+}
+
 // TestFirstReceiveGoesAhead starts 32 goroutines at once while KMS hangs: what
 // the first one receives is all that a wrong setting costs at a start.
 func TestFirstReceiveGoesAhead(t *testing.T) {
@@ -366,6 +403,34 @@ func TestHeldReceive(t *testing.T) {
 			}
 			cancel()
 			wg.Wait()
+		})
+	})
+	t.Run("a probe that was given up comes back while another is out", func(t *testing.T) {
+		inWorld(t, func(t *testing.T, w *world, client *sqs.Client, url string, r *recorder) {
+			time.Sleep(31 * time.Second)
+			w.server.Intercept(r.record(func(req *sqsxtest.Request) error {
+				if req.Action == "sqs:ReceiveMessage" && len(r.snapshot()) <= 2 {
+					<-req.Context().Done()
+				}
+				return nil
+			}))
+			var wg sync.WaitGroup
+			defer wg.Wait()
+			hang := func() context.CancelFunc {
+				ctx, cancel := context.WithCancel(t.Context())
+				wg.Go(func() { _, _ = poll(ctx, client, url) })
+				synctest.Wait()
+				return cancel
+			}
+			first := hang()
+			time.Sleep(51 * time.Second)
+			second := hang()
+			defer second()
+			first()
+			synctest.Wait()
+			if err := errOf(receive(t.Context(), client, url)); !errors.Is(err, sqsx.ErrHeld) || len(r.snapshot()) != 2 {
+				t.Errorf("got %v and %d receives, want ErrHeld while the second probe is out", err, len(r.snapshot()))
+			}
 		})
 	})
 	t.Run("SQS refuses the probe", func(t *testing.T) {

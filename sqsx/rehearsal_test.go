@@ -135,3 +135,23 @@ func TestLongHeaderIsNoWitness(t *testing.T) {
 		})
 	}
 }
+
+// TestOutageBesideABadMessageIsRehearsed: a message at fault in front of it does
+// not hide that the key service is away.
+func TestOutageBesideABadMessageIsRehearsed(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		url, client := w.queue("orders", "VisibilityTimeout", "43200"), w.client()
+		send(t, w.plain, url, "plaintext")
+		send(t, w.client(), url, "sealed")
+		w.server.Intercept(kmsFails(errAway))
+		failed, ok := errors.AsType[*sqsx.ReceiveError](errOf(receive(t.Context(), client, url)))
+		if !ok || len(failed.Withheld) != 2 || failed.Withheld[0].Temporary {
+			t.Fatalf("got %v, want both withheld, the message at fault first", failed)
+		}
+		if asked := w.rehearse(client, url, "", kmsFails(errAway)); asked == 0 {
+			t.Error("no data key was asked for again")
+		}
+	})
+}
