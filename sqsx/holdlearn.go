@@ -32,9 +32,9 @@ type judgement struct {
 	keys      []sealedKey // to rehearse: none, if any message is delivered
 }
 
-// judge learns how the messages of a response fared. What opens behind a message
-// of its group that does not (behind is nil on a standard queue) is not
-// delivered, and so does not count.
+// judge sums up how the messages of a response fared. behind comes from
+// [middleware.HeldBehind], and is nil for a standard queue: what is held back is
+// not delivered, whether it opens or not, and so does not count.
 func judge(messages []types.Message, opened []middleware.Opened, keys []openedKey, behind []int) judgement {
 	var j judgement
 	for i, o := range opened {
