@@ -244,7 +244,7 @@ func (c *codec) openMessage(ctx context.Context, p *compiledPolicy, kr envelope.
 			Key:               string(result.Key.ProviderInfo),
 			EncryptionContext: result.EncryptionContext,
 		},
-	}, openedKey{result.Key, result.EncryptionContext}
+	}, openedKey{result.Key, sealed.Header}
 }
 
 func (c *codec) count(ctx context.Context, q middleware.Queue, opened []middleware.Opened) {
@@ -264,22 +264,28 @@ func (c *codec) count(ctx context.Context, q middleware.Queue, opened []middlewa
 
 // askCache asks for a data key as a message would, for the hold.
 func (c *codec) askCache(ctx context.Context, q middleware.Queue, k sealedKey) error {
-	return c.ask(ctx, q, k, func(p *compiledPolicy) envelope.Keyring { return p.keyring })
+	return c.ask(ctx, q, k, func(p *compiledPolicy) (envelope.Keyring, error) { return p.keyring, nil })
 }
 
-// askKeyring asks for a data key whether the cache has it or not, for the hold.
+// askKeyring asks for a data key whether the cache has it or not, for the hold:
+// by a cache that was just made, which has nothing, and gives the keyring its
+// deadline and the caller protection from its panics.
 func (c *codec) askKeyring(ctx context.Context, q middleware.Queue, k sealedKey) error {
-	return c.ask(ctx, q, k, func(p *compiledPolicy) envelope.Keyring { return p.bare })
+	return c.ask(ctx, q, k, func(p *compiledPolicy) (envelope.Keyring, error) { return cache.New(p.bare) })
 }
 
-func (c *codec) ask(ctx context.Context, q middleware.Queue, k sealedKey, of func(*compiledPolicy) envelope.Keyring) error {
+func (c *codec) ask(ctx context.Context, q middleware.Queue, k sealedKey, of func(*compiledPolicy) (envelope.Keyring, error)) error {
 	ctx, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
 	policy, err := c.table.find(q)
 	if err != nil {
 		return err
 	}
-	_, err = of(policy).DecryptDataKey(ctx, k.keys, k.ec)
+	keyring, err := of(policy)
+	if err != nil {
+		return err
+	}
+	_, err = keyring.DecryptDataKey(ctx, k.keys, k.ec)
 	return ownDeadline(err)
 }
 

@@ -65,8 +65,10 @@ type holds struct {
 
 // queueState is what is known of one queue.
 type queueState struct {
-	lastOpened, lastFailed time.Time     // zero: never
-	changed                chan struct{} // closed when those who wait should look again
+	lastDelivered time.Time     // of any message; this and the next two zero: never
+	lastOpened    time.Time     // of one that was sealed
+	lastFailed    time.Time     // of a response of which nothing was delivered, or nothing opened
+	changed       chan struct{} // closed when those who wait should look again
 
 	// The first receive of a process goes ahead as a scout. Others follow when it
 	// has shown what comes of it, or at scoutUntil: with a wrong setting, each
@@ -75,7 +77,7 @@ type queueState struct {
 	scouted    bool
 	scoutUntil time.Time // zero: no scout is out
 
-	witness openedKey // of a message that was delivered lately; zero: none
+	witness sealedKey // of a message that opened lately; zero: none
 	hold    *hold     // nil: the queue is open
 
 	// On a FIFO queue, by message group. While there is any, messages are
@@ -85,7 +87,9 @@ type queueState struct {
 
 // hold exists only while its queue is held: to end it is to forget it.
 type hold struct {
-	cause error       // of the last message that did not open
+	cause     error // of the last message that did not open
+	temporary bool  // the key service is the cause
+
 	keys  []sealedKey // to rehearse; empty if messages are at fault
 	probe *probe      // who is out to rehearse or to receive, or nil
 
@@ -118,7 +122,7 @@ func (h *holds) state(q middleware.Queue) *queueState {
 	}
 	if len(h.queues) >= maxQueues {
 		for other, s := range h.queues {
-			if s.hold == nil && time.Since(s.lastOpened) > faultGrace {
+			if s.hold == nil && time.Since(s.lastDelivered) > faultGrace {
 				delete(h.queues, other)
 				break
 			}
@@ -150,6 +154,11 @@ func (h *holds) admit(ctx context.Context, q middleware.Queue, in *sqs.ReceiveMe
 		case stepPass:
 			return h.pass(s, now), nil
 		case stepFollow:
+			// Whoever has less time than a scout that finds nothing need not spend
+			// it here.
+			if deadline, ok := ctx.Deadline(); ok && deadline.Before(until) && until.Sub(now) <= scoutPatience {
+				return h.pass(s, now), nil
+			}
 			err = h.wait(ctx, s, until)
 		case stepRehearse:
 			err = h.tryRehearsal(ctx, q, s)
@@ -164,7 +173,12 @@ func (h *holds) admit(ctx context.Context, q middleware.Queue, in *sqs.ReceiveMe
 			if !now.Before(giveUp) {
 				return middleware.Admission{}, s.hold.err()
 			}
-			err = h.wait(ctx, s, earliest(giveUp, until))
+			cause := s.hold.err()
+			if err = h.wait(ctx, s, earliest(giveUp, until)); err != nil {
+				// A loop that takes the end of its own time for an empty queue
+				// can tell by this.
+				err = fmt.Errorf("%w; %w", cause, err)
+			}
 		}
 		if err != nil {
 			return middleware.Admission{}, err

@@ -10,7 +10,7 @@ import (
 )
 
 // When a hold begins: a response held messages, none was delivered, and none has
-// been for so long.
+// been for so long. Where the key service is the cause, plaintext does not count.
 const (
 	// Where messages are at fault, a queue on which a bad one turns up now and
 	// then is not held.
@@ -25,11 +25,11 @@ const (
 // judgement is what a response has shown.
 type judgement struct {
 	delivered bool      // at least one message
-	witness   openedKey // of one that is
+	opened    openedKey // of one that is delivered and was sealed; zero: none
 
 	cause     error       // of a message that did not open, the key service's if it is that of any
 	temporary bool        // cause is no message's own
-	keys      []sealedKey // to rehearse: none, if any message is delivered
+	keys      []sealedKey // to rehearse: none, if any sealed message is delivered
 }
 
 // judge sums up how the messages of a response fared. behind comes from
@@ -39,13 +39,16 @@ func judge(messages []types.Message, opened []middleware.Opened, keys []openedKe
 	var j judgement
 	for i, o := range opened {
 		if o.Err == nil && (behind == nil || behind[i] < 0) {
-			j.delivered, j.witness = true, keys[i]
+			j.delivered = true
+			if !keys[i].isZero() {
+				j.opened = keys[i]
+			}
 		}
 		if o.Err != nil && (j.cause == nil || o.Temporary && !j.temporary) {
 			j.cause, j.temporary = o.Err, o.Temporary
 		}
 	}
-	if !j.delivered && j.temporary {
+	if j.opened.isZero() && j.temporary {
 		j.keys = sealedKeys(messages, opened)
 	}
 	return j
@@ -70,31 +73,48 @@ func (h *holds) note(q middleware.Queue, messages []types.Message, opened []midd
 		s.notePoison(messages, opened, behind, now)
 	}
 	if found.delivered {
+		s.lastDelivered = now
+	}
+	// Plaintext that is accepted says nothing about keys: while the key service
+	// is the cause, it must not have sealed messages received until the redrive
+	// policy takes them.
+	switch {
+	case !found.opened.isZero():
 		s.lastOpened = now
-		s.witness.replace(found.witness)
+		s.replaceWitness(found.opened)
 		s.lift()
-		s.endScout()
+	case found.delivered && !found.temporary:
+		if s.hold != nil && !s.hold.temporary {
+			s.lift()
+		}
+	default:
+		s.fail(found, now)
 		return
 	}
+	s.endScout()
+}
+
+// fail holds the queue, or goes on to.
+func (s *queueState) fail(found judgement, now time.Time) {
 	s.lastFailed = now
+	good, grace := s.lastDelivered, faultGrace
+	if found.temporary {
+		good, grace = s.lastOpened, outageGrace
+	}
 	if s.hold == nil {
-		grace := faultGrace
-		if found.temporary {
-			grace = outageGrace
-		}
-		if now.Sub(s.lastOpened) < grace {
+		if now.Sub(good) < grace {
 			return
 		}
 		s.hold = &hold{}
 	}
-	s.hold.prolong(found, s.lastOpened.IsZero(), now)
+	s.hold.prolong(found, good.IsZero(), now)
 	s.endScout()
 }
 
 // prolong makes the next rehearsal and the next receive wait, for longer each
 // time. It begins a hold, too.
 func (h *hold) prolong(found judgement, neverOpened bool, now time.Time) {
-	h.cause = found.cause
+	h.cause, h.temporary = found.cause, found.temporary
 	for _, key := range found.keys {
 		h.remember(key)
 	}

@@ -30,12 +30,14 @@ func groupOf(m *types.Message) string {
 }
 
 // notePoison remembers the message groups in which others were held back, until
-// the next message of the group is delivered.
+// the next message of the group is delivered. Only others that are not at fault
+// themselves count: junk behind junk takes nobody with it.
 func (s *queueState) notePoison(messages []types.Message, opened []middleware.Opened, behind []int, now time.Time) {
 	for i, o := range opened {
 		group := groupOf(&messages[i])
 		known, isKnown := s.poison[group]
 		switch front := behind[i]; {
+		case front >= 0 && o.Err != nil && !o.Temporary:
 		case front >= 0:
 			s.setPoison(group, &messages[front], opened[front].Temporary, now)
 		case o.Err != nil && isKnown:
@@ -55,6 +57,9 @@ func (s *queueState) setPoison(group string, m *types.Message, temporary bool, n
 	}
 	if _, known := s.poison[group]; !known && len(s.poison) >= maxPoisonGroups {
 		group = "" // for all that find no room, and for no group: no message that opens ends it
+		if all, some := s.poison[group]; some {
+			temporary = temporary && all.temporary
+		}
 	}
 	s.poison[group] = poison{aws.ToString(m.MessageId), temporary, now.Add(poisonMemory)}
 }

@@ -1,9 +1,7 @@
 package sqsx
 
 import (
-	"bytes"
 	"context"
-	"maps"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -28,53 +26,53 @@ type sealedKey struct {
 }
 
 func (k sealedKey) equal(other sealedKey) bool {
-	return slices.EqualFunc(k.keys, other.keys, func(a, b envelope.EncryptedDataKey) bool {
-		return a.ProviderID == b.ProviderID && bytes.Equal(a.ProviderInfo, b.ProviderInfo) && bytes.Equal(a.Ciphertext, b.Ciphertext)
-	})
+	return slices.EqualFunc(k.keys, other.keys, envelope.EncryptedDataKey.Equal)
 }
 
-// openedKey is the data key that opened a message.
+// openedKey is the data key that opened a message, and the header that it was
+// in. The zero value is that of a message which was not sealed.
 type openedKey struct {
-	key envelope.EncryptedDataKey
-	ec  envelope.EncryptionContext
+	key    envelope.EncryptedDataKey
+	header []byte
 }
 
-// replace keeps a copy of k: what k points to may be a whole message.
-func (w *openedKey) replace(k openedKey) {
-	if k.key.ProviderID == "" || bytes.Equal(w.key.Ciphertext, k.key.Ciphertext) || k.size() > maxRehearsalHeader {
+func (k openedKey) isZero() bool { return k.header == nil }
+
+// replaceWitness keeps of k what it takes to ask for it again.
+func (s *queueState) replaceWitness(k openedKey) {
+	if k.isZero() || len(k.header) > maxRehearsalHeader {
 		return
 	}
-	k.key.ProviderInfo, k.key.Ciphertext = bytes.Clone(k.key.ProviderInfo), bytes.Clone(k.key.Ciphertext)
-	*w = openedKey{k.key, maps.Clone(k.ec)}
-}
-
-func (k openedKey) size() int {
-	n := len(k.key.ProviderID) + len(k.key.ProviderInfo) + len(k.key.Ciphertext)
-	for name, value := range k.ec {
-		n += len(name) + len(value)
+	if len(s.witness.keys) > 0 && s.witness.keys[0].Equal(k.key) {
+		return
 	}
-	return n
+	// The context of the header: that of a signed message is larger than the one
+	// that its receiver sees, and the data key is bound to all of it.
+	header, err := envelope.ParseHeader(k.header)
+	if err != nil {
+		return
+	}
+	s.witness = sealedKey{[]envelope.EncryptedDataKey{k.key.Clone()}, header.EncryptionContext}
 }
 
 // askFunc asks a keyring of a queue for a data key.
 type askFunc func(context.Context, middleware.Queue, sealedKey) error
 
 // rehearsal asks for a data key again, and judges the answer.
-func (h *holds) rehearsal(ctx context.Context, q middleware.Queue, key sealedKey, witness openedKey) (verdict, error) {
+func (h *holds) rehearsal(ctx context.Context, q middleware.Queue, key, witness sealedKey) (verdict, error) {
 	err := h.askCache(ctx, q, key)
 	switch {
 	case err == nil:
 		return answered, nil
 	case classify(err) == messageFault:
 		return ownFault, err
-	case classify(err) == keyUnavailable || witness.key.ProviderID == "":
+	case classify(err) == keyUnavailable || len(witness.keys) == 0:
 		return stillAway, err
 	}
 	// A refusal may be about this message alone: its sender chose the context,
 	// and which of the keys that are configured. What opened a message before,
-	// asked of the key service itself, tells that from a key that is gone. (Of a
-	// signed message the context is not all there, and this fails: no harm.)
-	if h.askKeyring(ctx, q, sealedKey{[]envelope.EncryptedDataKey{witness.key}, witness.ec}) == nil {
+	// asked of the key service itself, tells that from a key that is gone.
+	if h.askKeyring(ctx, q, witness) == nil {
 		return ownFault, err
 	}
 	return stillAway, err
@@ -106,6 +104,9 @@ func (h *holds) tryRehearsal(ctx context.Context, q middleware.Queue, s *queueSt
 	s.hold.probe = nil
 	defer s.wake()
 	if ended := ctx.Err(); ended != nil {
+		// A caller with less time than an answer takes must not keep the next
+		// one from risking a receive.
+		s.hold.nextTry = time.Now().Add(grow(&s.hold.pause, maxPause))
 		return ended
 	}
 	if found == stillAway {
@@ -121,7 +122,7 @@ func (h *holds) tryRehearsal(ctx context.Context, q middleware.Queue, s *queueSt
 	switch {
 	case found == answered:
 		s.endTemporaryPoison()
-	case time.Since(s.lastOpened) < faultGrace: // as after any message at fault
+	case time.Since(s.lastDelivered) < faultGrace: // as after any message at fault
 		s.lift()
 	}
 	return nil

@@ -2,9 +2,16 @@ package sqsx_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
 	"errors"
+	"log/slog"
+	"os"
+	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -94,21 +101,9 @@ func TestLongHeaderIsNoWitness(t *testing.T) {
 					}
 					return m
 				}
-				sizeOf := func(m envelope.Message) int {
-					h, err := envelope.ParseHeader(m.Header)
-					if err != nil {
-						t.Fatal(err)
-					}
-					key := h.EncryptedDataKeys[0]
-					n := len(key.ProviderID) + len(key.ProviderInfo) + len(key.Ciphertext)
-					for name, value := range h.EncryptionContext {
-						n += len(name) + len(value)
-					}
-					return n
-				}
-				m := padded(1 + size - sizeOf(padded(1)))
-				if got := sizeOf(m); got != size {
-					t.Fatalf("got a key and context of %d bytes, want %d", got, size)
+				m := padded(1 + size - len(padded(1).Header))
+				if got := len(m.Header); got != size {
+					t.Fatalf("got a header of %d bytes, want %d", got, size)
 				}
 				send(t, w.plain, url, base64.StdEncoding.EncodeToString(m.Bytes()))
 				if out, err := receive(t.Context(), client, url); err != nil || len(out.Messages) != 1 {
@@ -152,6 +147,96 @@ func TestOutageBesideABadMessageIsRehearsed(t *testing.T) {
 		}
 		if asked := w.rehearse(client, url, "", kmsFails(errAway)); asked == 0 {
 			t.Error("no data key was asked for again")
+		}
+	})
+}
+
+// askedFor is a keyring that notes the contexts it is asked about, and refuses
+// those of a hostile sender.
+type askedFor struct {
+	envelope.Keyring
+	mu       sync.Mutex // guards contexts
+	contexts []envelope.EncryptionContext
+}
+
+func (a *askedFor) DecryptDataKey(ctx context.Context, edks []envelope.EncryptedDataKey, ec envelope.EncryptionContext) (*envelope.DataKey, error) {
+	a.mu.Lock()
+	a.contexts = append(a.contexts, ec.Clone())
+	a.mu.Unlock()
+	if ec["who"] == "hostile" {
+		return nil, errors.New("refused")
+	}
+	return a.Keyring.DecryptDataKey(ctx, edks, ec)
+}
+
+// TestSignedMessageIsAWitness: what a signed message was sealed under is more
+// than its receiver sees of the context, and is asked for with all of it.
+func TestSignedMessageIsAWitness(t *testing.T) {
+	t.Parallel()
+	content, err := os.ReadFile("../envelope/testdata/vectors/python.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	type vector struct {
+		Expect  string
+		Keyring struct{ Namespace, Name, Key string }
+		Message []byte
+	}
+	var vectors []vector
+	if err := json.Unmarshal(content, &vectors); err != nil {
+		t.Fatal(err)
+	}
+	i := slices.IndexFunc(vectors, func(v vector) bool {
+		m, err := envelope.Split(v.Message)
+		return v.Expect == "success" && err == nil && m.Header[1] == 0x05 // suite 0x0578
+	})
+	if i < 0 {
+		t.Fatal("no vector of a signed message")
+	}
+	signed := vectors[i]
+	key, err := hex.DecodeString(signed.Keyring.Key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := envelope.NewRawAESKeyring(signed.Keyring.Namespace, signed.Keyring.Name, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	hostile, err := envelope.Seal(t.Context(), raw, []byte("x"), envelope.EncryptionContext{"who": "hostile"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		url, asked := w.queue("orders"), &askedFor{Keyring: raw}
+		s, err := sqsx.New(asked, func(o *sqsx.Options) {
+			o.Policy.NoBinding, o.Logger = true, slog.New(slog.DiscardHandler)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		client := s.Wrap(w.plain)
+		send(t, w.plain, url, base64.StdEncoding.EncodeToString(signed.Message))
+		receiveAll(t, client, url, 1)
+		time.Sleep(61 * time.Second)
+		send(t, w.plain, url, base64.StdEncoding.EncodeToString(hostile.Bytes()))
+		for range 20 {
+			if _, err := receive(t.Context(), client, url); err != nil && !isWithheld(err) && !errors.Is(err, sqsx.ErrHeld) {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Second)
+		}
+		// First by the message that it opened, then as the witness.
+		whole := 0
+		for _, ec := range asked.contexts {
+			if _, ok := ec["aws-crypto-public-key"]; ok {
+				whole++
+			} else if ec["who"] != "hostile" {
+				t.Errorf("asked about a context of %d pairs, which is that of no message", len(ec))
+			}
+		}
+		if whole != 2 {
+			t.Errorf("the key of the signed message was asked for %d times under its whole context, want 2", whole)
 		}
 	})
 }
