@@ -29,16 +29,26 @@ type world struct {
 	key    string // ARN
 	kms    *kms.Client
 	plain  *sqs.Client
+	leaks  *sink // what Sealers of the world log and report, searched for keys
 }
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
 	server := sqsxtest.New(t)
 	w := &world{t: t, server: server, cfg: server.Config()}
+	w.watch()
 	w.kms = kms.NewFromConfig(w.cfg)
 	w.plain = sqs.NewFromConfig(w.cfg)
 	w.key = w.newKey()
 	return w
+}
+
+// watch learns the data keys from what KMS answers, and looks for them in what
+// Sealers of the world log and report.
+func (w *world) watch() {
+	found := newSecrets()
+	w.leaks = &sink{name: "what a Sealer logs and reports", kinds: []string{keySecret, edkSecret}, secrets: found, t: w.t, found: make(map[string]bool)}
+	w.cfg.HTTPClient = &listener{w.cfg.HTTPClient, found}
 }
 
 func (w *world) newKey() string {
@@ -50,11 +60,14 @@ func (w *world) newKey() string {
 	return *out.KeyMetadata.Arn
 }
 
-// sealer returns a Sealer that keeps quiet.
+// sealer returns a Sealer that logs to where leaks are found.
 func (w *world) sealer(optFns ...func(*sqsx.Options)) *sqsx.Sealer {
 	w.t.Helper()
-	quiet := func(o *sqsx.Options) { o.Logger = slog.New(slog.DiscardHandler) }
-	s, err := sqsx.NewFromConfig(w.cfg, w.key, append([]func(*sqsx.Options){quiet}, optFns...)...)
+	watched := func(o *sqsx.Options) {
+		o.Logger = slog.New(slog.NewJSONHandler(w.leaks, &slog.HandlerOptions{Level: slog.Level(-100)}))
+		o.OnWithheld = func(_ context.Context, e *sqsx.OpenError) { w.leaks.take(e.Error()) }
+	}
+	s, err := sqsx.NewFromConfig(w.cfg, w.key, append([]func(*sqsx.Options){watched}, optFns...)...)
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -403,6 +403,7 @@ func TestSystemLosesNothing(t *testing.T) {
 					server := sqsxtest.Start()
 					defer server.Close()
 					w := &world{t: t, server: server, cfg: server.Config()}
+					w.watch()
 					w.kms, w.plain = kms.NewFromConfig(w.cfg), sqs.NewFromConfig(w.cfg)
 					w.key = w.newKey()
 					s := &system{
