@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
@@ -34,15 +35,19 @@ func (w *world) thousand(ctx context.Context, client *sqs.Client) (received int,
 			return 0, fmt.Errorf("%d of 10 messages not sent, the first: %s", len(out.Failed), aws.ToString(out.Failed[0].Message))
 		}
 	}
-	for received < 1000 {
+	for began := time.Now(); received < 1000; {
 		bodies, err := w.consume(ctx, client)
-		if err != nil {
+		// Where an answer was lost on its way, its messages come back when their
+		// visibility timeout of 30 seconds ends.
+		if err != nil && (!errors.Is(err, errEmpty) || time.Since(began) > time.Minute) {
 			return received, err
 		}
 		received += len(bodies)
 	}
 	return received, nil
 }
+
+var errEmpty = errors.New("the queue is empty")
 
 // consume receives up to ten messages, and deletes them.
 func (w *world) consume(ctx context.Context, client *sqs.Client) (bodies []string, err error) {
@@ -51,7 +56,7 @@ func (w *world) consume(ctx context.Context, client *sqs.Client) (bodies []strin
 		return nil, err
 	}
 	if len(out.Messages) == 0 {
-		return nil, errors.New("the queue is empty")
+		return nil, errEmpty
 	}
 	for _, m := range out.Messages {
 		bodies = append(bodies, *m.Body)
@@ -69,7 +74,7 @@ func (w *world) peek(ctx context.Context) (m types.Message, err error) {
 		return m, err
 	}
 	if len(out.Messages) == 0 {
-		return m, errors.New("the queue is empty")
+		return m, errEmpty
 	}
 	m = out.Messages[0]
 	_, err = w.outsider.ChangeMessageVisibility(ctx, &sqs.ChangeMessageVisibilityInput{QueueUrl: w.url, ReceiptHandle: m.ReceiptHandle})

@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
@@ -36,19 +37,20 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	client, err := newClient(cfg, os.Getenv("ORDERS_KEY"))
-	if err != nil {
-		return err
-	}
 	queueURL := os.Getenv("ORDERS_QUEUE_URL")
 	if queueURL == "" {
 		return errors.New("ORDERS_QUEUE_URL is not set")
 	}
+	client, err := newClient(ctx, cfg, os.Getenv("ORDERS_KEY"), queueURL)
+	if err != nil {
+		return err
+	}
 
 	server := &http.Server{
-		Addr:        "127.0.0.1:8080",
-		Handler:     &producer{client: client, queueURL: queueURL},
-		BaseContext: func(net.Listener) context.Context { return ctx },
+		Addr:              "127.0.0.1:8080",
+		Handler:           &producer{client: client, queueURL: queueURL},
+		BaseContext:       func(net.Listener) context.Context { return ctx },
+		ReadHeaderTimeout: 10 * time.Second,
 	}
 	context.AfterFunc(ctx, func() { server.Close() })
 	orders := &consumer{client: client, queueURL: queueURL, handle: func(_ context.Context, o order) error {
@@ -69,10 +71,13 @@ func run(ctx context.Context) error {
 }
 
 // newClient returns an SQS client that seals what it sends and opens what it
-// receives.
-func newClient(cfg aws.Config, keyID string) (*sqs.Client, error) {
+// receives. It fails if the key cannot be used for the queue.
+func newClient(ctx context.Context, cfg aws.Config, keyID, queueURL string) (*sqs.Client, error) {
 	sealer, err := sqsx.NewFromConfig(cfg, keyID)
 	if err != nil {
+		return nil, fmt.Errorf("ORDERS_KEY: %w", err)
+	}
+	if err := sealer.Check(ctx, queueURL); err != nil {
 		return nil, fmt.Errorf("ORDERS_KEY: %w", err)
 	}
 	return sqs.NewFromConfig(cfg, sealer.Install), nil

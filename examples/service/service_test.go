@@ -40,7 +40,7 @@ func TestOrders(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := sqsxtest.New(t)
 		queueURL, keyID := newQueue(t, server)
-		client, err := newClient(server.Config(), keyID)
+		client, err := newClient(t.Context(), server.Config(), keyID, queueURL)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -82,9 +82,13 @@ func TestOrders(t *testing.T) {
 	})
 }
 
-// TestNoKeyNoClient shows that a wrong key ID stops the service at its start.
+// TestNoKeyNoClient shows that a wrong key stops the service at its start.
 func TestNoKeyNoClient(t *testing.T) {
-	if _, err := newClient(sqsxtest.New(t).Config(), "alias/aws/sqs"); err == nil {
-		t.Error("newClient accepted an AWS managed key")
+	server := sqsxtest.New(t)
+	queueURL, _ := newQueue(t, server)
+	for _, keyID := range []string{"alias/aws/sqs", "alias/misspelt"} {
+		if _, err := newClient(t.Context(), server.Config(), keyID, queueURL); err == nil {
+			t.Errorf("newClient accepted the key %q", keyID)
+		}
 	}
 }
