@@ -521,3 +521,88 @@ func TestPoliciesAreJSON(t *testing.T) {
 		}
 	}
 }
+
+// TestExportedIsDocumented wants a comment on everything exported by the
+// packages that users import, fields of structs included.
+func TestExportedIsDocumented(t *testing.T) {
+	t.Parallel()
+	seen := 0
+	check := func(name, what string, documented bool) {
+		if seen++; !documented {
+			t.Errorf("%s: %s has no comment", name, what)
+		}
+	}
+	library := func(name string) bool {
+		return !strings.HasSuffix(name, "_test.go") && !strings.HasPrefix(name, "examples/") && !strings.HasPrefix(name, "integration/")
+	}
+	for _, name := range goFiles(t, library) {
+		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ParseComments|parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, decl := range file.Decls {
+			switch d := decl.(type) {
+			case *ast.FuncDecl:
+				if d.Name.IsExported() && (d.Recv == nil || ast.IsExported(receiverName(d))) {
+					check(name, d.Name.Name, d.Doc != nil)
+				}
+			case *ast.GenDecl:
+				for _, spec := range d.Specs {
+					switch s := spec.(type) {
+					case *ast.ValueSpec:
+						for _, n := range s.Names {
+							if n.IsExported() {
+								check(name, n.Name, s.Doc != nil || s.Comment != nil || d.Doc != nil)
+							}
+						}
+					case *ast.TypeSpec:
+						if !s.Name.IsExported() {
+							continue
+						}
+						check(name, s.Name.Name, s.Doc != nil || d.Doc != nil)
+						for _, field := range members(s.Type) {
+							for _, n := range field.Names {
+								if n.IsExported() {
+									check(name, s.Name.Name+"."+n.Name, field.Doc != nil || field.Comment != nil)
+								}
+							}
+						}
+					}
+				}
+			}
+		}
+	}
+	if seen == 0 {
+		t.Error("nothing exported was found")
+	}
+}
+
+// receiverName is the name of the type that a method belongs to.
+func receiverName(f *ast.FuncDecl) string {
+	typ := f.Recv.List[0].Type
+	for {
+		switch x := typ.(type) {
+		case *ast.StarExpr:
+			typ = x.X
+		case *ast.IndexExpr:
+			typ = x.X
+		case *ast.IndexListExpr:
+			typ = x.X
+		case *ast.Ident:
+			return x.Name
+		default:
+			return ""
+		}
+	}
+}
+
+// members are the fields of a struct, or the methods of an interface.
+func members(typ ast.Expr) []*ast.Field {
+	switch x := typ.(type) {
+	case *ast.StructType:
+		return x.Fields.List
+	case *ast.InterfaceType:
+		return x.Methods.List
+	}
+	return nil
+}

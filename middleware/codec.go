@@ -42,7 +42,10 @@ type Codec interface {
 
 // Content is all of a message that a [Codec] may change.
 type Content struct {
-	Body       string
+	// Body is the whole message body.
+	Body string
+	// Attributes are all message attributes, those that the codec does not change
+	// included.
 	Attributes map[string]types.MessageAttributeValue
 	// DeduplicationID is for sends only. Nil leaves the caller's.
 	DeduplicationID *string

@@ -30,10 +30,10 @@ const (
 // Sizes are in bytes and count the body and the name, type and value of every
 // attribute.
 type TooLargeError struct {
-	Batch  bool
-	Plain  int // as the caller wrote it
-	Sealed int // as it would travel
-	Limit  int // on Sealed
+	Batch  bool // the sum of a batch is too large, and not one message
+	Plain  int  // as the caller wrote it
+	Sealed int  // as it would travel
+	Limit  int  // on Sealed
 }
 
 // Error names the code and the sizes.

@@ -13,9 +13,9 @@ import (
 type Queue struct {
 	URL       string // as the caller gave it
 	Partition string // for example "aws"
-	Region    string
+	Region    string // without FIPS marks, for example "eu-central-1"
 	Account   string // empty if URL is a bare queue name
-	Name      string
+	Name      string // with the suffix ".fifo" of a FIFO queue
 }
 
 // ARN returns the queue's Amazon Resource Name, or "" if a part is unknown.

@@ -187,7 +187,9 @@ func (s *Sealer) OpenMessages(ctx context.Context, queue string, msgs []types.Me
 
 // ConfigError is the error of a constructor: a setting that it refuses, with
 // what to do in its text. Nothing was asked of AWS.
-type ConfigError struct{ Err error }
+type ConfigError struct {
+	Err error // the cause, never nil
+}
 
 // Error returns the text of the cause.
 func (e *ConfigError) Error() string { return e.Err.Error() }
