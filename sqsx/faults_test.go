@@ -14,6 +14,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -432,6 +433,12 @@ func runCell(t *testing.T, name string, f *kmsFault, s state, op, ctxState strin
 	}
 	c.messages = []*sqs.SendMessageInput{sealed}
 
+	openGate := sync.OnceFunc(func() {
+		if c.kms.gate != nil {
+			close(c.kms.gate)
+		}
+	})
+	defer openGate() // also if the cell fails on the way
 	c.reach(s, f)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -446,9 +453,7 @@ func runCell(t *testing.T, name string, f *kmsFault, s state, op, ctxState strin
 	start := time.Now()
 	err = c.call(ctx)
 	waited := time.Since(start)
-	if c.kms.gate != nil {
-		close(c.kms.gate)
-	}
+	openGate()
 	time.Sleep(6 * time.Second) // what is in the background ends
 	synctest.Wait()
 
