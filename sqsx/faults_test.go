@@ -607,7 +607,7 @@ func TestOwnDeadlineIsNotTheCallers(t *testing.T) {
 		if !held {
 			t.Error("no receive was held")
 		}
-		time.Sleep(15 * time.Second) // the last fetch ends
+		time.Sleep(time.Minute) // the last fetch ends
 	})
 }
 
