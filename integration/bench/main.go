@@ -50,11 +50,13 @@ func main() {
 		for _, r := range results {
 			if r.beyond() {
 				bad++
+				fmt.Printf("beyond its limit: %s, against %s\n", r.what, r.baseline)
 			}
 		}
 		for _, f := range facts {
 			if !f.ok {
 				bad++
+				fmt.Printf("beyond its limit: %s\n", f.what)
 			}
 		}
 		fmt.Printf("%.0f s\n", time.Since(began).Seconds())
