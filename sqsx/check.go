@@ -106,7 +106,7 @@ func (c *codec) check(ctx context.Context, q middleware.Queue, result *CheckErro
 		result.Seal = err
 	}
 	result.Open = errOpenUnchecked
-	if checker, ok := policy.bare.(decryptChecker); ok {
+	if checker, ok := policy.keyring.Next().(decryptChecker); ok {
 		result.Open = checker.CheckDecrypt(ctx, ec)
 		if errors.Is(result.Open, envelope.ErrInvalidMessage) {
 			// Emulators that know no dry run object to the missing ciphertext,

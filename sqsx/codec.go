@@ -271,7 +271,7 @@ func (c *codec) askCache(ctx context.Context, q middleware.Queue, k sealedKey) e
 // by a cache that was just made, which has nothing, and gives the keyring its
 // deadline and the caller protection from its panics.
 func (c *codec) askKeyring(ctx context.Context, q middleware.Queue, k sealedKey) error {
-	return c.ask(ctx, q, k, func(p *compiledPolicy) (envelope.Keyring, error) { return cache.New(p.bare) })
+	return c.ask(ctx, q, k, func(p *compiledPolicy) (envelope.Keyring, error) { return cache.New(p.keyring.Next()) })
 }
 
 func (c *codec) ask(ctx context.Context, q middleware.Queue, k sealedKey, of func(*compiledPolicy) (envelope.Keyring, error)) error {

@@ -110,7 +110,6 @@ type settings struct {
 type compiledPolicy struct {
 	Policy
 	keyring *cache.Keyring
-	bare    envelope.Keyring // without the cache around it
 	accept  []pattern
 }
 
@@ -153,7 +152,6 @@ func compile(kr envelope.Keyring, o Options) (*settings, error) {
 				return nil, err
 			}
 		}
-		c.bare = c.keyring.Next()
 		return c, nil
 	}
 
