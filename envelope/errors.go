@@ -46,6 +46,11 @@ var (
 	// not answer. It says nothing about the message or the key: a data key in
 	// hand stays good, and a later attempt may succeed.
 	ErrUnavailable = errors.New("envelope: key service unavailable")
+
+	// ErrCheckUnsupported reports that whether this process may decrypt cannot be
+	// found out without a message. Only [DecryptChecker] returns it, and it is
+	// of none of the three classes: it says nothing about any message or key.
+	ErrCheckUnsupported = errors.New("envelope: decryption cannot be checked without a message")
 )
 
 // MessageAtFault reports whether err says that the message itself is at fault:

@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
+
+	"github.com/aws/smithy-go"
 
 	"github.com/sealq/sealq/envelope"
 	"github.com/sealq/sealq/middleware"
@@ -47,12 +50,6 @@ func (e *CheckError) Unwrap() []error {
 // errOpenUnchecked stands for the half that could not be tried.
 var errOpenUnchecked = errors.New("not checked: this role cannot generate a data key to decrypt, and its keyring has no CheckDecrypt")
 
-// decryptChecker is what a keyring may offer for roles that receive only:
-// asking whether it may decrypt, with nothing to decrypt. The KMS keyring does.
-type decryptChecker interface {
-	CheckDecrypt(ctx context.Context, ec envelope.EncryptionContext) error
-}
-
 // Check reports whether this process can seal messages to queue and open
 // messages from it, by generating and decrypting a data key under the context
 // of that queue. queue is an ARN, or a URL if [Options.Region] is known. It
@@ -64,8 +61,7 @@ type decryptChecker interface {
 //	}
 //
 // Where generating is refused, a keyring is asked about decrypting alone if it
-// has the method CheckDecrypt(context.Context, envelope.EncryptionContext) error,
-// as that of AWS KMS has.
+// is an [envelope.DecryptChecker], as that of AWS KMS is.
 //
 // Check goes through the data key cache. While data keys are in hand it makes no
 // call and reports what is true, that messages can be sealed and opened. What
@@ -106,13 +102,18 @@ func (c *codec) check(ctx context.Context, q middleware.Queue, result *CheckErro
 		result.Seal = err
 	}
 	result.Open = errOpenUnchecked
-	if checker, ok := policy.keyring.Next().(decryptChecker); ok {
+	if checker, ok := policy.keyring.Next().(envelope.DecryptChecker); ok {
 		result.Open = checker.CheckDecrypt(ctx, ec)
-		if errors.Is(result.Open, envelope.ErrInvalidMessage) {
-			// Emulators that know no dry run object to the missing ciphertext,
-			// which they would not if they refused the key.
+		if errors.Is(result.Open, envelope.ErrCheckUnsupported) && missesCiphertext(result.Open) {
+			// An emulator that knows no dry run. It would not look at the
+			// ciphertext if it refused the key.
 			result.Open = nil
 		}
 	}
 	return nil
+}
+
+func missesCiphertext(err error) bool {
+	api, ok := errors.AsType[smithy.APIError](err)
+	return ok && slices.Contains([]string{"ValidationException", "InvalidCiphertextException", "IncorrectKeyException"}, api.ErrorCode())
 }

@@ -31,6 +31,8 @@ type question struct {
 	keyInfo    string // the reach of a refusal: the key's ARN as messages name it; "" if unknown
 	sealOnly   bool   // keyInfo is a guess that holds for sealing only
 	configured bool   // the configuration names the key; else only a message does
+	dryRun     bool   // of Decrypt, without a ciphertext
+	understood bool   // a dry run was understood before
 }
 
 // classify says what an error of the client means: for the key service, for the
@@ -39,6 +41,12 @@ type question struct {
 // the documented ones.
 func classify(q question, err error) error {
 	code, ok := kmsCode(err)
+	// An emulator may fail because it looks for the ciphertext that a dry run does
+	// not have. That is no outage.
+	if status, answered := kmsStatus(err); q.dryRun && !q.understood && answered &&
+		(status >= 500 || status >= 400 && (code == "" || code == "UnknownError")) {
+		return q.checkUnsupported(err)
+	}
 	if !ok {
 		return q.unavailable(err, "")
 	}
@@ -69,6 +77,9 @@ func classify(q question, err error) error {
 		return q.refused(err, &envelope.RefusedError{EntryOnly: true}, q.permissionRemedy())
 
 	case "InvalidCiphertextException", "IncorrectKeyException", "ValidationException":
+		if q.dryRun {
+			return q.checkUnsupported(err) // it asks for the ciphertext
+		}
 		if q.op == opDecrypt {
 			return q.messageFault(err, "the message was sealed under another encryption context, or was altered")
 		}
@@ -93,6 +104,9 @@ func classify(q question, err error) error {
 	if status, ok := httpStatus(err); code == "" || code == "UnknownError" || ok && status >= 500 {
 		return q.unavailable(err, "")
 	}
+	if q.dryRun {
+		return q.checkUnsupported(err)
+	}
 	return q.refused(err, &envelope.RefusedError{}, "")
 }
 
@@ -103,11 +117,8 @@ const credentialsRemedy = "the AWS credentials of this process are at fault, not
 // another service: the SDK asks STS, SSO or the instance for credentials inside
 // the call, and a refusal there is no refusal of the key.
 func kmsCode(err error) (code string, ok bool) {
-	if call, isCall := errors.AsType[*smithy.OperationError](err); isCall {
-		if _, nested := errors.AsType[*smithy.OperationError](call.Err); nested || call.ServiceID != kms.ServiceID {
-			return "", false
-		}
-		if _, answered := httpStatus(call.Err); !answered {
+	if _, isCall := errors.AsType[*smithy.OperationError](err); isCall {
+		if _, answered := kmsStatus(err); !answered {
 			return "", false
 		}
 	}
@@ -116,6 +127,17 @@ func kmsCode(err error) (code string, ok bool) {
 		return "", false
 	}
 	return api.ErrorCode(), true
+}
+
+// kmsStatus returns the HTTP status of an answer of KMS, whatever else it holds.
+func kmsStatus(err error) (status int, answered bool) {
+	if call, isCall := errors.AsType[*smithy.OperationError](err); isCall {
+		if _, nested := errors.AsType[*smithy.OperationError](call.Err); nested || call.ServiceID != kms.ServiceID {
+			return 0, false
+		}
+		err = call.Err
+	}
+	return httpStatus(err)
 }
 
 func httpStatus(err error) (int, bool) {
@@ -155,6 +177,11 @@ func (q question) unavailable(err error, hint string) error {
 
 func (q question) messageFault(err error, hint string) error {
 	return fmt.Errorf("kmskeyring: %s: %w: %w%s", q, envelope.ErrNoMatchingKey, own(err), remedy(hint))
+}
+
+// checkUnsupported reports an answer to a dry run that is none.
+func (q question) checkUnsupported(err error) error {
+	return fmt.Errorf("kmskeyring: %s: %w: the endpoint does not answer dry runs: %w", q, envelope.ErrCheckUnsupported, own(err))
 }
 
 // refused is a refusal, of the reach of r. For a key that only the message

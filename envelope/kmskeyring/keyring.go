@@ -41,13 +41,16 @@ type Keyring struct {
 	// refusal, which does not say which key it is about.
 	lastARN atomic.Pointer[keyARN]
 
+	dryRuns atomic.Bool // KMS has understood one
+
 	httpOnce sync.Once
 	http     kms.HTTPClient
 }
 
 var (
-	_ envelope.Wrapper = (*Keyring)(nil)
-	_ envelope.Purger  = (*Keyring)(nil)
+	_ envelope.Wrapper        = (*Keyring)(nil)
+	_ envelope.Purger         = (*Keyring)(nil)
+	_ envelope.DecryptChecker = (*Keyring)(nil)
 )
 
 // New returns a keyring that generates and wraps data keys with the key that
