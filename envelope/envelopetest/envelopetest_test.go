@@ -1,6 +1,7 @@
 package envelopetest_test
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -56,6 +57,14 @@ type flawed struct {
 	generate func(context.Context, ec) (*envelope.DataKey, error)
 	decrypt  func(context.Context, edks, ec) (*envelope.DataKey, error)
 	wrap     func(context.Context, *envelope.DataKey, ec) (envelope.EncryptedDataKey, error)
+	check    func(context.Context, ec) error
+}
+
+func (f *flawed) CheckDecrypt(ctx context.Context, c ec) error {
+	if f.check != nil {
+		return f.check(ctx, c)
+	}
+	return ctx.Err()
 }
 
 func (f *flawed) GenerateDataKey(ctx context.Context, c ec) (*envelope.DataKey, error) {
@@ -323,6 +332,26 @@ func TestBrokenKeyrings(t *testing.T) {
 				return key, err
 			}
 		}},
+		"check is a refusal": {[]string{"check"}, func(f *flawed) {
+			f.check = func(context.Context, ec) error { return refused }
+		}},
+		"check blames a message": {[]string{"check"}, func(f *flawed) {
+			f.check = func(context.Context, ec) error { return envelope.ErrNoMatchingKey }
+		}},
+		"check adds to the context": {[]string{"check"}, func(f *flawed) {
+			f.check = func(ctx context.Context, c ec) error { c["added"] = "x"; return ctx.Err() }
+		}},
+		"check ignores ctx": {[]string{"check"}, func(f *flawed) {
+			f.check = func(context.Context, ec) error { return nil }
+		}},
+		"check with ended ctx is unsupported": {[]string{"check"}, func(f *flawed) {
+			f.check = func(ctx context.Context, _ ec) error {
+				if err := ctx.Err(); err != nil {
+					return fmt.Errorf("%w: %w", envelope.ErrCheckUnsupported, err)
+				}
+				return nil
+			}
+		}},
 		"wraps its own key": {[]string{"wrap"}, func(f *flawed) {
 			f.wrap = func(ctx context.Context, _ *envelope.DataKey, c ec) (envelope.EncryptedDataKey, error) {
 				key, err := good.GenerateDataKey(ctx, c)
@@ -391,6 +420,15 @@ func TestBrokenKeyrings(t *testing.T) {
 			}
 		})
 	}
+	t.Run("check unsupported", func(t *testing.T) {
+		t.Parallel()
+		got := envelopetest.Check(t.Context(), func() envelope.Wrapper {
+			return &flawed{good: good, check: func(ctx context.Context, _ ec) error { return cmp.Or(ctx.Err(), envelope.ErrCheckUnsupported) }}
+		})
+		if len(got) != 0 {
+			t.Errorf("a keyring that cannot be asked is said to break %v", got)
+		}
+	})
 	t.Run("good", func(t *testing.T) {
 		t.Parallel()
 		if got := envelopetest.Check(t.Context(), func() envelope.Wrapper { return &flawed{good: good} }); len(got) != 0 {

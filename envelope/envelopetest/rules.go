@@ -64,6 +64,11 @@ var keyringRules = []rule[envelope.Keyring]{
 		why:   "One keyring serves all goroutines of a process at once.",
 		check: checkConcurrency,
 	},
+	{
+		name:  "check",
+		why:   "A keyring that is a DecryptChecker, asked about a key that it decrypts with, says yes or that there is no answer (ErrCheckUnsupported). Anything else stops a healthy consumer. A caller that has gone gets its context's error.",
+		check: checkCheck,
+	},
 }
 
 var wrapperRules = []rule[envelope.Wrapper]{
@@ -514,4 +519,32 @@ func checkWrappedAreCopies(ctx context.Context, newWrapper func() envelope.Wrapp
 		return fmt.Errorf("after the caller changed what it got: %w", err)
 	}
 	return nil
+}
+
+// checkCheck passes keyrings that are no [envelope.DecryptChecker].
+func checkCheck(ctx context.Context, newKeyring func() envelope.Keyring) error {
+	checker, ok := newKeyring().(envelope.DecryptChecker)
+	if !ok {
+		return nil
+	}
+	ec := newContext()
+	before := ec.Clone()
+	switch err := checker.CheckDecrypt(ctx, ec); {
+	case err != nil && shows(err):
+		return broken("CheckDecrypt's error holds a value of the encryption context: %w", err)
+	case err != nil && !errors.Is(err, envelope.ErrCheckUnsupported):
+		return broken("CheckDecrypt failed with %q, want nil or an error that wraps %q", err, envelope.ErrCheckUnsupported)
+	case !maps.Equal(ec, before):
+		return broken("the encryption context was written")
+	}
+	return withEnded(ctx, func(ended context.Context) error {
+		err := checker.CheckDecrypt(ended, ec)
+		if err := endedAs("CheckDecrypt", err, ended.Err()); err != nil {
+			return err
+		}
+		if errors.Is(err, envelope.ErrCheckUnsupported) {
+			return broken("CheckDecrypt with an ended context failed with %q, which wraps %q as well", err, envelope.ErrCheckUnsupported)
+		}
+		return nil
+	})
 }
