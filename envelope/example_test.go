@@ -128,3 +128,22 @@ func ExampleParseHeader() {
 	fmt.Printf("suite %#04x, %v, %d key from %q\n", h.AlgorithmSuite, h.EncryptionContext, len(h.EncryptedDataKeys), h.EncryptedDataKeys[0].ProviderID)
 	// Output: suite 0x0478, map[tenant:acme], 1 key from "example"
 }
+
+// A keyring of several wrapping keys may decrypt if it may use one of them.
+func ExampleCheckAny() {
+	ask := func(key string) func(context.Context) error {
+		return func(context.Context) error {
+			if key == "old" {
+				return &envelope.RefusedError{KeyInfo: key, Err: errors.New("disabled")}
+			}
+			return nil
+		}
+	}
+	err := envelope.CheckAny(context.Background(), ask("old"), ask("new"))
+	fmt.Println(err)
+	err = envelope.CheckAny(context.Background(), ask("old"))
+	fmt.Println(err)
+	// Output:
+	// <nil>
+	// envelope: key refused: disabled
+}

@@ -156,39 +156,6 @@ type Purger interface {
 	Purge()
 }
 
-// DecryptChecker is what a [Keyring] may have besides: it says whether this
-// process may decrypt, with no message to decrypt. Look for it by a type
-// assertion.
-type DecryptChecker interface {
-	// CheckDecrypt asks the key service now, under ec, and about every wrapping
-	// key that the keyring decrypts with and knows by name. It returns nil if any
-	// one of them may be used. Otherwise look at the error in this order, because
-	// a keyring of several wrapping keys may report several causes:
-	//
-	//  1. ctx's own error: ctx ended, and there is no answer.
-	//  2. [ErrCheckUnsupported]: the question has no answer. The key service does
-	//     not know such questions (an emulator), or the keyring has no wrapping
-	//     key to ask about. Messages may open or not; only trying tells.
-	//  3. A [*RefusedError] with EntryOnly: this process may not decrypt under
-	//     ec. It may be allowed to under another context.
-	//  4. [ErrUnavailable]: the key service could not be reached, or answered
-	//     that it is throttling, failing or does not accept the credentials.
-	//  5. A [*RefusedError] without EntryOnly: the wrapping key is disabled,
-	//     deleted or unknown to the key service. Messages under it open in no
-	//     context.
-	//
-	// A key service that fails because it does not know the question looks the
-	// same as one that fails: so long as it has never answered such a question,
-	// its internal errors (with HTTP, the statuses from 500) are
-	// ErrCheckUnsupported.
-	//
-	// It must be safe for concurrent use, must not modify or retain ec, must
-	// honour ctx, and must bound the time that the key service takes, as
-	// DecryptDataKey does. It must not return a remembered answer, and must leave
-	// no goroutine behind.
-	CheckDecrypt(ctx context.Context, ec EncryptionContext) error
-}
-
 // Wrapper is a [Keyring] that can also encrypt a data key that another keyring
 // generated. Members of a [MultiKeyring] are Wrappers. A cache is not: it would
 // answer with somebody else's key.

@@ -23,7 +23,10 @@ type RawAESKeyring struct {
 	aead            func() cipher.AEAD // behind a closure for the same reason as a DataKey's bytes
 }
 
-var _ Wrapper = (*RawAESKeyring)(nil)
+var (
+	_ Wrapper        = (*RawAESKeyring)(nil)
+	_ DecryptChecker = (*RawAESKeyring)(nil)
+)
 
 // kmsNamespace is the provider ID of AWS KMS keyrings. Raw keyrings may not
 // use it: a KMS keyring would take their entries for its own.
@@ -127,6 +130,12 @@ func (k *RawAESKeyring) DecryptDataKey(ctx context.Context, edks []EncryptedData
 	}
 	return nil, fmt.Errorf("%w: %d of %d are for the raw AES key %q, and none decrypts under this encryption context: another key has that name, or the entry or the context was altered",
 		ErrNoMatchingKey, named, len(edks), k.namespace+"/"+k.name)
+}
+
+// CheckDecrypt implements [DecryptChecker]. The answer is yes: the key is in this
+// process, and nobody is to be asked.
+func (k *RawAESKeyring) CheckDecrypt(ctx context.Context, _ EncryptionContext) error {
+	return k.usable(ctx)
 }
 
 // appendInfoPrefix appends the provider info up to its IV.

@@ -2,16 +2,12 @@ package kmskeyring
 
 import (
 	"context"
-	"fmt"
-	"runtime"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
-
-	"github.com/sealq/sealq/envelope"
 )
 
 // The SDK's own calls of KMS may take forever: it bounds the time to connect,
@@ -50,26 +46,6 @@ func (k *Keyring) ask(ctx context.Context, q question, do func(context.Context, 
 		return ended
 	}
 	return classify(q, err)
-}
-
-// protect runs do on a goroutine of the keyring's, and tells done what it came
-// to, whatever the client does. A panic there could not be recovered by any
-// caller and would end the process. It says nothing about the key, so it counts
-// as unavailable. Its value may hold anything and is not shown unless it is the
-// runtime's own.
-func protect(op operation, do func() error, done func(error)) {
-	err := fmt.Errorf("kmskeyring: %s: %w: the client ended the goroutine of the call", op, envelope.ErrUnavailable)
-	defer func() {
-		switch p := recover().(type) {
-		case nil:
-		case runtime.Error:
-			err = fmt.Errorf("kmskeyring: %s: %w: the client panicked: %w", op, envelope.ErrUnavailable, p)
-		default:
-			err = fmt.Errorf("kmskeyring: %s: %w: the client panicked with a value of type %T", op, envelope.ErrUnavailable, p)
-		}
-		done(err)
-	}()
-	err = do()
 }
 
 // tune sets the options of one call.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -122,11 +123,23 @@ func (r *resolver) ask(ctx context.Context) *describing {
 // run makes a call and ends it, whatever the client does.
 func (r *resolver) run(ctx context.Context, call *describing) {
 	defer call.cancel()
+	// A panic on a goroutine of ours could not be recovered by any caller and
+	// would end the process. It says nothing about the key, so it counts as
+	// unavailable. Its value may hold anything and is not shown unless it is the
+	// runtime's own.
 	var arn keyARN
-	protect(opDescribeKey, func() (err error) {
-		arn, err = r.fetch(ctx)
-		return err
-	}, func(err error) { r.finish(call, arn, err) })
+	err := fmt.Errorf("kmskeyring: DescribeKey: %w: the client ended the goroutine of the call", envelope.ErrUnavailable)
+	defer func() {
+		switch p := recover().(type) {
+		case nil:
+		case runtime.Error:
+			err = fmt.Errorf("kmskeyring: DescribeKey: %w: the client panicked: %w", envelope.ErrUnavailable, p)
+		default:
+			err = fmt.Errorf("kmskeyring: DescribeKey: %w: the client panicked with a value of type %T", envelope.ErrUnavailable, p)
+		}
+		r.finish(call, arn, err)
+	}()
+	arn, err = r.fetch(ctx)
 }
 
 // finish records what a call came to and wakes those who wait for it.
