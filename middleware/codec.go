@@ -26,8 +26,9 @@ type Codec interface {
 	Seal(ctx context.Context, q Queue, entries []types.SendMessageBatchRequestEntry) ([]Sealed, error)
 
 	// Admit is called before a receive is sent, and may wait, or refuse by an
-	// error, which fails the call with no request made.
-	Admit(ctx context.Context, q Queue, in *sqs.ReceiveMessageInput) (Admission, error)
+	// error, which fails the call with no request made. client returns the
+	// client of the receive, for what the codec itself has to ask of SQS.
+	Admit(ctx context.Context, q Queue, in *sqs.ReceiveMessageInput, client func() *sqs.Client) (Admission, error)
 
 	// MaxMessageBytes is the largest message that the queue takes, attributes
 	// included, in bytes.
@@ -86,8 +87,15 @@ type Admission struct {
 	// MaxMessages caps the number of messages asked for. 0 leaves it as the
 	// caller asked.
 	MaxMessages int32
-	// Done, if not nil, runs exactly once, when the outcome is known: how many
-	// messages were delivered and withheld, and the error of the SQS call. It
-	// runs after a panic too, and if Admit returned an error with it.
-	Done func(delivered, withheld int, err error)
+	// Done, if not nil, runs exactly once, when the outcome is known. It runs
+	// after a panic too, and if Admit returned an error with it. Its error fails
+	// a receive that brought no message, and is ignored after any other.
+	Done func(Outcome) error
+}
+
+// Outcome is what became of a receive.
+type Outcome struct {
+	Delivered int          // messages
+	Withheld  []*OpenError // messages that were received and are not delivered
+	Err       error        // of the call of SQS, or of Admit; or the receive did not finish
 }

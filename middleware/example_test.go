@@ -22,7 +22,7 @@ func (rot13) AttributeNames() []string { return []string{"rot13"} }
 
 func (rot13) MaxMessageBytes(middleware.Queue) int { return 1 << 20 }
 
-func (rot13) Admit(context.Context, middleware.Queue, *sqs.ReceiveMessageInput) (middleware.Admission, error) {
+func (rot13) Admit(context.Context, middleware.Queue, *sqs.ReceiveMessageInput, func() *sqs.Client) (middleware.Admission, error) {
 	return middleware.Admission{}, nil
 }
 

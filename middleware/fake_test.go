@@ -250,7 +250,7 @@ func (*toyCodec) AttributeNames() []string { return []string{toyName} }
 
 func (c *toyCodec) MaxMessageBytes(middleware.Queue) int { return c.limit }
 
-func (c *toyCodec) Admit(_ context.Context, _ middleware.Queue, in *sqs.ReceiveMessageInput) (middleware.Admission, error) {
+func (c *toyCodec) Admit(_ context.Context, _ middleware.Queue, in *sqs.ReceiveMessageInput, _ func() *sqs.Client) (middleware.Admission, error) {
 	if c.admit == nil {
 		return middleware.Admission{}, nil
 	}

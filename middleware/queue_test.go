@@ -133,7 +133,7 @@ func (s *queueSpy) Open(_ context.Context, q middleware.Queue, msgs []types.Mess
 	return opened
 }
 
-func (s *queueSpy) Admit(_ context.Context, q middleware.Queue, _ *sqs.ReceiveMessageInput) (middleware.Admission, error) {
+func (s *queueSpy) Admit(_ context.Context, q middleware.Queue, _ *sqs.ReceiveMessageInput, _ func() *sqs.Client) (middleware.Admission, error) {
 	s.got = q
 	return middleware.Admission{}, nil
 }

@@ -31,18 +31,20 @@ func (s *sealer) receiveMessage(
 		return out, md, err
 	}
 
-	admission, err := s.m.codec.Admit(ctx, q, in)
-	outcome := struct {
-		delivered, withheld int
-		err                 error
-	}{err: errUnfinished}
+	admission, err := s.m.codec.Admit(ctx, q, in, s.client)
+	outcome := Outcome{Err: errUnfinished}
 	if admission.Done != nil {
 		// Deferred, so that it runs after a panic too: a codec that counts
 		// receives in flight must not lose one.
-		defer func() { admission.Done(outcome.delivered, outcome.withheld, outcome.err) }()
+		defer func() {
+			failed := admission.Done(outcome)
+			if failed != nil && outcome.Err == nil && outcome.Delivered == 0 && len(outcome.Withheld) == 0 {
+				out, err = smithymiddleware.InitializeOutput{}, failed
+			}
+		}()
 	}
 	if err != nil {
-		outcome.err = err
+		outcome.Err = err
 		return out, md, err
 	}
 
@@ -54,23 +56,23 @@ func (s *sealer) receiveMessage(
 	}
 	c := &call{m: s.m, url: *in.QueueUrl, attribute: names}
 	out, md, err = next.HandleInitialize(mark(ctx, c), smithymiddleware.InitializeInput{Parameters: &inner})
-	outcome.err = err
+	outcome.Err = err
 	if err != nil {
 		return out, md, err
 	}
 	answer, ok := out.Result.(*sqs.ReceiveMessageOutput)
 	if !ok || answer == nil {
-		outcome.err = fmt.Errorf("%w: a middleware inside the sealer replaced the output by a %T", ErrBypassed, out.Result)
-		return smithymiddleware.InitializeOutput{}, md, outcome.err
+		outcome.Err = fmt.Errorf("%w: a middleware inside the sealer replaced the output by a %T", ErrBypassed, out.Result)
+		return smithymiddleware.InitializeOutput{}, md, outcome.Err
 	}
 	if len(answer.Messages) == 0 {
 		return out, md, nil
 	}
 
-	outcome.err = errUnfinished
+	outcome.Err = errUnfinished
 	asked := c.asked.without(added)
 	opened := s.m.open(ctx, q, answer.Messages, receiver{asked: &asked, digests: s.digests()})
-	outcome.delivered, outcome.withheld, outcome.err = len(opened.delivered), len(opened.withheld), nil
+	outcome = Outcome{Delivered: len(opened.delivered), Withheld: opened.withheld}
 	s.m.report(ctx, opened.withheld)
 	if len(opened.delivered) == 0 {
 		// Never an empty result: it would look like an empty queue while the

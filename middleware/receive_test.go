@@ -212,8 +212,9 @@ type outcome struct {
 
 func (o *outcome) admit(cap int32) func(*sqs.ReceiveMessageInput) (middleware.Admission, error) {
 	return func(*sqs.ReceiveMessageInput) (middleware.Admission, error) {
-		return middleware.Admission{MaxMessages: cap, Done: func(delivered, withheld int, err error) {
-			o.done = append(o.done, fmt.Sprintf("%d delivered, %d withheld, failed %t", delivered, withheld, err != nil))
+		return middleware.Admission{MaxMessages: cap, Done: func(d middleware.Outcome) error {
+			o.done = append(o.done, fmt.Sprintf("%d delivered, %d withheld, failed %t", d.Delivered, len(d.Withheld), d.Err != nil))
+			return nil
 		}}, nil
 	}
 }

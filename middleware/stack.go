@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"sync"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
@@ -33,7 +34,8 @@ const (
 func (m *Middleware) Install(o *sqs.Options) {
 	// Two configurations made by a copy share the backing array. Without the
 	// clip, the other's append would overwrite ours, and plaintext would go out.
-	o.APIOptions = append(slices.Clip(o.APIOptions), m.addTo)
+	client := clientOf(o)
+	o.APIOptions = append(slices.Clip(o.APIOptions), func(stack *smithymiddleware.Stack) error { return m.addTo(stack, client) })
 	o.AuthSchemeResolver = m.guardResolver(o.AuthSchemeResolver)
 }
 
@@ -46,9 +48,20 @@ func intercepted(operation string) bool {
 	return false
 }
 
+// clientOf returns a function that makes a client like the one under
+// construction when it is needed: after that has been made, when o is complete.
+func clientOf(o *sqs.Options) func() *sqs.Client {
+	return sync.OnceValue(func() *sqs.Client {
+		return sqs.New(*o, func(fresh *sqs.Options) {
+			// New replaces these two, whatever the options say.
+			fresh.HTTPClient, fresh.Protocol = o.HTTPClient, o.Protocol
+		})
+	})
+}
+
 // addTo is the API option: it runs once a call, when the SDK's own part of the
-// stack is complete.
-func (m *Middleware) addTo(stack *smithymiddleware.Stack) error {
+// stack is complete. client is that of the call.
+func (m *Middleware) addTo(stack *smithymiddleware.Stack, client func() *sqs.Client) error {
 	if !intercepted(stack.ID()) {
 		return nil
 	}
@@ -60,7 +73,7 @@ func (m *Middleware) addTo(stack *smithymiddleware.Stack) error {
 		// The only place that works. Further inside, the SDK would compare its
 		// MD5 of the plaintext with SQS's of the sealed body, on a send after
 		// the message was stored; after Initialize, every retry would seal anew.
-		if err := stack.Initialize.Add(&sealer{m: m, stack: stack}, smithymiddleware.Before); err != nil {
+		if err := stack.Initialize.Add(&sealer{m: m, stack: stack, client: client}, smithymiddleware.Before); err != nil {
 			return err
 		}
 	} else if s, ours := other.(*sealer); !ours || s.m != m {
@@ -82,8 +95,9 @@ func (m *Middleware) addTo(stack *smithymiddleware.Stack) error {
 
 // sealer is the middleware in the Initialize step.
 type sealer struct {
-	m     *Middleware
-	stack *smithymiddleware.Stack
+	m      *Middleware
+	stack  *smithymiddleware.Stack
+	client func() *sqs.Client // that the call belongs to, or one like it
 }
 
 func (*sealer) ID() string { return ID }

@@ -17,6 +17,7 @@ import (
 	"github.com/sealq/sealq/cache"
 	"github.com/sealq/sealq/envelope"
 	"github.com/sealq/sealq/middleware"
+	"github.com/sealq/sealq/sqsx/internal/hold"
 )
 
 // openTimeout bounds the opening of one response. It is the messages' own
@@ -30,7 +31,7 @@ const openTimeout = 10 * time.Second
 type codec struct {
 	*settings
 	counters *counters
-	holds    *holds
+	hold     hold.Breaker
 	sizes    *headerSizes
 }
 
@@ -135,7 +136,7 @@ func (c *codec) sealEntry(ctx context.Context, p *compiledPolicy, q middleware.Q
 }
 
 // Admit implements middleware.Codec.
-func (c *codec) Admit(ctx context.Context, q middleware.Queue, in *sqs.ReceiveMessageInput) (middleware.Admission, error) {
+func (c *codec) Admit(ctx context.Context, q middleware.Queue, in *sqs.ReceiveMessageInput, client func() *sqs.Client) (middleware.Admission, error) {
 	q = c.complete(q)
 	// What would fail every message of the response fails the call now, before
 	// the messages are received and their receive counts rise.
@@ -146,11 +147,7 @@ func (c *codec) Admit(ctx context.Context, q middleware.Queue, in *sqs.ReceiveMe
 	if err != nil {
 		return middleware.Admission{}, err
 	}
-	admission, err := c.holds.admit(ctx, q, in)
-	if errors.Is(err, ErrHeld) {
-		c.counters.held.add(ctx, q, 1)
-	}
-	return admission, err
+	return c.admit(ctx, q, policy, in, client)
 }
 
 // smallBody is the length, in bytes as received, up to which a message whose
@@ -164,7 +161,6 @@ const smallBody = 16 << 10
 // those under the same.
 func (c *codec) Open(ctx context.Context, q middleware.Queue, messages []types.Message) []middleware.Opened {
 	q = c.complete(q)
-	c.holds.extendScout(q)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), openTimeout)
 	defer cancel()
 	ctx, span := startSpan(ctx, "sealq.Open")
@@ -182,7 +178,7 @@ func (c *codec) Open(ctx context.Context, q middleware.Queue, messages []types.M
 		}
 		return opened
 	}
-	keys := make([]openedKey, len(messages))
+	keys := make([]hold.DataKey, len(messages))
 	var wg sync.WaitGroup
 	for i := range messages { // at most ten
 		if len(aws.ToString(messages[i].Body)) <= smallBody {
@@ -194,7 +190,9 @@ func (c *codec) Open(ctx context.Context, q middleware.Queue, messages []types.M
 		wg.Go(func() { opened[i], keys[i] = c.openMessage(ctx, policy, policy.keyring, q, binding, &messages[i]) })
 	}
 	wg.Wait()
-	c.holds.note(q, messages, opened, keys)
+	if !policy.NoHold {
+		c.note(q, policy, messages, opened, keys)
+	}
 	c.count(ctx, q, opened)
 	return opened
 }
@@ -215,9 +213,9 @@ func (k inHand) DecryptDataKey(ctx context.Context, edks []envelope.EncryptedDat
 
 // openMessage returns what m holds, or why it may not be delivered, and the data
 // key that opened it. kr is the keyring of p, or that as inHand.
-func (c *codec) openMessage(ctx context.Context, p *compiledPolicy, kr envelope.Keyring, q middleware.Queue, binding string, m *types.Message) (middleware.Opened, openedKey) {
-	withhold := func(err error) (middleware.Opened, openedKey) {
-		return middleware.Opened{Err: err, Temporary: classify(err) != messageFault}, openedKey{}
+func (c *codec) openMessage(ctx context.Context, p *compiledPolicy, kr envelope.Keyring, q middleware.Queue, binding string, m *types.Message) (middleware.Opened, hold.DataKey) {
+	withhold := func(err error) (middleware.Opened, hold.DataKey) {
+		return middleware.Opened{Err: err, Temporary: classify(err) != messageFault}, hold.DataKey{}
 	}
 	sealed, ok, err := sealedPart(m)
 	switch {
@@ -229,7 +227,7 @@ func (c *codec) openMessage(ctx context.Context, p *compiledPolicy, kr envelope.
 		return middleware.Opened{
 			Content: middleware.Content{Body: aws.ToString(m.Body), Attributes: m.MessageAttributes},
 			Info:    Info{},
-		}, openedKey{}
+		}, hold.DataKey{}
 	}
 	result, err := envelope.Open(ctx, kr, sealed, c.accept(p, q, binding, m))
 	if err != nil {
@@ -244,7 +242,7 @@ func (c *codec) openMessage(ctx context.Context, p *compiledPolicy, kr envelope.
 			Key:               string(result.Key.ProviderInfo),
 			EncryptionContext: result.EncryptionContext,
 		},
-	}, openedKey{result.Key, sealed.Header}
+	}, hold.DataKey{Encrypted: result.Key, Header: sealed.Header}
 }
 
 func (c *codec) count(ctx context.Context, q middleware.Queue, opened []middleware.Opened) {
@@ -260,33 +258,6 @@ func (c *codec) count(ctx context.Context, q middleware.Queue, opened []middlewa
 	}
 	c.counters.opened.add(ctx, q, sealed)
 	c.counters.openedPlain.add(ctx, q, plain)
-}
-
-// askCache asks for a data key as a message would, for the hold.
-func (c *codec) askCache(ctx context.Context, q middleware.Queue, k sealedKey) error {
-	return c.ask(ctx, q, k, func(p *compiledPolicy) (envelope.Keyring, error) { return p.keyring, nil })
-}
-
-// askKeyring asks for a data key whether the cache has it or not, for the hold:
-// by a cache that was just made, which has nothing, and gives the keyring its
-// deadline and the caller protection from its panics.
-func (c *codec) askKeyring(ctx context.Context, q middleware.Queue, k sealedKey) error {
-	return c.ask(ctx, q, k, func(p *compiledPolicy) (envelope.Keyring, error) { return cache.New(p.keyring.Next()) })
-}
-
-func (c *codec) ask(ctx context.Context, q middleware.Queue, k sealedKey, of func(*compiledPolicy) (envelope.Keyring, error)) error {
-	ctx, cancel := context.WithTimeout(ctx, openTimeout)
-	defer cancel()
-	policy, err := c.table.find(q)
-	if err != nil {
-		return err
-	}
-	keyring, err := of(policy)
-	if err != nil {
-		return err
-	}
-	_, err = keyring.DecryptDataKey(ctx, k.keys, k.ec)
-	return ownDeadline(err)
 }
 
 // complete fills in the account of a queue that the caller gave by name.

@@ -25,7 +25,10 @@ type Stats struct {
 	WithheldUnavailable uint64 // the key service could not answer, or there was no time to ask
 	WithheldRefused     uint64 // the key service said no, or a setting is wrong
 
-	Held uint64 // receives that the half-open hold refused with ErrHeld
+	Held      uint64 // receives that failed with ErrHeld
+	Asked     uint64 // questions to the key service whether this process may decrypt
+	Parked    uint64 // messages that were put out of the way because they did not open
+	TakenBack uint64 // parked messages that were made visible again because the key service answers
 
 	Cache cache.Stats // of all data key caches together
 }
@@ -47,6 +50,9 @@ func (s *Sealer) Stats() Stats {
 		WithheldUnavailable: c.withheld[keyUnavailable].n.Load(),
 		WithheldRefused:     c.withheld[keyRefused].n.Load(),
 		Held:                c.held.n.Load(),
+		Asked:               c.asked.n.Load(),
+		Parked:              c.parked.n.Load(),
+		TakenBack:           c.takenBack.n.Load(),
 	}
 	for _, kr := range s.codec.caches() {
 		addStats(&stats.Cache, kr.Stats())
@@ -75,8 +81,8 @@ const meterScope = "github.com/sealq/sealq/sqsx"
 
 // counters are the counts of Stats, each also an instrument of the meter.
 type counters struct {
-	sealed, sentPlain, sealFailed, opened, openedPlain, held counter
-	withheld                                                 [classes]counter
+	sealed, sentPlain, sealFailed, opened, openedPlain, held, asked, parked, takenBack counter
+	withheld                                                                           [classes]counter
 }
 
 // counter counts for Stats and, if there is a meter, for it too.
@@ -117,7 +123,10 @@ func newCounters(provider metrics.MeterProvider, caches []*cache.Keyring) (*coun
 		{"sealq.messages.seal_failed", "messages not sent because no data key was available", []*counter{&c.sealFailed}},
 		{"sealq.messages.opened", "sealed messages opened", []*counter{&c.opened}},
 		{"sealq.messages.received_plaintext", "unsealed messages delivered", []*counter{&c.openedPlain}},
-		{"sealq.receives.held", "receives refused by the half-open hold", []*counter{&c.held}},
+		{"sealq.receives.held", "receives that failed with ErrHeld", []*counter{&c.held}},
+		{"sealq.hold.asked", "questions to the key service whether this process may decrypt", []*counter{&c.asked}},
+		{"sealq.messages.parked", "messages put out of the way because they did not open", []*counter{&c.parked}},
+		{"sealq.messages.taken_back", "parked messages made visible again", []*counter{&c.takenBack}},
 		{"sealq.messages.withheld", "messages received but not delivered", []*counter{&c.withheld[messageFault], &c.withheld[keyUnavailable], &c.withheld[keyRefused]}},
 	}
 	for i := range c.withheld {

@@ -2,320 +2,269 @@ package sqsx
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
-	"fmt"
-	"sync"
+	"log/slog"
+	"maps"
+	"strconv"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+	"github.com/aws/smithy-go"
 
+	"github.com/sealq/sealq/envelope"
 	"github.com/sealq/sealq/middleware"
+	"github.com/sealq/sealq/sqsx/internal/hold"
 )
 
-// ErrHeld fails a receive, with no request made, on a queue of which nothing
-// opens: receiving more would only raise the receive counts of good messages
-// until the redrive policy moves them to the dead-letter queue. One receive at a
-// time is let through to find out whether that has changed. The error of the
-// last message that did not open is in the chain.
-var ErrHeld = errors.New("sqsx: receives are held because no message of this queue opens")
+// ErrHeld is returned by a receive that made no request, because the key service
+// says that this process cannot decrypt: receiving messages would only raise
+// their receive counts until the redrive policy moves them to the dead-letter
+// queue. It is also returned by a receive that found the queue empty while
+// messages that did not open are parked, and nothing has been delivered since.
+// The last cause is in the chain.
+var ErrHeld = hold.ErrHeld
 
-// How a hold is ended. A hold that the key service caused is rehearsed: a data
-// key that could not be decrypted is asked for again, from memory, which costs
-// no message a receive. Apart from that, and far less often if there is
-// something to rehearse, one message is risked: it may be that what is in memory
-// belongs to a hostile message that never opens. All pauses start at minPause,
-// double, and are shortened by up to a half at random, so that a fleet does not
-// move in step.
-const (
-	minPause      = time.Second
-	maxPause      = 30 * time.Second // between rehearsals; and receives, with nothing to rehearse
-	maxRiskPause  = 5 * time.Minute  // between receives while rehearsals fail, or if nothing ever opened
-	quietLift     = 15 * time.Minute // no failure for so long and the queue is empty: nothing left to protect
-	probeSlack    = 30 * time.Second // a probe that takes so much longer than it should is given up
-	scoutPatience = time.Second      // see queueState.scouted
-)
-
-// How long a held receive waits before it fails: as long as its caller would
-// wait for a message.
-const (
-	shortPollPatience = time.Second
-	maxPatience       = 20 * time.Second // the longest WaitTimeSeconds of SQS
-)
-
-// maxQueues bounds what is known. With all of them held, a further queue is never
-// held.
-//
-// A hostile sender can fill a queue's memory with up to 115 KiB, measured: five
-// headers of maxRehearsalHeader, as much again and more for the maps of their
-// encryption contexts, and 20 KiB of poison. So all is at most 120 MiB, beside the
-// last error of each queue, and comes to that only if so many FIFO queues are
-// held and are all sent the worst.
-const maxQueues = 1024
-
-// holds keeps what a Sealer knows of its queues, and which of them are held. It
-// is safe for concurrent use.
-type holds struct {
-	// How a rehearsal asks for a data key: as a message would, or past the cache,
-	// where what is in hand would hide that the key service does not answer.
-	askCache, askKeyring askFunc
-
-	mu     sync.Mutex // guards queues and what its values point to
-	queues map[string]*queueState
+// admit asks the hold for permission to receive.
+func (c *codec) admit(ctx context.Context, q middleware.Queue, policy *compiledPolicy, in *sqs.ReceiveMessageInput, client func() *sqs.Client) (middleware.Admission, error) {
+	if policy.NoHold {
+		return middleware.Admission{}, nil
+	}
+	r := hold.Receive{
+		Name:       holdName(q),
+		Queue:      &heldQueue{c, policy, q, aws.ToString(in.QueueUrl), client},
+		FIFO:       q.FIFO(),
+		Plaintext:  policy.AcceptPlaintext,
+		Wait:       time.Duration(in.WaitTimeSeconds) * time.Second,
+		Visibility: time.Duration(in.VisibilityTimeout) * time.Second,
+	}
+	permit, err := c.hold.Admit(ctx, r)
+	if err != nil {
+		c.countHeld(ctx, q, err)
+		return middleware.Admission{}, err
+	}
+	admission := middleware.Admission{Done: func(o middleware.Outcome) error {
+		if len(o.Withheld) > 0 {
+			c.hold.Park(ctx, r, withheldMessages(o.Withheld))
+		}
+		if o.Err != nil || o.Delivered > 0 || len(o.Withheld) > 0 {
+			return nil
+		}
+		err := c.hold.Empty(r.Name)
+		c.countHeld(ctx, q, err)
+		return err
+	}}
+	if permit.Single {
+		admission.MaxMessages = 1
+	}
+	return admission, nil
 }
 
-// queueState is what is known of one queue.
-type queueState struct {
-	lastDelivered time.Time     // of any message; this and the next two zero: never
-	lastOpened    time.Time     // of one that was sealed
-	lastFailed    time.Time     // of a response of which nothing was delivered, or nothing opened
-	changed       chan struct{} // closed when those who wait should look again
-
-	// The first receive of a process goes ahead as a scout. Others follow when it
-	// has shown what comes of it, or at scoutUntil: with a wrong setting, each
-	// start of a process would otherwise cost as many receives as it has
-	// goroutines.
-	scouted    bool
-	scoutUntil time.Time // zero: no scout is out
-
-	witness sealedKey // of a message that opened lately; zero: none
-	hold    *hold     // nil: the queue is open
-
-	// On a FIFO queue, by message group. While there is any, messages are
-	// received singly.
-	poison map[string]poison
+func (c *codec) countHeld(ctx context.Context, q middleware.Queue, err error) {
+	if errors.Is(err, ErrHeld) {
+		c.counters.held.add(ctx, q, 1)
+	}
 }
 
-// hold exists only while its queue is held: to end it is to forget it.
-type hold struct {
-	cause     error // of the last message that did not open
-	temporary bool  // the key service is the cause
-
-	keys  []sealedKey // to rehearse; empty if messages are at fault
-	probe *probe      // who is out to rehearse or to receive, or nil
-
-	rehearsed            bool          // the last rehearsal went well
-	pause, risk          time.Duration // the last one before a rehearsal, before a receive
-	nextTry, nextReceive time.Time     // no rehearsal before, no receive before
-}
-
-// probe is the right to find out whether a hold can end. It expires, so that a
-// caller who never returns cannot keep a queue held.
-type probe struct{ expires time.Time }
-
-func newHolds(askCache, askKeyring askFunc) *holds {
-	return &holds{askCache: askCache, askKeyring: askKeyring, queues: make(map[string]*queueState)}
-}
-
-func holdKey(q middleware.Queue) string {
+// holdName is the name of a queue in the hold.
+func holdName(q middleware.Queue) string {
 	if arn := q.ARN(); arn != "" {
 		return arn
 	}
 	return q.URL
 }
 
-// state returns what is known of q, or nil if there is no room for it. It is
-// called with h.mu held.
-func (h *holds) state(q middleware.Queue) *queueState {
-	key := holdKey(q)
-	if s := h.queues[key]; s != nil {
-		return s
+// note tells the hold how the messages of a response fared. keys are the data
+// keys that opened them.
+func (c *codec) note(q middleware.Queue, policy *compiledPolicy, messages []types.Message, opened []middleware.Opened, keys []hold.DataKey) {
+	var behind []int
+	if q.FIFO() {
+		behind = middleware.HeldBehind(messages, opened)
 	}
-	if len(h.queues) >= maxQueues {
-		for other, s := range h.queues {
-			if s.hold == nil && time.Since(s.lastDelivered) > faultGrace {
-				delete(h.queues, other)
-				break
+	var r hold.Response
+	for i, o := range opened {
+		held := behind != nil && behind[i] >= 0
+		if o.Err == nil && !held {
+			r.Delivered = true
+			if keys[i].Header != nil {
+				r.Opened = keys[i]
 			}
 		}
-		if len(h.queues) >= maxQueues {
-			return nil
-		}
-	}
-	s := &queueState{changed: make(chan struct{})}
-	h.queues[key] = s
-	return s
-}
-
-// admit lets a receive pass, sends it ahead as a scout or a probe, or makes it
-// wait and fail.
-func (h *holds) admit(ctx context.Context, q middleware.Queue, in *sqs.ReceiveMessageInput) (middleware.Admission, error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	s := h.state(q)
-	if s == nil {
-		return middleware.Admission{}, nil
-	}
-	polling := min(time.Duration(max(in.WaitTimeSeconds, 0))*time.Second, maxPatience)
-	giveUp := time.Now().Add(max(polling, shortPollPatience))
-	for waited := false; ; waited = true {
-		now := time.Now()
-		var err error
-		switch todo, until := s.next(now); todo {
-		case stepPass:
-			return h.pass(s, now), nil
-		case stepFollow:
-			// Whoever has less time than a scout that finds nothing need not spend
-			// it here.
-			if deadline, ok := ctx.Deadline(); ok && deadline.Before(until) && until.Sub(now) <= scoutPatience {
-				return h.pass(s, now), nil
+		if o.Err != nil {
+			if r.Cause == nil || o.Temporary && !r.KeyService {
+				r.Cause, r.KeyService = o.Err, o.Temporary
 			}
-			err = h.wait(ctx, s, until)
-		case stepRehearse:
-			err = h.tryRehearsal(ctx, q, s)
-		case stepProbe:
-			// A long poll that its caller cuts short can lose what is on its way.
-			// The caller's next receive need not wait, and has all its time.
-			if deadline, ok := ctx.Deadline(); waited && ok && deadline.Sub(now) < polling {
-				return middleware.Admission{}, s.hold.err()
+			r.Refused = r.Refused || classify(o.Err) == keyRefused && c.ownContext(policy, q, &messages[i])
+		}
+		if o.Err != nil || behind != nil {
+			m := holdMessage(&messages[i], o.Err, o.Temporary)
+			if held {
+				m.Behind = aws.ToString(messages[behind[i]].MessageId)
 			}
-			return h.sendProbe(s, now.Add(polling+probeSlack)), nil
-		case stepWait:
-			if !now.Before(giveUp) {
-				return middleware.Admission{}, s.hold.err()
-			}
-			cause := s.hold.err()
-			if err = h.wait(ctx, s, earliest(giveUp, until)); err != nil {
-				// A loop that takes the end of its own time for an empty queue
-				// can tell by this.
-				err = fmt.Errorf("%w; %w", cause, err)
-			}
-		}
-		if err != nil {
-			return middleware.Admission{}, err
+			r.Messages = append(r.Messages, m)
 		}
 	}
+	c.hold.Note(holdName(q), r)
 }
 
-// step is what a receive may do now.
-type step int
-
-const (
-	stepPass     step = iota
-	stepFollow        // wait for the scout
-	stepWait          // held: wait, as long as the caller has patience
-	stepRehearse      // held: ask for a data key
-	stepProbe         // held: receive one message
-)
-
-// next returns what a receive may do now. If that is to wait, the time is when
-// to ask again.
-func (s *queueState) next(now time.Time) (step, time.Time) {
-	switch {
-	case s.hold != nil:
-		return s.hold.next(now)
-	case now.Before(s.scoutUntil):
-		return stepFollow, s.scoutUntil
+// ownContext reports whether m was sealed under exactly the context that this
+// process seals with for q.
+func (c *codec) ownContext(policy *compiledPolicy, q middleware.Queue, m *types.Message) bool {
+	own, err := c.sendContext(policy, q)
+	if err != nil {
+		return false
 	}
-	return stepPass, now
+	sealed, ok, err := sealedPart(m)
+	if err != nil || !ok {
+		return false
+	}
+	header, err := envelope.ParseHeader(sealed.Header)
+	return err == nil && maps.Equal(header.EncryptionContext, own)
 }
 
-// next is the same for a queue that is held.
-func (h *hold) next(now time.Time) (step, time.Time) {
-	if h.probe != nil && now.Before(h.probe.expires) {
-		return stepWait, h.probe.expires
+func holdMessage(m *types.Message, err error, temporary bool) hold.Message {
+	attribute := func(name types.MessageSystemAttributeName) string { return m.Attributes[string(name)] }
+	h := hold.Message{
+		ID:         aws.ToString(m.MessageId),
+		Handle:     aws.ToString(m.ReceiptHandle),
+		Opened:     err == nil,
+		KeyService: err != nil && temporary,
+		Group:      attribute(types.MessageSystemAttributeNameMessageGroupId),
 	}
-	next := h.nextReceive
-	if len(h.keys) > 0 {
-		if !now.Before(h.nextTry) {
-			return stepRehearse, now
+	h.Receives, _ = strconv.Atoi(attribute(types.MessageSystemAttributeNameApproximateReceiveCount))
+	if ms, err := strconv.ParseInt(attribute(types.MessageSystemAttributeNameSentTimestamp), 10, 64); err == nil {
+		h.Sent = time.UnixMilli(ms)
+	}
+	return h
+}
+
+func withheldMessages(withheld []*OpenError) []hold.Message {
+	messages := make([]hold.Message, len(withheld))
+	for i, w := range withheld {
+		messages[i] = holdMessage(&w.Message, w.Err, w.Temporary)
+	}
+	return messages
+}
+
+// heldQueue is the queue of one receive, as the hold deals with it.
+type heldQueue struct {
+	codec  *codec
+	policy *compiledPolicy
+	queue  middleware.Queue
+	url    string
+	client func() *sqs.Client
+}
+
+// Ask implements [hold.Queue] by a keyring that is an [envelope.DecryptChecker].
+func (h *heldQueue) Ask(ctx context.Context) (hold.Answer, error) {
+	checker, ok := h.policy.keyring.Next().(envelope.DecryptChecker)
+	if !ok {
+		return hold.Unknown, envelope.ErrCheckUnsupported
+	}
+	ec, err := h.codec.sendContext(h.policy, h.queue)
+	if err != nil {
+		return hold.Unknown, err
+	}
+	h.codec.counters.asked.add(ctx, h.queue, 1)
+	err = checker.CheckDecrypt(ctx, ec)
+	switch refused, ok := errors.AsType[*envelope.RefusedError](err); {
+	case err == nil:
+		return hold.Yes, nil
+	case errors.Is(err, envelope.ErrCheckUnsupported):
+		return hold.Unknown, err
+	case ok && refused.EntryOnly:
+		return hold.Elsewhere, err
+	case classify(err) == keyUnavailable:
+		return hold.No, ownDeadline(err)
+	case ok:
+		return hold.No, err
+	}
+	return hold.Unknown, err // not an error that a DecryptChecker returns
+}
+
+// Cached implements [hold.Queue].
+func (h *heldQueue) Cached(key envelope.EncryptedDataKey, ec envelope.EncryptionContext) bool {
+	return h.policy.keyring.Cached([]envelope.EncryptedDataKey{key}, ec)
+}
+
+// Attributes implements [hold.Queue].
+func (h *heldQueue) Attributes(ctx context.Context) (hold.Attributes, error) {
+	out, err := h.client().GetQueueAttributes(ctx, &sqs.GetQueueAttributesInput{
+		QueueUrl: &h.url,
+		AttributeNames: []types.QueueAttributeName{
+			types.QueueAttributeNameVisibilityTimeout,
+			types.QueueAttributeNameMessageRetentionPeriod,
+			types.QueueAttributeNameRedrivePolicy,
+		},
+	})
+	if err != nil {
+		return hold.Attributes{}, h.denied(ctx, "sqs:GetQueueAttributes", err)
+	}
+	seconds := func(name types.QueueAttributeName) time.Duration {
+		n, parseErr := strconv.Atoi(out.Attributes[string(name)])
+		err = errors.Join(err, parseErr)
+		return time.Duration(n) * time.Second
+	}
+	a := hold.Attributes{
+		VisibilityTimeout: seconds(types.QueueAttributeNameVisibilityTimeout),
+		Retention:         seconds(types.QueueAttributeNameMessageRetentionPeriod),
+	}
+	if policy := out.Attributes[string(types.QueueAttributeNameRedrivePolicy)]; policy != "" {
+		// SQS writes the number as a number or as a string, as it was given.
+		var redrive struct {
+			MaxReceiveCount json.Number `json:"maxReceiveCount"`
 		}
-		next = earliest(h.nextTry, h.nextReceive)
+		err = errors.Join(err, json.Unmarshal([]byte(policy), &redrive))
+		a.MaxReceives, _ = strconv.Atoi(redrive.MaxReceiveCount.String())
 	}
-	if !now.Before(h.nextReceive) {
-		return stepProbe, now
-	}
-	return stepWait, next
+	return a, err
 }
 
-func earliest(a, b time.Time) time.Time {
-	if b.Before(a) {
-		return b
-	}
-	return a
+// Park implements [hold.Queue].
+func (h *heldQueue) Park(ctx context.Context, messages []hold.Visibility) error {
+	n, err := h.changeVisibility(ctx, messages)
+	h.codec.counters.parked.add(ctx, h.queue, n)
+	return err
 }
 
-// err is that of a receive that is not let through.
-func (h *hold) err() error { return fmt.Errorf("%w; the last cause: %w", ErrHeld, h.cause) }
-
-// pass admits an ordinary receive, the first one as a scout.
-func (h *holds) pass(s *queueState, now time.Time) middleware.Admission {
-	if !s.scouted {
-		s.scouted, s.scoutUntil = true, now.Add(scoutPatience)
-	}
-	admission := middleware.Admission{Done: func(int, int, error) {
-		h.mu.Lock()
-		defer h.mu.Unlock()
-		s.endScout()
-	}}
-	if s.single(now) {
-		admission.MaxMessages = 1
-	}
-	return admission
+// TakeBack implements [hold.Queue].
+func (h *heldQueue) TakeBack(ctx context.Context, messages []hold.Visibility) error {
+	n, err := h.changeVisibility(ctx, messages)
+	h.codec.counters.takenBack.add(ctx, h.queue, n)
+	return err
 }
 
-// extendScout gives those who wait for a scout the time it takes to open what it
-// brought.
-func (h *holds) extendScout(q middleware.Queue) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if s := h.queues[holdKey(q)]; s != nil && !s.scoutUntil.IsZero() {
-		s.scoutUntil = time.Now().Add(openTimeout)
-	}
-}
-
-// endScout lets those follow who wait for a scout.
-func (s *queueState) endScout() {
-	if !s.scoutUntil.IsZero() {
-		s.scoutUntil = time.Time{}
-		s.wake()
-	}
-}
-
-// sendProbe admits one receive of one message.
-func (h *holds) sendProbe(s *queueState, expires time.Time) middleware.Admission {
-	p := &probe{expires}
-	s.hold.probe = p
-	return middleware.Admission{MaxMessages: 1, Done: func(delivered, withheld int, err error) {
-		h.mu.Lock()
-		defer h.mu.Unlock()
-		if !s.isOut(p) {
-			return
+// changeVisibility returns for how many of the messages it succeeded.
+func (h *heldQueue) changeVisibility(ctx context.Context, messages []hold.Visibility) (int, error) {
+	entries := make([]types.ChangeMessageVisibilityBatchRequestEntry, len(messages))
+	for i, m := range messages {
+		entries[i] = types.ChangeMessageVisibilityBatchRequestEntry{
+			Id:                aws.String(strconv.Itoa(i)),
+			ReceiptHandle:     aws.String(m.Handle),
+			VisibilityTimeout: int32(m.Timeout / time.Second),
 		}
-		s.hold.probe = nil
-		// An empty queue costs no message anything: the next probe may follow at
-		// once. Nor does a receive that SQS refuses.
-		empty := err == nil && delivered == 0 && withheld == 0
-		if empty && (s.hold.rehearsed || time.Since(s.lastFailed) >= quietLift) {
-			s.lift()
-			s.scouted = false
-		}
-		s.wake()
-	}}
-}
-
-// isOut reports whether p is still to show whether the hold can end: no other
-// probe has taken its place, and nothing else has ended the hold.
-func (s *queueState) isOut(p *probe) bool { return s.hold != nil && s.hold.probe == p }
-
-// wake lets those who wait look again.
-func (s *queueState) wake() {
-	close(s.changed)
-	s.changed = make(chan struct{})
-}
-
-// wait blocks until something has changed, or it is time. It is called, and
-// returns, with h.mu held.
-func (h *holds) wait(ctx context.Context, s *queueState, until time.Time) error {
-	changed := s.changed
-	h.mu.Unlock()
-	defer h.mu.Lock()
-	timer := time.NewTimer(time.Until(until))
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-changed:
-	case <-timer.C:
 	}
-	return nil
+	out, err := h.client().ChangeMessageVisibilityBatch(ctx, &sqs.ChangeMessageVisibilityBatchInput{QueueUrl: &h.url, Entries: entries})
+	if err != nil {
+		return 0, h.denied(ctx, "sqs:ChangeMessageVisibility", err)
+	}
+	return len(out.Successful), nil
+}
+
+// denied returns hold.ErrDenied if a permission is missing, and says so: the
+// hold asks again after an hour. Other errors it returns as they are.
+func (h *heldQueue) denied(ctx context.Context, permission string, err error) error {
+	api, ok := errors.AsType[smithy.APIError](err)
+	if !ok || api.ErrorCode() != "AccessDenied" && api.ErrorCode() != "AccessDeniedException" {
+		return err
+	}
+	h.codec.log().LogAttrs(ctx, slog.LevelWarn, "sealq: messages cannot be parked: permission missing",
+		slog.String("queue", holdName(h.queue)),
+		slog.String("permission", permission),
+		slog.String("error", err.Error()),
+		slog.String("remedy", "grant "+permission+" on the queue to this role: without it, messages that do not open come back at full pace and reach the dead-letter queue sooner"),
+	)
+	return errors.Join(hold.ErrDenied, err)
 }

@@ -57,6 +57,12 @@ type Policy struct {
 	// Readers accept both carriers whatever this says.
 	BodyCarrier bool
 
+	// NoHold switches the hold off: receives go to SQS although the key service
+	// says that nothing would open, messages that do not open are not parked,
+	// and FIFO queues are received from at full pace. They then reach the
+	// dead-letter queue as fast as the redrive policy of the queue has it.
+	NoHold bool
+
 	// MaxMessageBytes is the queue's MaximumMessageSize when that is below the
 	// service's limit, in bytes, 1,024 to 1,048,576. 0: 1,048,576.
 	MaxMessageBytes int

@@ -94,11 +94,7 @@ func (r *reporter) report(ctx context.Context, e *OpenError) {
 	if !due {
 		return
 	}
-	logger := r.logger
-	if logger == nil {
-		logger = slog.Default()
-	}
-	logger.LogAttrs(ctx, slog.LevelWarn, "sealq: message withheld: "+diagnosis,
+	r.log().LogAttrs(ctx, slog.LevelWarn, "sealq: message withheld: "+diagnosis,
 		slog.String("queue", queue),
 		slog.String("message_id", aws.ToString(e.Message.MessageId)),
 		slog.String("receive_count", e.Message.Attributes[string(types.MessageSystemAttributeNameApproximateReceiveCount)]),
@@ -107,6 +103,14 @@ func (r *reporter) report(ctx context.Context, e *OpenError) {
 		slog.String("remedy", remedy),
 		slog.Int("more_since_last_line", suppressed),
 	)
+}
+
+// log returns the logger, as it is at the time of the line.
+func (s *settings) log() *slog.Logger {
+	if s.logger == nil {
+		return slog.Default()
+	}
+	return s.logger
 }
 
 // due reports whether it is time for another line of this kind, and how many

@@ -89,7 +89,6 @@ func newSealer(kr envelope.Keyring, o Options) (*Sealer, error) {
 		return nil, &ConfigError{err}
 	}
 	c := &codec{settings: settings, counters: counters, sizes: &headerSizes{}}
-	c.holds = newHolds(c.askCache, c.askKeyring)
 	reporter := &reporter{settings: settings, counters: counters}
 	m, err := middleware.New(c, func(mo *middleware.Options) { mo.OnWithheld = reporter.report })
 	if err != nil {

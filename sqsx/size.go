@@ -68,7 +68,7 @@ const sizesKept = 1024
 
 func (h *headerSizes) record(q middleware.Queue, n int) {
 	h.mu.RLock()
-	known := h.m[holdKey(q)]
+	known := h.m[holdName(q)]
 	h.mu.RUnlock()
 	if known == n {
 		return
@@ -78,12 +78,12 @@ func (h *headerSizes) record(q middleware.Queue, n int) {
 	if h.m == nil || len(h.m) >= sizesKept {
 		h.m = make(map[string]int)
 	}
-	h.m[holdKey(q)] = n
+	h.m[holdName(q)] = n
 }
 
 func (h *headerSizes) lookup(q middleware.Queue) (int, bool) {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
-	n, ok := h.m[holdKey(q)]
+	n, ok := h.m[holdName(q)]
 	return n, ok
 }

@@ -1,0 +1,133 @@
+package hold
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/sealq/sealq/envelope"
+)
+
+// Answer is what the key service says to the question whether this process may
+// decrypt.
+type Answer int
+
+// Answers.
+const (
+	// Unknown is no answer: the keyring cannot be asked, or the service did not
+	// understand the question. Nothing is held, and parking protects.
+	Unknown Answer = iota
+	// Yes: it may.
+	Yes
+	// No: the service is unreachable, throttles or fails, or it refuses the whole
+	// key. Nothing that is received would open.
+	No
+	// Elsewhere: not under the context that this process seals with. It is a No
+	// once a message was refused under exactly that context. Before, it may be
+	// the consumer of a dead-letter queue, which decrypts under the name of the
+	// source queue only.
+	Elsewhere
+)
+
+// askTimeout bounds a question. No caller's time does, since the answer is for
+// all of them. It leaves room for one call of AWS KMS with all its attempts.
+const askTimeout = 10 * time.Second
+
+// asking is what is known of the key service.
+//
+// It is asked before the first receive, and after a response with messages that
+// did not open for its sake: at most once in minPause. While it says no, it is
+// asked again after pauses that double from minPause to maxPause.
+type asking struct {
+	doubt    bool // ask
+	out      bool // a question is under way
+	at       time.Time
+	answer   Answer // the last one
+	evidence bool   // a message was refused under our own context
+	hold     *held  // nil: the last answer was not No
+}
+
+// held exists only while the key service says no.
+type held struct {
+	err   error
+	pause time.Duration
+	next  time.Time // no question before
+}
+
+// due reports whether it is time to ask.
+func (a *asking) due(now time.Time) bool {
+	switch {
+	case a.out:
+		return false
+	case a.hold != nil:
+		return !now.Before(a.hold.next)
+	}
+	return a.doubt && (a.at.IsZero() || now.Sub(a.at) >= minPause)
+}
+
+// failed notes that messages did not open for the sake of the key service.
+func (a *asking) failed(r Response, now time.Time) {
+	a.doubt = true
+	a.evidence = a.evidence || r.Refused
+	if a.evidence && a.answer == Elsewhere && a.hold == nil {
+		a.refused(r.Cause, now) // as the answer has it, now that there is evidence
+	}
+}
+
+// refused begins to hold receives, or goes on to.
+func (a *asking) refused(err error, now time.Time) {
+	if a.hold == nil {
+		a.hold = &held{}
+	}
+	a.hold.err = err
+	a.hold.next = now.Add(grow(&a.hold.pause))
+}
+
+// ask asks the key service in a goroutine of its own, and then takes back what
+// was parked in vain. It is called with b.mu held.
+func (b *Breaker) ask(ctx context.Context, q *state) {
+	q.asking.out, q.asking.doubt = true, false
+	queue := q.queue
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTimeout)
+	go func() {
+		defer cancel()
+		answer, err := askSafely(ctx, queue)
+		b.mu.Lock()
+		back := b.answered(q, answer, err, time.Now())
+		b.mu.Unlock()
+		takeBack(queue, back)
+	}()
+}
+
+// askSafely keeps a panic of a keyring from ending the process: the caller whose
+// receive led to the question is not there to recover it.
+func askSafely(ctx context.Context, queue Queue) (a Answer, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			a, err = No, fmt.Errorf("sqsx: %w: the keyring panicked when it was asked whether it may decrypt", envelope.ErrUnavailable)
+		}
+	}()
+	return queue.Ask(ctx)
+}
+
+// answered draws the conclusions from an answer, and returns which messages to
+// take back. It is called with b.mu held.
+func (b *Breaker) answered(q *state, answer Answer, err error, now time.Time) []Visibility {
+	a := &q.asking
+	a.out, a.at, a.answer = false, now, answer
+	defer q.wake()
+	if answer == No || answer == Elsewhere && a.evidence {
+		a.refused(err, now)
+		return nil
+	}
+	ended := a.hold != nil
+	a.hold = nil
+	if answer != Yes {
+		return nil
+	}
+	a.evidence = false
+	if ended {
+		q.groups.clear()
+	}
+	return b.toTakeBack(q, ended, now)
+}

@@ -1,0 +1,357 @@
+// Package hold keeps a consumer that cannot open messages from moving them to
+// the dead-letter queue, and keeps messages that do not open from slowing down
+// those that do. Every receive raises the receive count of what it brings, and
+// the redrive policy of a queue goes by that count.
+//
+// Two mechanisms do it:
+//
+//   - Ask (ask.go). The key service is asked, by a dry run that needs no
+//     message, whether this process may decrypt. While it says no, nothing is
+//     received.
+//   - Park (park.go). A message that does not open is made invisible for much
+//     longer than the visibility timeout of its queue. SQS keeps that, so it
+//     holds for all processes of all consumers.
+//
+// FIFO queues are asked for but not parked, because a parked message blocks its
+// message group: see fifo.go.
+//
+// The package knows nothing of AWS: a [Queue] does what is to be done there.
+package hold
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/sealq/sealq/envelope"
+)
+
+// ErrHeld fails a receive that is not let through, and one that comes back empty
+// while messages of the queue are parked and nothing has opened since.
+var ErrHeld = errors.New("sqsx: receives are held because no message of this queue opens")
+
+// ErrDenied is returned by a [Queue] whose process lacks a permission of SQS.
+var ErrDenied = errors.New("hold: permission denied")
+
+// A receive that is held waits as long as it would wait for a message, and then
+// fails.
+const (
+	shortPollWait = time.Second      // WaitTimeSeconds is 0
+	maxWait       = 20 * time.Second // the longest WaitTimeSeconds of SQS
+)
+
+// Pauses double from minPause to maxPause, and each is shortened by up to a half
+// at random, so that a fleet does not ask in step.
+const (
+	minPause = time.Second
+	maxPause = 30 * time.Second
+)
+
+// Bounds on memory. A queue that finds no room is never held, and its messages
+// are not parked. One that was not received from for idleQueue makes room.
+const (
+	maxQueues  = 4096
+	idleQueue  = time.Minute
+	maxParked  = 750       // messages of one queue: parked ones count as in flight, of which SQS allows 120,000
+	maxHandles = 10 * 1000 // receipt handles of all queues; each takes about 1 KiB
+)
+
+// Queue is one queue, and the key service behind it. Implementations must be
+// safe for concurrent use.
+type Queue interface {
+	// Ask asks the key service whether this process may decrypt what is sealed
+	// for the queue. The error is the reason of any answer but Yes.
+	Ask(ctx context.Context) (Answer, error)
+
+	// Cached reports whether messages under the data key open without the key
+	// service. It does not wait.
+	Cached(key envelope.EncryptedDataKey, ec envelope.EncryptionContext) bool
+
+	// Attributes reads the settings of the queue. An error is ErrDenied if it
+	// may not.
+	Attributes(ctx context.Context) (Attributes, error)
+
+	// Park and TakeBack change how long messages stay invisible, at most ten of
+	// them. An error is ErrDenied if that is not permitted. Single messages for
+	// which it fails are no error.
+	Park(ctx context.Context, messages []Visibility) error
+	TakeBack(ctx context.Context, messages []Visibility) error
+}
+
+// Attributes are the settings of a queue that parking depends on.
+type Attributes struct {
+	VisibilityTimeout time.Duration
+	Retention         time.Duration
+	MaxReceives       int // of the redrive policy; 0: none
+}
+
+// Visibility is how long a message is to stay invisible, from now on.
+type Visibility struct {
+	Handle  string // receipt handle
+	Timeout time.Duration
+}
+
+// DataKey is what opened a message: an encrypted data key and the header of the
+// message.
+type DataKey struct {
+	Encrypted envelope.EncryptedDataKey
+	Header    []byte
+}
+
+// Receive is one call of ReceiveMessage.
+type Receive struct {
+	Name       string // of the queue: its ARN, or else its URL
+	Queue      Queue
+	FIFO       bool
+	Plaintext  bool          // plaintext is delivered: messages arrive that need no key
+	Wait       time.Duration // WaitTimeSeconds
+	Visibility time.Duration // that the call asks for; 0: the queue's
+}
+
+// Response is what the messages of a response have shown.
+type Response struct {
+	Delivered  bool      // at least one message
+	Opened     DataKey   // of one that was sealed and is delivered; zero: none
+	Cause      error     // of one that did not open, the key service's if it is that of any; nil: all did
+	KeyService bool      // Cause is the key service's
+	Refused    bool      // a message was refused under exactly the context that this process seals with
+	Messages   []Message // those that did not open; of a FIFO queue all
+}
+
+// Message is one message of a response.
+type Message struct {
+	ID, Handle string
+	Receives   int       // how often it was received, this time included; 0: unknown
+	Sent       time.Time // zero: unknown
+	Opened     bool
+	KeyService bool // it did not open for the sake of the key service: else it is invalid itself
+
+	// On FIFO queues.
+	Group  string // message group; "": unknown
+	Behind string // the ID of the message in front of it that holds it back; "": none
+}
+
+// Breaker decides about the receives of a process. The zero value is ready for
+// use. It is safe for concurrent use.
+type Breaker struct {
+	mu      sync.Mutex // guards all below
+	queues  map[string]*state
+	handles int
+}
+
+// state is what is known of one queue.
+type state struct {
+	queue   Queue         // of the last receive
+	used    time.Time     // by the last receive
+	changed chan struct{} // closed when those who wait should look again
+
+	opened    time.Time // the last sealed message; zero: never any
+	delivered time.Time // the last message; zero: never any
+	lastKey   openKey   // that opened one lately
+	cause     error     // of the last message that did not open
+
+	asking  asking
+	parking parking
+	groups  groups
+	wrong   wrongness
+}
+
+// Permit lets a receive pass.
+type Permit struct {
+	Single bool // ask for one message
+}
+
+// Admit waits until the receive may go ahead, or for as long as it would wait
+// for a message; then it fails with ErrHeld and the last cause. If ctx ends
+// before, the error is ctx's, with ErrHeld beside it if the queue is held.
+func (b *Breaker) Admit(ctx context.Context, r Receive) (Permit, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	q := b.state(r)
+	if q == nil {
+		return Permit{}, nil
+	}
+	patience := min(max(r.Wait, shortPollWait), maxWait)
+	giveUp := time.Now().Add(patience)
+	var held error // that of the last look, if the queue was held then
+	for {
+		now := time.Now()
+		if q.asking.due(now) {
+			b.ask(ctx, q)
+		}
+		var until time.Time
+		switch next, h := q.wrong.nextReceive, q.asking.hold; {
+		case h != nil && !q.bridges(r, now):
+			held, until = refusal(h.err), h.next
+			if q.asking.out {
+				until = giveUp
+			}
+		case h == nil && q.asking.out && !q.bridges(r, now):
+			until = now.Add(askTimeout) // the answer is worth the wait
+		case now.Before(next):
+			held, until = refusal(q.cause), next
+		default:
+			// A long poll that its caller cuts short can lose what is on its way.
+			// The caller's next receive need not wait, and has all its time.
+			if deadline, ok := ctx.Deadline(); ok && held != nil && deadline.Sub(now) < r.Wait {
+				return Permit{}, held
+			}
+			return Permit{Single: q.wrong.step(now) || q.groups.single(now)}, nil
+		}
+		if held != nil {
+			if !now.Before(giveUp) {
+				return Permit{}, held
+			}
+			if giveUp.Before(until) {
+				until = giveUp
+			}
+		}
+		if err := b.wait(ctx, q, until); err != nil {
+			if held != nil {
+				// A loop that takes the end of its own time for an empty queue
+				// can tell by this.
+				err = fmt.Errorf("%w; %w", held, err)
+			}
+			return Permit{}, err
+		}
+	}
+}
+
+func refusal(cause error) error { return fmt.Errorf("%w; the last cause: %w", ErrHeld, cause) }
+
+// bridgeFor is how long after the last message that opened receives go on while
+// the key service says no. It is less than keyParking, so that a message which
+// does not open is received once.
+const bridgeFor = 10 * time.Minute
+
+// bridges reports whether receives go on while the key service says no: there
+// is plaintext to deliver, or the data key that opened a message lately is
+// cached, and others under it may follow. What does not open meanwhile is parked.
+func (q *state) bridges(r Receive, now time.Time) bool {
+	if r.Plaintext {
+		return true
+	}
+	k := q.lastKey
+	return k.encrypted.Ciphertext != nil && now.Sub(q.opened) < bridgeFor && r.Queue.Cached(k.encrypted, k.context)
+}
+
+// state returns what is known of the receive's queue, or nil if there is no room
+// for it. It is called with b.mu held.
+func (b *Breaker) state(r Receive) *state {
+	now := time.Now()
+	if q := b.queues[r.Name]; q != nil {
+		q.queue, q.used = r.Queue, now
+		return q
+	}
+	if len(b.queues) >= maxQueues {
+		for name, q := range b.queues {
+			if b.idle(q, now) {
+				delete(b.queues, name)
+				break
+			}
+		}
+		if len(b.queues) >= maxQueues {
+			return nil
+		}
+	}
+	q := &state{queue: r.Queue, used: now, changed: make(chan struct{})}
+	// Where plaintext is delivered, there may be nothing that needs a key.
+	q.asking.doubt = !r.Plaintext
+	if b.queues == nil {
+		b.queues = make(map[string]*state)
+	}
+	b.queues[r.Name] = q
+	return q
+}
+
+// idle reports whether q may be forgotten.
+func (b *Breaker) idle(q *state, now time.Time) bool {
+	b.expire(q, now)
+	return now.Sub(q.used) > idleQueue && !q.asking.out && q.asking.hold == nil && len(q.parking.out) == 0
+}
+
+// Note learns from a response that held messages. Queues that nothing is
+// received from by Admit are not known, and nothing is learned of them.
+func (b *Breaker) Note(name string, r Response) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	q := b.queues[name]
+	if q == nil {
+		return
+	}
+	now := time.Now()
+	q.groups.note(r.Messages, now)
+	if r.Delivered {
+		q.delivered = now
+	}
+	if r.Opened.Header != nil {
+		q.opened = now
+		q.asking.evidence = false
+		if !q.lastKey.encrypted.Equal(r.Opened.Encrypted) {
+			q.lastKey = r.Opened.remembered()
+		}
+	}
+	if r.Cause != nil {
+		q.cause = r.Cause
+	}
+	if r.KeyService {
+		q.asking.failed(r, now)
+	}
+	q.wrong.note(r, q.opened.IsZero(), now)
+}
+
+// openKey is a data key, and the context that it is bound to.
+type openKey struct {
+	encrypted envelope.EncryptedDataKey
+	context   envelope.EncryptionContext
+}
+
+// maxKeyHeader bounds what is remembered of a message, in bytes of its header.
+const maxKeyHeader = 8 << 10
+
+// remembered returns what to remember of k: nothing, if that is not worth its
+// memory.
+func (k DataKey) remembered() openKey {
+	if len(k.Header) > maxKeyHeader {
+		return openKey{}
+	}
+	// The context of the header: that of a signed message is larger than the one
+	// that its receiver sees, and the data key is bound to all of it.
+	header, err := envelope.ParseHeader(k.Header)
+	if err != nil {
+		return openKey{}
+	}
+	return openKey{k.Encrypted.Clone(), header.EncryptionContext}
+}
+
+// wake lets those who wait look again.
+func (q *state) wake() {
+	close(q.changed)
+	q.changed = make(chan struct{})
+}
+
+// wait blocks until something has changed, or it is time. It is called, and
+// returns, with b.mu held.
+func (b *Breaker) wait(ctx context.Context, q *state, until time.Time) error {
+	changed := q.changed
+	b.mu.Unlock()
+	defer b.mu.Lock()
+	timer := time.NewTimer(time.Until(until))
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-changed:
+	case <-timer.C:
+	}
+	return nil
+}
+
+// grow doubles a pause, and returns it with jitter.
+func grow(pause *time.Duration) time.Duration {
+	*pause = min(max(2**pause, minPause), maxPause)
+	return *pause/2 + rand.N(*pause/2)
+}

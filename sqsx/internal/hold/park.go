@@ -1,0 +1,314 @@
+package hold
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"time"
+)
+
+// How long messages are parked, by their receive count, which SQS tells. A
+// message that is received every time it is visible again reaches the
+// dead-letter queue of a redrive policy with maxReceiveCount 3 after 1 h 45 min.
+const (
+	// For the sake of the key service: 15 minutes, doubling with each receive.
+	keyParking = 15 * time.Minute
+	// Invalid messages: 5 minutes, 40 minutes, 1 hour. They are parked only by a
+	// process that has never opened a message of the queue, whose own settings
+	// may be what is wrong. Others leave them to the redrive policy.
+	invalidParking = 5 * time.Minute
+	maxParking     = time.Hour
+)
+
+const (
+	visibilityTimeout = 2 * time.Second // of one call of SQS
+	retryDenied       = time.Hour       // a permission that is missing is tried again
+	retryFailed       = time.Minute     // attributes that could not be read
+	attributesAge     = time.Hour       // after which they are read again
+	takeBackBatch     = 10              // messages in one call of SQS
+	backMemory        = 2 * maxParking  // of what was taken back
+)
+
+// parking is what is known of the parked messages of a queue.
+type parking struct {
+	out      []parked
+	back     map[string]time.Time // when messages were taken back, by ID: it happens once to each
+	deniedAt time.Time            // zero: it is permitted, as far as is known
+
+	attributes Attributes
+	known      bool      // attributes have been read
+	nextRead   time.Time // not before
+}
+
+// parked is a message that this process has parked.
+type parked struct {
+	id     string
+	handle string // "" if it is not to be taken back
+	first  bool   // it was parked when it was received for the first time
+	at     time.Time
+	until  time.Time
+}
+
+// Park puts messages that did not open out of the way, by one request. It is
+// given those that were withheld from the response of one receive.
+func (b *Breaker) Park(ctx context.Context, r Receive, withheld []Message) {
+	if r.FIFO || len(withheld) == 0 {
+		return
+	}
+	b.mu.Lock()
+	q := b.queues[r.Name]
+	now := time.Now()
+	if q == nil || !q.parks(withheld) || tried(q.parking.deniedAt, now, retryDenied) {
+		b.mu.Unlock()
+		return
+	}
+	b.mu.Unlock()
+
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), visibilityTimeout)
+	defer cancel()
+	b.readAttributes(ctx, r.Queue, q, now)
+
+	b.mu.Lock()
+	b.expire(q, now)
+	var changes []Visibility
+	var added []parked
+	for _, m := range withheld {
+		if len(q.parking.out)+len(added) >= maxParked || m.Handle == "" {
+			break
+		}
+		timeout := q.parkingTime(m, r.Visibility, now)
+		if timeout <= 0 {
+			continue
+		}
+		changes = append(changes, Visibility{m.Handle, timeout})
+		p := parked{id: m.ID, first: m.Receives == 1, at: now, until: now.Add(timeout)}
+		if m.KeyService && q.parking.back[m.ID].IsZero() && b.handles < maxHandles {
+			p.handle = m.Handle
+			b.handles++
+		}
+		added = append(added, p)
+	}
+	q.parking.out = append(q.parking.out, added...)
+	b.mu.Unlock()
+	if len(changes) == 0 {
+		return
+	}
+	if err := r.Queue.Park(ctx, changes); errors.Is(err, ErrDenied) {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		q.parking.deniedAt = now
+		b.forget(q, func(p parked) bool { return p.at.Equal(now) })
+	}
+}
+
+// parks reports whether any of the messages may have to be parked.
+func (q *state) parks(withheld []Message) bool {
+	return q.opened.IsZero() || slices.ContainsFunc(withheld, func(m Message) bool { return m.KeyService })
+}
+
+// tried reports whether something that failed is not to be tried again yet.
+func tried(at, now time.Time, pause time.Duration) bool {
+	return !at.IsZero() && now.Sub(at) < pause
+}
+
+// parkingTime returns for how long to park m, or 0. It is called with the mutex
+// held.
+func (q *state) parkingTime(m Message, visibility time.Duration, now time.Time) time.Duration {
+	receives := max(m.Receives, 1)
+	var d time.Duration
+	switch {
+	case m.KeyService && receives == 1 && !q.asking.at.IsZero() && q.asking.answer == Unknown:
+		// The key service will not say when it answers again. It may have been a
+		// blip, for which the visibility timeout of the queue is long enough.
+		return 0
+	case m.KeyService:
+		d = doubled(keyParking, receives-1)
+	case q.opened.IsZero() && !q.wrong.stepsBack():
+		d = doubled(invalidParking, 3*(receives-1))
+	default:
+		return 0
+	}
+	age := now.Sub(m.Sent)
+	if !q.parking.known {
+		// The average time between two receives is at least the visibility
+		// timeout, which must not be shortened.
+		if receives == 1 || m.Sent.IsZero() || d < age/time.Duration(receives-1) {
+			return 0
+		}
+		return d
+	}
+	if q.parking.attributes.MaxReceives == 1 {
+		return 0 // the next receive would move it, whenever that is
+	}
+	if !m.Sent.IsZero() {
+		d = min(d, (q.parking.attributes.Retention-age)/2)
+	}
+	if d <= max(visibility, q.parking.attributes.VisibilityTimeout) {
+		return 0
+	}
+	return d
+}
+
+// doubled doubles d so many times, up to maxParking.
+func doubled(d time.Duration, times int) time.Duration {
+	for range times {
+		if d >= maxParking {
+			break
+		}
+		d *= 2
+	}
+	return min(d, maxParking)
+}
+
+// readAttributes reads the settings of the queue, unless they are known, or
+// could not be read lately. Receives that find them unknown at the same time all
+// read them: what the first ones bring must be parked too.
+func (b *Breaker) readAttributes(ctx context.Context, queue Queue, q *state, now time.Time) {
+	p := &q.parking
+	b.mu.Lock()
+	recent := now.Before(p.nextRead)
+	b.mu.Unlock()
+	if recent {
+		return
+	}
+	attributes, err := queue.Attributes(ctx)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch {
+	case err == nil:
+		p.attributes, p.known, p.nextRead = attributes, true, now.Add(attributesAge)
+	case errors.Is(err, ErrDenied):
+		p.known, p.nextRead = false, now.Add(retryDenied)
+	default:
+		p.nextRead = now.Add(retryFailed)
+	}
+}
+
+// expire forgets the messages that are visible again. It is called with b.mu
+// held.
+func (b *Breaker) expire(q *state, now time.Time) {
+	b.forget(q, func(p parked) bool { return !now.Before(p.until) })
+}
+
+// forget forgets parked messages. It is called with b.mu held.
+func (b *Breaker) forget(q *state, which func(parked) bool) {
+	q.parking.out = slices.DeleteFunc(q.parking.out, func(p parked) bool {
+		if !which(p) {
+			return false
+		}
+		if p.handle != "" {
+			b.handles--
+		}
+		return true
+	})
+}
+
+// Empty returns the error of a receive that brought no message: while messages
+// that this process has parked are out, and nothing has opened since, the queue
+// must not look empty.
+func (b *Breaker) Empty(name string) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	q := b.queues[name]
+	if q == nil || len(q.parking.out) == 0 {
+		return nil
+	}
+	b.expire(q, time.Now())
+	if !slices.ContainsFunc(q.parking.out, func(p parked) bool { return !q.delivered.After(p.at) }) {
+		return nil
+	}
+	return refusal(q.cause)
+}
+
+// toTakeBack returns the messages that were parked in vain, because the key
+// service says that this process may decrypt. Those of a hold that has ended are
+// visible at once. Where the key service never said no, the cause may have been
+// a blip, or it may last: a message that was received for the first time then is
+// visible after the visibility timeout of the queue, as if it had not been
+// parked. Either happens once to each message, so that a dry run which succeeds
+// where decrypting does not costs it one receive. It is called with b.mu held.
+func (b *Breaker) toTakeBack(q *state, held bool, now time.Time) []Visibility {
+	b.expire(q, now)
+	maps.DeleteFunc(q.parking.back, func(_ string, at time.Time) bool { return now.Sub(at) >= backMemory })
+	var back []Visibility
+	for i := range q.parking.out {
+		p := &q.parking.out[i]
+		if p.handle == "" || !held && !p.first || len(q.parking.back) >= maxParked {
+			continue
+		}
+		var timeout time.Duration
+		if !held {
+			timeout = q.parking.attributes.VisibilityTimeout
+		}
+		back = append(back, Visibility{p.handle, timeout})
+		if q.parking.back == nil {
+			q.parking.back = make(map[string]time.Time)
+		}
+		q.parking.back[p.id] = now
+		p.handle, p.until = "", now.Add(timeout)
+		b.handles--
+	}
+	b.expire(q, now)
+	return back
+}
+
+// takeBack makes messages visible again. It ends with the first request that
+// fails: what is left is visible again when its parking ends.
+func takeBack(queue Queue, messages []Visibility) {
+	for batch := range slices.Chunk(messages, takeBackBatch) {
+		ctx, cancel := context.WithTimeout(context.Background(), visibilityTimeout)
+		err := queue.TakeBack(ctx, batch)
+		cancel()
+		if err != nil {
+			return
+		}
+	}
+}
+
+// A process that opens nothing, beside others that do, must step back: it
+// receives one message now and then, and parks none that is invalid to it. It can tell by messages that were
+// just sent and are received for the first time: somebody else drains the queue.
+const (
+	stepBackAfter = 1000             // of those that did not open
+	justSent      = 60 * time.Second // a message that is older has waited for somebody
+	oldInARow     = 3                // messages that are older say that nobody else drains it
+)
+
+// wrongness is what speaks for wrong settings of this process.
+type wrongness struct {
+	fresh       int // messages that were just sent and did not open
+	old         int // others since the last of those
+	pause       time.Duration
+	nextReceive time.Time // no receive before; zero: at once
+}
+
+// note learns from a response. never says that nothing has ever opened.
+func (w *wrongness) note(r Response, never bool, now time.Time) {
+	if !never || r.Delivered {
+		*w = wrongness{}
+		return
+	}
+	for _, m := range r.Messages {
+		switch young := now.Sub(m.Sent) < justSent; {
+		case young && m.Receives == 1:
+			w.fresh, w.old = w.fresh+1, 0
+		case !young:
+			if w.old++; w.old >= oldInARow {
+				*w = wrongness{}
+			}
+		}
+	}
+}
+
+func (w *wrongness) stepsBack() bool { return w.fresh >= stepBackAfter }
+
+// step reports whether this process steps back and receives one message at a
+// time, and if so makes the next receive wait.
+func (w *wrongness) step(now time.Time) bool {
+	if !w.stepsBack() {
+		return false
+	}
+	w.nextReceive = now.Add(grow(&w.pause))
+	return true
+}
