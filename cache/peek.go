@@ -26,3 +26,21 @@ func (k *Keyring) Cached(edks []envelope.EncryptedDataKey, ec envelope.Encryptio
 	}
 	return false
 }
+
+// ForgetFailures forgets refusals and outages of the next keyring that are
+// remembered for opening, for a caller who has just learned that it answers: the
+// next call for each data key asks again. What is remembered of invalid messages
+// stays. It does not wait, and is safe for concurrent use.
+func (k *Keyring) ForgetFailures() {
+	if k == nil || k.next == nil {
+		return
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for id, f := range k.decrypt.failures.all() {
+		if f.class != invalid {
+			k.decrypt.failures.delete(id)
+		}
+	}
+	k.refused.clear()
+}

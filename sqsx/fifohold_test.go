@@ -195,7 +195,7 @@ func TestFIFOGroupsAfterAnOutage(t *testing.T) {
 
 // TestFIFOPoisonWithoutAGroup: something between SQS and here does not tell which
 // group the poison is in, and so it holds back everything behind it. What is not
-// delivered proves nothing: the queue is held as one of which nothing opens.
+// delivered does not end it: receives ask for one message.
 func TestFIFOPoisonWithoutAGroup(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -210,12 +210,10 @@ func TestFIFOPoisonWithoutAGroup(t *testing.T) {
 		}
 		var r recorder
 		l.w.server.Intercept(r.record(nil))
-		start := time.Now()
+		time.Sleep(30 * time.Second) // it comes back
 		l.turn()
-		for _, a := range r.snapshot() {
-			if waited := a.at.Sub(start); waited < 500*time.Millisecond {
-				t.Errorf("the next receive set out after %v, want the pause of a hold", waited)
-			}
+		if a := r.snapshot(); a[0].max != 1 {
+			t.Errorf("the next receive asks for %d messages, want 1", a[0].max)
 		}
 	})
 }
@@ -311,10 +309,10 @@ func TestFIFOPoisonIsForgotten(t *testing.T) {
 	}
 }
 
-// TestFIFOPoisonEndsWithARehearsal: KMS is back, a rehearsal shows it, and another
-// process has taken the message that did not open. It does not come back here to
-// prove that it opens, and need not.
-func TestFIFOPoisonEndsWithARehearsal(t *testing.T) {
+// TestFIFOPoisonThatOthersTook: KMS is back, and another process has taken the
+// message that did not open. It does not come back here to prove that it opens:
+// receives ask for one message around the times when it would.
+func TestFIFOPoisonThatOthersTook(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		l := newFIFOLine(t)
@@ -346,9 +344,14 @@ func TestFIFOPoisonEndsWithARehearsal(t *testing.T) {
 			l.turn()
 			time.Sleep(time.Second)
 		}
-		receives := r.snapshot()
-		if last := receives[len(receives)-1]; last.max != 10 {
-			t.Errorf("a minute after the outage receives ask for %d messages, want the caller's 10", last.max)
+		full := 0
+		for _, a := range r.snapshot() {
+			if a.max == 10 {
+				full++
+			}
+		}
+		if full < 30 {
+			t.Errorf("%d of 60 receives ask for 10 messages, want half of them at least", full)
 		}
 	})
 }

@@ -254,39 +254,21 @@ func (f *fleet) account() int {
 }
 
 // answered asserts that a receive without an error has asked SQS: a held one is
-// never an empty result.
+// never an empty result. Some of those that fail with ErrHeld have asked too, and
+// found nothing.
 func (f *fleet) answered() {
 	f.w.t.Helper()
 	results := f.sum(func(l *consumerLoop) *atomic.Int64 { return &l.full }) +
 		f.sum(func(l *consumerLoop) *atomic.Int64 { return &l.empty }) +
 		f.sum(func(l *consumerLoop) *atomic.Int64 { return &l.withheld })
 	asked := int64(f.w.server.Count("sqs:ReceiveMessage"))
-	if under := asked - results; under < 0 || under > int64(len(f.loops)) {
-		f.w.t.Errorf("%d requests for %d results, want one each and at most one a loop under way", asked, results)
+	held := f.sum(func(l *consumerLoop) *atomic.Int64 { return &l.held })
+	if under := asked - results; under < 0 || under > int64(len(f.loops))+held {
+		f.w.t.Errorf("%d requests for %d results and %d held, want one each and at most one a loop under way", asked, results, held)
 	}
 	if other := f.sum(func(l *consumerLoop) *atomic.Int64 { return &l.other }); other > 0 {
 		f.w.t.Errorf("%d receives failed for another reason", other)
 	}
-}
-
-// risked is the bound on the receives of messages that a cause of some length
-// can bring about: each loop may be out for ten when its process finds out, and
-// then each process risks one message after pauses that double up to top and are
-// shortened by a half at most.
-func risked(processes, receivers int, length, top time.Duration) int {
-	probes, pause := 0, time.Second
-	for at := time.Duration(0); at < length; at += pause / 2 {
-		probes++
-		pause = min(2*pause, top)
-	}
-	return processes * (10*receivers + probes)
-}
-
-// redriven is how many of so many messages the redrive policy can move after so
-// many receives. The server hands out messages in turn, so that all have been
-// received maxReceives times before one is moved.
-func redriven(messages, receives int) int {
-	return min(max(receives-maxReceives*messages, 0), messages)
 }
 
 // outage is one run of a fleet through trouble that no message is at fault for.
@@ -298,9 +280,8 @@ type outage struct {
 	length              time.Duration
 }
 
-// TestFleetInAnOutage: no message is lost, messages reach the dead-letter queue
-// only where there are too few of them for the receives that the hold allows, and
-// all goes on within a minute of the outage's end.
+// TestFleetInAnOutage: no message reaches the dead-letter queue, and all are
+// delivered within 90 seconds of the outage's end.
 func TestFleetInAnOutage(t *testing.T) {
 	t.Parallel()
 	const receivers = 4
@@ -359,9 +340,8 @@ func (tc *outage) run(t *testing.T, receivers int) {
 	}
 	first, calls := f.busiest(began)
 	steady, _ := f.busiest(began.Add(2 * time.Minute))
-	// A process has one probe out: a rehearsal, of two requests at most, and the
-	// one message that may follow it at once, of two again.
-	if most := 4 * tc.processes; steady > most {
+	// A process has one question out, of two requests at most.
+	if most := 2 * tc.processes; steady > most {
 		t.Errorf("%d KMS requests in one second, two minutes into the outage, want at most %d", steady, most)
 	}
 
@@ -377,11 +357,11 @@ func (tc *outage) run(t *testing.T, receivers int) {
 	after, _ := f.busiest(mended)
 	dead := f.account()
 	f.answered()
-	if most := redriven(tc.messages, risked(tc.processes, receivers, tc.length, 5*time.Minute)); dead > most {
-		t.Errorf("%d messages are in the dead-letter queue, want at most %d", dead, most)
+	if dead > 0 {
+		t.Errorf("%d messages are in the dead-letter queue, want none", dead)
 	}
-	if limit := time.Minute; outstanding > 0 && from > limit {
-		t.Errorf("the first message was delivered %v after the outage, want within %v", from, limit)
+	if limit := 90 * time.Second; outstanding > 0 && to > limit {
+		t.Errorf("the last message was delivered %v after the outage, want within %v", to, limit)
 	}
 	// Each process asks for each data key once, and may have a probe out.
 	if most := (keys + 4) * tc.processes; after > most {
@@ -395,7 +375,7 @@ func (tc *outage) run(t *testing.T, receivers int) {
 // after 40 minutes ten that can.
 func TestFleetWithAWrongSetting(t *testing.T) {
 	t.Parallel()
-	const processes, receivers, messages, length = 10, 4, 400, 40 * time.Minute
+	const processes, receivers, length = 10, 4, 40 * time.Minute
 	for name, tc := range map[string]struct {
 		plain        bool
 		wrong, right func(w *world, o *sqsx.Options)
@@ -406,42 +386,43 @@ func TestFleetWithAWrongSetting(t *testing.T) {
 		}},
 		"plaintext not accepted": {plain: true, right: func(w *world, o *sqsx.Options) { o.Policy.AcceptPlaintext = true }},
 	} {
-		if testing.Short() && name != "plaintext not accepted" {
-			continue
-		}
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
-				f := newFleet(t, "orders", receivers, "VisibilityTimeout", "30")
-				set := func(fn func(*world, *sqsx.Options)) func(*sqsx.Options) {
-					return func(o *sqsx.Options) {
-						if fn != nil {
-							fn(f.w, o)
+		for _, messages := range []int{30, 400} {
+			if testing.Short() && (name != "plaintext not accepted" || messages != 30) {
+				continue
+			}
+			t.Run(fmt.Sprint(name, ", ", messages, " messages"), func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) {
+					f := newFleet(t, "orders", receivers, "VisibilityTimeout", "30")
+					set := func(fn func(*world, *sqsx.Options)) func(*sqsx.Options) {
+						return func(o *sqsx.Options) {
+							if fn != nil {
+								fn(f.w, o)
+							}
 						}
 					}
-				}
-				if tc.plain {
-					for range messages {
-						f.send(f.message())
+					if tc.plain {
+						for range messages {
+							f.send(f.message())
+						}
+					} else {
+						f.send(f.seal(messages, messages/20)...)
 					}
-				} else {
-					f.send(f.seal(messages, 20)...)
-				}
-				f.start(processes, set(tc.wrong))
-				time.Sleep(length)
-				f.troubled()
-				f.answered()
-				dead := len(f.w.server.Stored(f.dlq))
-				f.restart(processes, set(tc.right))
-				from, to := f.drain(time.Now())
-				all := f.account()
-				if all > 0 {
-					t.Errorf("%d messages are in the dead-letter queue, want none", all)
-				}
-				t.Logf("%s: %d receives for %d messages; %d in the dead-letter queue before and %d after the right setting; deliveries from %v to %v after it",
-					t.Name(), f.sum(func(l *consumerLoop) *atomic.Int64 { return &l.withheld }), messages, dead, all, from, to)
+					f.start(processes, set(tc.wrong))
+					time.Sleep(length)
+					f.answered()
+					dead := len(f.w.server.Stored(f.dlq))
+					f.restart(processes, set(tc.right))
+					from, to := f.drain(time.Now())
+					all := f.account()
+					if all > 0 || to > 40*time.Minute {
+						t.Errorf("%d messages are in the dead-letter queue, the last was delivered after %v; want none, and 40 minutes", all, to)
+					}
+					t.Logf("%s: %d receives for %d messages; %d in the dead-letter queue before and %d after the right setting; deliveries from %v to %v after it",
+						t.Name(), f.sum(func(l *consumerLoop) *atomic.Int64 { return &l.withheld }), messages, dead, all, from, to)
+				})
 			})
-		})
+		}
 	}
 }
 

@@ -189,6 +189,9 @@ func (h *heldQueue) Cached(key envelope.EncryptedDataKey, ec envelope.Encryption
 	return h.policy.keyring.Cached([]envelope.EncryptedDataKey{key}, ec)
 }
 
+// Recovered implements [hold.Queue].
+func (h *heldQueue) Recovered() { h.policy.keyring.ForgetFailures() }
+
 // Attributes implements [hold.Queue].
 func (h *heldQueue) Attributes(ctx context.Context) (hold.Attributes, error) {
 	out, err := h.client().GetQueueAttributes(ctx, &sqs.GetQueueAttributesInput{

@@ -1,10 +1,12 @@
 package sqsx_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -84,199 +86,11 @@ func loop(ctx context.Context, wg *sync.WaitGroup, n int, c *sqs.Client, url str
 	}
 }
 
-// TestHoldPacesProbes runs eight loops of a new process on a queue of which
-// nothing opens. The first receive is what its caller asked for; each later one
-// asks for one message, after pauses that grow.
-func TestHoldPacesProbes(t *testing.T) {
-	t.Parallel()
-	for name, tc := range map[string]struct {
-		plain   bool // the messages are at fault, else KMS is away
-		warm    bool // the process has opened a message before
-		longest time.Duration
-	}{
-		"messages at fault":               {true, true, 30 * time.Second},
-		"messages at fault, from a start": {true, false, 5 * time.Minute},
-		"KMS away":                        {false, false, 5 * time.Minute},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
-				w := newWorld(t)
-				url, client, consumer := w.queue("orders"), w.client(), w.client()
-				if tc.warm {
-					send(t, client, url, "warm")
-					out, err := receive(t.Context(), consumer, url)
-					if err != nil || len(out.Messages) != 1 {
-						t.Fatalf("got %v, want the message", err)
-					}
-					if _, err := consumer.DeleteMessage(t.Context(), &sqs.DeleteMessageInput{QueueUrl: &url, ReceiptHandle: out.Messages[0].ReceiptHandle}); err != nil {
-						t.Fatal(err)
-					}
-					time.Sleep(2 * time.Minute)
-				}
-				for range 500 {
-					if tc.plain {
-						send(t, w.plain, url, "plain")
-					} else {
-						send(t, client, url, "sealed")
-					}
-				}
-				var r recorder
-				w.server.Intercept(r.record(kmsFails(errAway)))
-				ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
-				defer cancel()
-				var wg sync.WaitGroup
-				loop(ctx, &wg, 8, consumer, url, func(out *sqs.ReceiveMessageOutput, err error) {
-					if err == nil {
-						t.Errorf("got %d messages and no error, want an error", len(out.Messages))
-					}
-				})
-				wg.Wait()
-
-				receives := r.snapshot()
-				for tc.warm && len(receives) > 1 && receives[1].max == 10 {
-					receives = receives[1:] // up to eight were under way
-				}
-				if receives[0].max != 10 {
-					t.Errorf("the first receive asked for %d messages, want the caller's 10", receives[0].max)
-				}
-				var longest time.Duration
-				for i, a := range receives[1:] {
-					gap := a.at.Sub(receives[i].at)
-					longest = max(longest, gap)
-					if a.max != 1 {
-						t.Errorf("receive %d asked for %d messages, want 1", i+1, a.max)
-					}
-					if gap < 500*time.Millisecond || gap > tc.longest+time.Second {
-						t.Errorf("receive %d came %v after the one before it, want 0.5 s to %v", i+1, gap, tc.longest)
-					}
-				}
-				if longest < tc.longest/2 {
-					t.Errorf("the longest pause was %v, want them to grow to %v", longest, tc.longest)
-				}
-				if least, most := int(time.Hour/tc.longest), int(time.Hour/(tc.longest/2))+12; len(receives) < least || len(receives) > most {
-					t.Errorf("got %d receives in an hour, want %d to %d", len(receives), least, most)
-				}
-				if !tc.plain {
-					var last time.Time
-					for _, at := range r.decrypts {
-						if gap := at.Sub(last); !last.IsZero() && gap > 31*time.Second {
-							t.Errorf("KMS was not asked for %v, want every 30 s or sooner", gap)
-						}
-						last = at
-					}
-				}
-			})
-		})
-	}
-}
-
-// TestReceivesUnderWayDoNotLengthenThePause: what eight receives bring that set
-// out before the hold began is one failure, not eight.
-func TestReceivesUnderWayDoNotLengthenThePause(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
-		url, client := w.queue("orders"), w.client()
-		if _, err := receive(t.Context(), client, url); err != nil {
-			t.Fatal(err)
-		}
-		for range 90 {
-			send(t, w.plain, url, "plaintext")
-		}
-		w.server.Intercept(func(r *sqsxtest.Request) error {
-			if r.Action == "sqs:ReceiveMessage" {
-				time.Sleep(100 * time.Millisecond) // until all are under way
-			}
-			return nil
-		})
-		var wg sync.WaitGroup
-		for range 8 {
-			wg.Go(func() {
-				if err := errOf(receive(t.Context(), client, url)); !isWithheld(err) {
-					t.Errorf("got %v, want a *ReceiveError", err)
-				}
-			})
-		}
-		wg.Wait()
-		w.server.Intercept(nil)
-		start := time.Now()
-		err := errOf(poll(t.Context(), client, url))
-		if waited := time.Since(start); !isWithheld(err) || waited > time.Second {
-			t.Errorf("got %v after %v, want the first probe within a second", err, waited)
-		}
-	})
-}
-
-// TestFirstReceiveGoesAhead starts 32 goroutines at once while KMS hangs: what
-// the first one receives is all that a wrong setting costs at a start.
-func TestFirstReceiveGoesAhead(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
-		url, client := w.queue("orders"), w.client()
-		for range 400 {
-			send(t, client, url, "x")
-		}
-		var r recorder
-		w.server.Intercept(r.record(func(req *sqsxtest.Request) error {
-			if req.Action == "kms:Decrypt" {
-				<-req.Context().Done()
-			}
-			return nil
-		}))
-		consumer := w.client()
-		var wg sync.WaitGroup
-		for range 32 {
-			wg.Go(func() {
-				if _, err := poll(t.Context(), consumer, url); err == nil {
-					t.Error("got no error, want one")
-				}
-			})
-		}
-		time.Sleep(4 * time.Second) // the call of KMS ends after 5
-		if got := len(r.snapshot()); got != 1 {
-			t.Errorf("got %d receives while the first one is being opened, want that one", got)
-		}
-		wg.Wait()
-	})
-}
-
-// TestFirstReceiveOfAnEmptyQueue: whoever waits for the first receive waits a
-// second at most, and only at the start.
-func TestFirstReceiveOfAnEmptyQueue(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
-		url, consumer := w.queue("orders"), w.client()
-		var r recorder
-		w.server.Intercept(r.record(nil))
-		start := time.Now()
-		var wg sync.WaitGroup
-		for range 8 {
-			wg.Go(func() {
-				if out, err := poll(t.Context(), consumer, url); err != nil || len(out.Messages) > 0 {
-					t.Errorf("got %v", err)
-				}
-			})
-		}
-		wg.Wait()
-		for _, a := range r.snapshot() {
-			if late := a.at.Sub(start); late > time.Second || a.max != 10 {
-				t.Errorf("a receive for %d messages set out after %v, want 10 within a second", a.max, late)
-			}
-		}
-		if got := len(r.snapshot()); got != 8 {
-			t.Errorf("got %d receives, want 8", got)
-		}
-	})
-}
-
-// held brings client to hold the queue, by a plaintext message a while after a
-// good one.
+// held makes a queue of which one message was delivered, and then disables the
+// key: no message opens, and client knows it.
 func held(t testing.TB, w *world, client *sqs.Client, url string) {
 	t.Helper()
-	send(t, client, url, "healthy")
+	send(t, w.client(), url, "healthy")
 	out, err := receive(t.Context(), client, url)
 	if err != nil || len(out.Messages) != 1 {
 		t.Fatalf("got %v", err)
@@ -284,10 +98,16 @@ func held(t testing.TB, w *world, client *sqs.Client, url string) {
 	if _, err := w.plain.DeleteMessage(t.Context(), &sqs.DeleteMessageInput{QueueUrl: &url, ReceiptHandle: out.Messages[0].ReceiptHandle}); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(61 * time.Second)
-	send(t, w.plain, url, "plaintext")
+	send(t, w.client(), url, "under another data key")
+	if _, err := w.kms.DisableKey(t.Context(), &kms.DisableKeyInput{KeyId: &w.key}); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(time.Second)
 	if err := errOf(receive(t.Context(), client, url)); !isWithheld(err) {
 		t.Fatalf("got %v, want a *ReceiveError", err)
+	}
+	if err := errOf(receive(t.Context(), client, url)); !errors.Is(err, sqsx.ErrHeld) {
+		t.Fatalf("got %v, want ErrHeld", err)
 	}
 }
 
@@ -303,14 +123,12 @@ func TestHeldReceive(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld(t)
-			url, client := w.queue("orders", "VisibilityTimeout", "0"), w.client()
+			url, client := w.queue("orders"), w.client()
 			r := &recorder{}
 			held(t, w, client, url)
-			// Further probes fail too, until the pause is long enough to measure.
-			for range 8 {
-				time.Sleep(31 * time.Second)
-				if err := errOf(receive(t.Context(), client, url)); !isWithheld(err) {
-					t.Fatalf("got %v, want a probe that fails", err)
+			for range 6 { // until the pause between two questions is long enough to measure
+				if err := errOf(poll(t.Context(), client, url)); !errors.Is(err, sqsx.ErrHeld) {
+					t.Fatalf("got %v, want ErrHeld", err)
 				}
 			}
 			w.server.Intercept(r.record(nil))
@@ -324,8 +142,8 @@ func TestHeldReceive(t *testing.T) {
 			if waited := time.Since(start); !errors.Is(err, sqsx.ErrHeld) || waited != time.Second {
 				t.Errorf("got %v after %v, want ErrHeld after 1s", err, waited)
 			}
-			if !errors.Is(err, sqsx.ErrNotSealed) || !strings.Contains(err.Error(), "not sealed") {
-				t.Errorf("got %v, want the cause in the chain and in the text", err)
+			if _, ok := errors.AsType[*kmstypes.DisabledException](err); !ok || !strings.Contains(err.Error(), "enable the key") {
+				t.Errorf("got %v, want the cause in the chain and the remedy in the text", err)
 			}
 			if len(r.snapshot()) > 0 {
 				t.Error("a held receive made a request")
@@ -334,7 +152,7 @@ func TestHeldReceive(t *testing.T) {
 	})
 	t.Run("WaitTimeSeconds", func(t *testing.T) {
 		inWorld(t, func(t *testing.T, w *world, client *sqs.Client, url string, r *recorder) {
-			for seconds, want := range map[int32]time.Duration{-1: time.Second, 3: 3 * time.Second, 5: 5 * time.Second} {
+			for seconds, want := range map[int32]time.Duration{-1: time.Second, 3: 3 * time.Second, 5: 5 * time.Second, 20: 20 * time.Second} {
 				start := time.Now()
 				_, err := client.ReceiveMessage(t.Context(), &sqs.ReceiveMessageInput{QueueUrl: &url, WaitTimeSeconds: seconds})
 				if waited := time.Since(start); !errors.Is(err, sqsx.ErrHeld) || waited != want {
@@ -356,89 +174,49 @@ func TestHeldReceive(t *testing.T) {
 	})
 	t.Run("another queue", func(t *testing.T) {
 		inWorld(t, func(t *testing.T, w *world, client *sqs.Client, url string, r *recorder) {
-			other := w.queue("other")
-			send(t, client, other, "healthy")
-			out, err := receive(t.Context(), client, other)
-			if err != nil || len(out.Messages) != 1 {
-				t.Errorf("got %v from another queue, want its message", err)
+			if _, err := receive(t.Context(), w.client(), w.queue("other")); !errors.Is(err, sqsx.ErrHeld) {
+				t.Errorf("got %v from a queue under the same key, want ErrHeld", err)
+			}
+			key := w.newKey()
+			other, err := sqsx.NewFromConfig(w.cfg, key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if out, err := receive(t.Context(), other.Wrap(w.plain), url); err != nil || len(out.Messages) != 0 {
+				t.Errorf("got %v with another Sealer, want its receive to go on", err)
 			}
 		})
 	})
-	t.Run("a deadline that has no room for a long poll", func(t *testing.T) {
+	t.Run("too little time is left for a long poll", func(t *testing.T) {
 		inWorld(t, func(t *testing.T, w *world, client *sqs.Client, url string, r *recorder) {
-			// Enough for a probe at once, too little after a wait of 15 s or more.
-			start := time.Now()
-			ctx, cancel := context.WithTimeout(t.Context(), 34*time.Second)
+			if _, err := w.kms.EnableKey(t.Context(), &kms.EnableKeyInput{KeyId: &w.key}); err != nil {
+				t.Fatal(err)
+			}
+			// Enough at once, too little after a wait for the next question.
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second+time.Millisecond)
 			defer cancel()
 			_, err := client.ReceiveMessage(ctx, &sqs.ReceiveMessageInput{QueueUrl: &url, WaitTimeSeconds: 20})
-			if waited := time.Since(start); !errors.Is(err, sqsx.ErrHeld) || waited > 20*time.Second || len(r.snapshot()) > 0 {
-				t.Errorf("got %v after %v and %d requests, want ErrHeld and none", err, waited, len(r.snapshot()))
+			if !errors.Is(err, sqsx.ErrHeld) || len(r.snapshot()) > 0 {
+				t.Errorf("got %v and %d requests, want ErrHeld and none", err, len(r.snapshot()))
 			}
-			time.Sleep(30 * time.Second)
-			ctx, cancel = context.WithTimeout(t.Context(), 21*time.Second)
-			defer cancel()
-			if _, err := client.ReceiveMessage(ctx, &sqs.ReceiveMessageInput{QueueUrl: &url, WaitTimeSeconds: 20}); !isWithheld(err) {
-				t.Errorf("got %v, want a probe from a caller that need not wait", err)
+			time.Sleep(31 * time.Second)
+			if out, err := poll(t.Context(), client, url); err != nil || len(out.Messages) != 1 {
+				t.Errorf("got %v, want the message", err)
 			}
 		})
 	})
-	t.Run("the probe hangs", func(t *testing.T) {
+	t.Run("SQS refuses the receive that follows", func(t *testing.T) {
 		inWorld(t, func(t *testing.T, w *world, client *sqs.Client, url string, r *recorder) {
+			if _, err := w.kms.EnableKey(t.Context(), &kms.EnableKeyInput{KeyId: &w.key}); err != nil {
+				t.Fatal(err)
+			}
 			time.Sleep(31 * time.Second)
-			w.server.Intercept(r.record(func(req *sqsxtest.Request) error {
-				if req.Action == "sqs:ReceiveMessage" && len(r.snapshot()) == 1 {
-					<-req.Context().Done()
+			w.server.Intercept(func(req *sqsxtest.Request) error {
+				if req.Action == "sqs:ReceiveMessage" {
+					return &smithy.GenericAPIError{Code: "AccessDenied", Message: "no"}
 				}
 				return nil
-			}))
-			ctx, cancel := context.WithCancel(t.Context())
-			var wg sync.WaitGroup
-			wg.Go(func() { _, _ = poll(ctx, client, url) })
-			synctest.Wait()
-			start := time.Now()
-			for errors.Is(errOf(poll(t.Context(), client, url)), sqsx.ErrHeld) && time.Since(start) < time.Hour {
-			}
-			if took := time.Since(start); took > 51*time.Second {
-				t.Errorf("the next probe set out after %v, want within its long poll and 30 s", took)
-			}
-			cancel()
-			wg.Wait()
-		})
-	})
-	t.Run("a probe that was given up comes back while another is out", func(t *testing.T) {
-		inWorld(t, func(t *testing.T, w *world, client *sqs.Client, url string, r *recorder) {
-			time.Sleep(31 * time.Second)
-			w.server.Intercept(r.record(func(req *sqsxtest.Request) error {
-				if req.Action == "sqs:ReceiveMessage" && len(r.snapshot()) <= 2 {
-					<-req.Context().Done()
-				}
-				return nil
-			}))
-			var wg sync.WaitGroup
-			defer wg.Wait()
-			hang := func() context.CancelFunc {
-				ctx, cancel := context.WithCancel(t.Context())
-				wg.Go(func() { _, _ = poll(ctx, client, url) })
-				synctest.Wait()
-				return cancel
-			}
-			first := hang()
-			time.Sleep(51 * time.Second)
-			second := hang()
-			defer second()
-			first()
-			synctest.Wait()
-			if err := errOf(receive(t.Context(), client, url)); !errors.Is(err, sqsx.ErrHeld) || len(r.snapshot()) != 2 {
-				t.Errorf("got %v and %d receives, want ErrHeld while the second probe is out", err, len(r.snapshot()))
-			}
-		})
-	})
-	t.Run("SQS refuses the probe", func(t *testing.T) {
-		inWorld(t, func(t *testing.T, w *world, client *sqs.Client, url string, r *recorder) {
-			time.Sleep(31 * time.Second)
-			w.server.Intercept(r.record(func(req *sqsxtest.Request) error {
-				return &smithy.GenericAPIError{Code: "AccessDenied", Message: "no"}
-			}))
+			})
 			for range 3 {
 				var api smithy.APIError
 				if _, err := poll(t.Context(), client, url); !errors.As(err, &api) || errors.Is(err, sqsx.ErrHeld) {
@@ -449,9 +227,25 @@ func TestHeldReceive(t *testing.T) {
 	})
 	t.Run("plaintext is accepted elsewhere", func(t *testing.T) {
 		inWorld(t, func(t *testing.T, w *world, client *sqs.Client, url string, r *recorder) {
+			send(t, w.plain, url, "plaintext")
 			accepting := w.client(func(o *sqsx.Options) { o.Policy.AcceptPlaintext = true })
 			if out, err := receive(t.Context(), accepting, url); err != nil || len(out.Messages) != 1 {
 				t.Errorf("got %v, want the hold to be the other Sealer's", err)
+			}
+		})
+	})
+	t.Run("NoHold", func(t *testing.T) {
+		inWorld(t, func(t *testing.T, w *world, client *sqs.Client, url string, r *recorder) {
+			send(t, w.plain, url, "plaintext")
+			sealer := w.sealer(func(o *sqsx.Options) { o.Policy.NoHold = true })
+			if err := errOf(receive(t.Context(), sealer.Wrap(w.plain), url)); !isWithheld(err) {
+				t.Errorf("got %v, want a receive that went ahead", err)
+			}
+			if stats := sealer.Stats(); stats.Asked != 0 || stats.Parked != 0 || stats.Held != 0 {
+				t.Errorf("asked %d times, parked %d, held %d; want none", stats.Asked, stats.Parked, stats.Held)
+			}
+			if n := w.count("sqs:ChangeMessageVisibilityBatch"); n != 1 { // of held
+				t.Errorf("%d requests to park, want the one of the other client", n)
 			}
 		})
 	})
@@ -459,16 +253,25 @@ func TestHeldReceive(t *testing.T) {
 
 func errOf(_ *sqs.ReceiveMessageOutput, err error) error { return err }
 
-// TestHoldLiftsForAll has eight receivers wait while a healthy message arrives.
+// TestHoldLiftsForAll has eight receivers wait while the key is enabled again:
+// they all go ahead with the next question, and the parked message is back.
 func TestHoldLiftsForAll(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		url, client := w.queue("orders", "VisibilityTimeout", "3600"), w.client()
-		held(t, w, client, url)
-		send(t, client, url, "healthy")
+		url, sealer := w.queue("orders"), w.sealer()
+		client := sealer.Wrap(w.plain)
+		producer := w.client()
 		for range 20 {
-			send(t, client, url, "behind it")
+			send(t, producer, url, "in front")
+		}
+		receiveAll(t, client, url, 20)
+		held(t, w, client, url)
+		if _, err := w.kms.EnableKey(t.Context(), &kms.EnableKeyInput{KeyId: &w.key}); err != nil {
+			t.Fatal(err)
+		}
+		for range 20 {
+			send(t, producer, url, "behind it")
 		}
 		var r recorder
 		w.server.Intercept(r.record(nil))
@@ -491,11 +294,12 @@ func TestHoldLiftsForAll(t *testing.T) {
 		receives := r.snapshot()
 		for _, a := range receives {
 			if late := a.at.Sub(receives[0].at); late > 0 {
-				t.Errorf("a receive set out %v after the probe, want at once", late)
+				t.Errorf("a receive set out %v after the first, want at once", late)
 			}
 		}
-		if got != 21 || len(receives) != 8 {
-			t.Errorf("got %d messages by %d receives, want 21 by 8", got, len(receives))
+		stats := sealer.Stats()
+		if got != 21 || len(receives) != 8 || stats.Parked != 1 || stats.TakenBack != 1 {
+			t.Errorf("got %d messages by %d receives, %d parked and %d taken back; want 21 by 8, 1 and 1", got, len(receives), stats.Parked, stats.TakenBack)
 		}
 	})
 }
@@ -629,70 +433,6 @@ func TestRefusedMessageOnAQuietQueue(t *testing.T) {
 	}
 }
 
-// TestHoldEndsOnAQuietQueue: the bad message has gone to the dead-letter queue,
-// and nothing else is there. Receivers do not get errors for ever.
-func TestHoldEndsOnAQuietQueue(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
-		url, _ := w.withDLQ("orders", 3)
-		client := w.client()
-		held(t, w, client, url)
-		ctx, cancel := context.WithCancel(t.Context())
-		var wg sync.WaitGroup
-		defer wg.Wait()
-		defer cancel()
-		start := time.Now()
-		var mu sync.Mutex
-		var last time.Duration
-		loop(ctx, &wg, 4, client, url, func(out *sqs.ReceiveMessageOutput, err error) {
-			mu.Lock()
-			defer mu.Unlock()
-			if err != nil {
-				last = time.Since(start)
-			}
-		})
-		time.Sleep(2 * time.Hour)
-		mu.Lock()
-		defer mu.Unlock()
-		if last > 30*time.Minute {
-			t.Errorf("the last error came after %v, want within half an hour", last)
-		}
-	})
-}
-
-// TestRehearsalEndsTheHoldOfAnEmptyQueue: messages are invisible for hours when
-// KMS comes back.
-func TestRehearsalEndsTheHoldOfAnEmptyQueue(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
-		url, client := w.queue("orders", "VisibilityTimeout", "43200"), w.client()
-		send(t, w.client(), url, "x")
-		w.server.Intercept(kmsFails(errAway))
-		if _, err := receive(t.Context(), client, url); !errors.Is(err, envelope.ErrUnavailable) {
-			t.Fatalf("got %v", err)
-		}
-		for start := time.Now(); time.Since(start) < 10*time.Minute; {
-			if _, err := poll(t.Context(), client, url); err != nil && !errors.Is(err, sqsx.ErrHeld) {
-				t.Fatal(err)
-			}
-		}
-		w.server.Intercept(nil)
-		start := time.Now()
-		ctx, cancel := context.WithCancel(t.Context())
-		var wg sync.WaitGroup
-		defer wg.Wait()
-		defer cancel()
-		loop(ctx, &wg, 4, client, url, func(out *sqs.ReceiveMessageOutput, err error) {
-			if since := time.Since(start); err != nil && since > 61*time.Second {
-				t.Errorf("got %v, %v after the outage", err, since)
-			}
-		})
-		time.Sleep(time.Hour)
-	})
-}
-
 // TestHeldErrorHasTheCause disables the key.
 func TestHeldErrorHasTheCause(t *testing.T) {
 	t.Parallel()
@@ -718,43 +458,267 @@ func TestHeldErrorHasTheCause(t *testing.T) {
 	})
 }
 
-// TestCallerGivesUpDuringARehearsal: it is no verdict, and the next caller
-// rehearses.
-func TestCallerGivesUpDuringARehearsal(t *testing.T) {
+// TestFirstQuestion looks at the first receives of a process while KMS hangs:
+// none goes ahead, whoever gives up leaves the question to the others, and its
+// answer is for all.
+func TestFirstQuestion(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		url, client := w.queue("orders", "VisibilityTimeout", "3"), w.client()
+		url, sealer := w.queue("orders"), w.sealer()
+		client := sealer.Wrap(w.plain)
 		send(t, w.client(), url, "x")
-		w.server.Intercept(kmsFails(errAway))
-		if _, err := receive(t.Context(), client, url); !errors.Is(err, envelope.ErrUnavailable) {
-			t.Fatalf("got %v", err)
+		var r recorder
+		w.server.Intercept(r.record(func(req *sqsxtest.Request) error {
+			if req.Action == "kms:Decrypt" {
+				<-req.Context().Done()
+			}
+			return nil
+		}))
+		var wg sync.WaitGroup
+		for range 32 {
+			wg.Go(func() {
+				if err := errOf(poll(t.Context(), client, url)); !errors.Is(err, sqsx.ErrHeld) || !errors.Is(err, envelope.ErrUnavailable) {
+					t.Errorf("got %v, want ErrHeld, because KMS is unreachable", err)
+				}
+			})
 		}
-		time.Sleep(1100 * time.Millisecond)
-		w.server.Intercept(func(r *sqsxtest.Request) error {
-			if r.Action == "kms:Decrypt" {
-				<-r.Context().Done()
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		if err := errOf(receive(ctx, client, url)); !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, sqsx.ErrHeld) {
+			t.Errorf("got %v, want the caller's deadline", err)
+		}
+		wg.Wait()
+		if got := len(r.snapshot()); got != 0 {
+			t.Errorf("%d receives reached SQS, want none", got)
+		}
+		if asked := sealer.Stats().Asked; asked < 2 || asked > 5 {
+			t.Errorf("KMS was asked %d times by 32 receives in 20 s, want 2 to 5 times", asked)
+		}
+		w.server.Intercept(nil)
+		time.Sleep(31 * time.Second)
+		if out, err := poll(t.Context(), client, url); err != nil || len(out.Messages) != 1 {
+			t.Errorf("got %v, want the message", err)
+		}
+	})
+}
+
+// TestCallersWithLittleTime: a question outlives the callers that wait for it.
+func TestCallersWithLittleTime(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		url, client := w.queue("orders"), w.client()
+		send(t, w.client(), url, "x")
+		w.server.Intercept(func(req *sqsxtest.Request) error {
+			if strings.HasPrefix(req.Action, "kms:") {
+				time.Sleep(1500 * time.Millisecond)
 			}
 			return nil
 		})
-		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
-		defer cancel()
-		if _, err := receive(ctx, client, url); !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, sqsx.ErrHeld) {
-			t.Errorf("got %v, want the caller's deadline", err)
-		}
-		w.server.Intercept(nil)
-		for start := time.Now(); ; {
-			out, err := receive(t.Context(), client, url)
+		start := time.Now()
+		for {
+			ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+			out, err := receive(ctx, client, url)
+			cancel()
 			if err == nil && len(out.Messages) == 1 {
 				break
 			}
-			if errors.Is(err, context.DeadlineExceeded) {
-				t.Fatalf("got %v, a deadline that is not this caller's", err)
+			if time.Since(start) > 5*time.Second {
+				t.Fatalf("got %v, want the message within 5 s", err)
 			}
-			if time.Since(start) > 20*time.Second {
-				t.Fatalf("got %v, 20 s after the outage", err)
-			}
-			time.Sleep(time.Second)
+		}
+	})
+}
+
+// TestPanicOfAKeyringThatIsAsked does not end the process.
+func TestPanicOfAKeyringThatIsAsked(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		url := w.queue("orders")
+		s, err := sqsx.New(panicking{mustKeyring(t, w)}, func(o *sqsx.Options) { o.Logger = slog.New(slog.DiscardHandler) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errOf(receive(t.Context(), s.Wrap(w.plain), url)); !errors.Is(err, sqsx.ErrHeld) || strings.Contains(err.Error(), "secret") {
+			t.Errorf("got %v, want ErrHeld without the panic's value", err)
+		}
+	})
+}
+
+// panicking is a keyring that panics when it is asked whether it may decrypt.
+type panicking struct{ envelope.Keyring }
+
+func (panicking) CheckDecrypt(context.Context, envelope.EncryptionContext) error { panic("secret") }
+
+// TestWhatIsParked looks at the time for which single messages are invisible.
+func TestWhatIsParked(t *testing.T) {
+	t.Parallel()
+	const minute = time.Minute
+	for name, tc := range map[string]struct {
+		warm, sealed, fifo bool
+		attributes         []string
+		denied             string // action
+		visibility         int32  // that receives ask for
+		want               []time.Duration
+	}{
+		"invalid, nothing ever opened":     {want: []time.Duration{5 * minute, 40 * minute, 60 * minute, 60 * minute}},
+		"invalid, something has opened":    {warm: true, want: []time.Duration{minute / 2, minute / 2}},
+		"key refused, for this one only":   {sealed: true, want: []time.Duration{minute / 2, 30 * minute, 60 * minute, 60 * minute}},
+		"the same, something opened":       {sealed: true, warm: true, want: []time.Duration{minute / 2, 30 * minute}},
+		"FIFO":                             {fifo: true, want: []time.Duration{minute / 2, minute / 2}},
+		"long visibility timeout":          {attributes: []string{"VisibilityTimeout", "600"}, want: []time.Duration{10 * minute, 40 * minute}},
+		"the receive's visibility timeout": {visibility: 600, want: []time.Duration{10 * minute, 40 * minute}},
+		"short retention":                  {attributes: []string{"MessageRetentionPeriod", "300"}, want: []time.Duration{150 * time.Second, 74 * time.Second}},
+		"maxReceiveCount 1":                {attributes: []string{"maxReceiveCount", "1"}, want: []time.Duration{minute / 2}},
+		"no sqs:GetQueueAttributes":        {denied: "sqs:GetQueueAttributes", want: []time.Duration{minute / 2, 40 * minute, 60 * minute}},
+		"no sqs:ChangeMessageVisibility":   {denied: "sqs:ChangeMessageVisibilityBatch", want: []time.Duration{minute / 2, minute / 2}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				queue := "orders"
+				if tc.fifo {
+					queue += ".fifo"
+				}
+				var url string
+				if len(tc.attributes) > 0 && tc.attributes[0] == "maxReceiveCount" {
+					url, _ = w.withDLQ(queue, 1)
+				} else {
+					url = w.queue(queue, tc.attributes...)
+				}
+				put := func(c *sqs.Client, body string) {
+					t.Helper()
+					in := &sqs.SendMessageInput{QueueUrl: &url, MessageBody: &body}
+					if tc.fifo {
+						in.MessageGroupId, in.MessageDeduplicationId = aws.String("group"), &body
+					}
+					if _, err := c.SendMessage(t.Context(), in); err != nil {
+						t.Fatal(err)
+					}
+				}
+				var logs bytes.Buffer
+				client := w.client(func(o *sqsx.Options) { o.Logger = slog.New(slog.NewTextHandler(&logs, nil)) })
+				if tc.warm {
+					put(w.client(), "healthy")
+					receiveAll(t, client, url, 1)
+				}
+				if tc.sealed {
+					put(w.client(asHostile), "refused")
+				} else {
+					put(w.plain, "junk")
+				}
+				w.server.Intercept(func(r *sqsxtest.Request) error {
+					if r.Action == tc.denied {
+						return &smithy.GenericAPIError{Code: "AccessDenied", Message: "no"}
+					}
+					return refuseHostile(0)(r)
+				})
+				get := func() bool {
+					_, err := client.ReceiveMessage(t.Context(), &sqs.ReceiveMessageInput{QueueUrl: &url, VisibilityTimeout: tc.visibility})
+					if err != nil && !isWithheld(err) && !errors.Is(err, sqsx.ErrHeld) {
+						t.Fatal(err)
+					}
+					return isWithheld(err)
+				}
+				if !get() {
+					t.Fatal("the message was not received")
+				}
+				if tc.sealed { // the next receive asks, and the key service says yes
+					time.Sleep(time.Second)
+					get()
+					synctest.Wait()
+				}
+				for i, want := range tc.want {
+					time.Sleep(want - time.Second)
+					if get() {
+						t.Errorf("the message was received sooner than %v after its receive %d", want, i+1)
+					}
+					time.Sleep(2 * time.Second)
+					if last := i == len(tc.want)-1 && (strings.Contains(name, "retention") || strings.Contains(name, "maxReceiveCount")); !last && !get() {
+						t.Fatalf("the message was not received %v after its receive %d", want, i+1)
+					}
+				}
+				if n := strings.Count(logs.String(), "cannot be parked"); tc.denied == "" && n > 0 || tc.denied != "" && (n < 1 || n > 2 || !strings.Contains(logs.String(), "sqs:")) {
+					t.Errorf("got %d lines about the permission, want one an hour that names it:\n%s", n, logs.String())
+				}
+			})
+		})
+	}
+}
+
+// TestFailuresOfParking: SQS times out, or fails single messages. Neither fails
+// the receive, nor stops the next attempt.
+func TestFailuresOfParking(t *testing.T) {
+	t.Parallel()
+	for name, action := range map[string]string{"attributes": "sqs:GetQueueAttributes", "visibility": "sqs:ChangeMessageVisibilityBatch"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				url, sealer := w.queue("orders"), w.sealer()
+				client := sealer.Wrap(w.plain)
+				send(t, w.plain, url, "junk")
+				w.server.Intercept(func(r *sqsxtest.Request) error {
+					if r.Action == action {
+						<-r.Context().Done()
+						return errAway
+					}
+					return nil
+				})
+				start := time.Now()
+				if err := errOf(receive(t.Context(), client, url)); !isWithheld(err) || time.Since(start) > 2*time.Second {
+					t.Errorf("got %v after %v, want a *ReceiveError within 2 s", err, time.Since(start))
+				}
+				w.server.Intercept(nil)
+				time.Sleep(61 * time.Second)
+				if err := errOf(receive(t.Context(), client, url)); !isWithheld(err) || sealer.Stats().Parked != 1 {
+					t.Errorf("got %v and %d parked, want the message to be parked now", err, sealer.Stats().Parked)
+				}
+			})
+		})
+	}
+}
+
+// TestParkedQueueIsNotEmpty: while a parked message is out, an empty receive is
+// an error, until something is delivered, or the parking ends.
+func TestParkedQueueIsNotEmpty(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		url, sealer := w.queue("orders"), w.sealer()
+		client := sealer.Wrap(w.plain)
+		send(t, w.plain, url, "junk")
+		if err := errOf(receive(t.Context(), client, url)); !isWithheld(err) {
+			t.Fatalf("got %v", err)
+		}
+		start := time.Now()
+		if err := errOf(poll(t.Context(), client, url)); !errors.Is(err, sqsx.ErrHeld) || !errors.Is(err, sqsx.ErrNotSealed) || time.Since(start) != 20*time.Second {
+			t.Errorf("got %v after %v, want ErrHeld with the cause after the long poll", err, time.Since(start))
+		}
+		send(t, client, url, "healthy")
+		receiveAll(t, client, url, 1)
+		if out, err := poll(t.Context(), client, url); err != nil || len(out.Messages) != 0 {
+			t.Errorf("got %v, want nothing: a message was delivered meanwhile", err)
+		}
+	})
+}
+
+// TestOwnClientParks: requests of the hold go where those of the client go, with
+// its credentials, and are not sealed or opened.
+func TestOwnClientParks(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		url, sealer := w.queue("orders"), w.sealer()
+		client := sqs.NewFromConfig(aws.Config{Region: w.cfg.Region, Credentials: w.cfg.Credentials}, sealer.Install, func(o *sqs.Options) {
+			o.BaseEndpoint, o.HTTPClient = w.cfg.BaseEndpoint, w.cfg.HTTPClient // after the Sealer
+		})
+		send(t, w.plain, url, "junk")
+		if err := errOf(receive(t.Context(), client, url)); !isWithheld(err) || sealer.Stats().Parked != 1 {
+			t.Errorf("got %v and %d parked, want 1", err, sealer.Stats().Parked)
 		}
 	})
 }
@@ -833,29 +797,33 @@ func TestQueueWithoutAnAccount(t *testing.T) {
 	}
 }
 
-// TestManyQueuesAreHeld closes as many holds as a Sealer keeps, and one more.
-func TestManyQueuesAreHeld(t *testing.T) {
+// TestManyQueues: a Sealer keeps what it knows of 4,096 queues. A further one is
+// received from all the same, and a queue that is not in use makes room.
+func TestManyQueues(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		const known = 1024
+		const known = 4096
 		w := newWorld(t)
-		client := w.client()
-		urls := make([]string, known+1)
-		for i := range urls {
-			urls[i] = w.queue(fmt.Sprint("queue-", i))
-			send(t, w.plain, urls[i], "plaintext")
-			if _, err := receive(t.Context(), client, urls[i]); !errors.Is(err, sqsx.ErrNotSealed) {
-				t.Fatalf("got %v", err)
-			}
+		url, sealer := w.queue("orders"), w.sealer()
+		client := sealer.Wrap(w.plain)
+		w.server.Intercept(kmsFails(errAway))
+		base := strings.TrimSuffix(url, "orders")
+		get := func(name string) error {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+			defer cancel()
+			return errOf(receive(ctx, client, base+name))
 		}
-		for i, url := range urls {
-			ctx, cancel := context.WithTimeout(t.Context(), time.Nanosecond)
-			_, err := receive(ctx, client, url)
-			cancel()
-			if held := errors.Is(err, context.DeadlineExceeded); held != (i < known) {
-				t.Errorf("queue %d: got %v, want held %t", i, err, i < known)
-				break
-			}
+		var wg sync.WaitGroup
+		for i := range known {
+			wg.Go(func() {
+				if err := get(fmt.Sprint("queue-", i)); !errors.Is(err, sqsx.ErrHeld) {
+					t.Errorf("queue %d: got %v, want ErrHeld", i, err)
+				}
+			})
+		}
+		wg.Wait()
+		if err := get("orders"); err != nil {
+			t.Errorf("one queue more: got %v, want a receive that goes ahead", err)
 		}
 	})
 }

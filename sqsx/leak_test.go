@@ -555,10 +555,11 @@ func printedTypes() map[string]printed {
 			}
 			return o
 		}, []string{plaintextSecret, edkSecret, contextSecret}}, // what the caller asked for
-		"envelope.RawAESKeyring": {value: func(_ *testing.T, f *fixture) any { return f.raw }},
-		"envelope.RefusedError":  {value: func(*testing.T, *fixture) any { return &envelope.RefusedError{KeyInfo: "arn", Err: errors.New("x")} }},
-		"envelope.Purger":        nothing,
-		"envelope.Wrapper":       nothing,
+		"envelope.RawAESKeyring":  {value: func(_ *testing.T, f *fixture) any { return f.raw }},
+		"envelope.RefusedError":   {value: func(*testing.T, *fixture) any { return &envelope.RefusedError{KeyInfo: "arn", Err: errors.New("x")} }},
+		"envelope.Purger":         nothing,
+		"envelope.DecryptChecker": nothing,
+		"envelope.Wrapper":        nothing,
 
 		"kmskeyring.Client":    nothing,
 		"kmskeyring.Discovery": {value: func(*testing.T, *fixture) any { return kmskeyring.Discovery{Region: "us-east-1"} }},
@@ -569,6 +570,7 @@ func printedTypes() map[string]printed {
 		"cache.Options": {value: func(*testing.T, *fixture) any { return cache.Options{} }},
 		"cache.Stats":   {value: func(_ *testing.T, f *fixture) any { return f.cached.Stats() }},
 
+		"middleware.Outcome":   {value: func(*testing.T, *fixture) any { return middleware.Outcome{} }},
 		"middleware.Admission": {value: func(*testing.T, *fixture) any { return middleware.Admission{} }},
 		"middleware.Codec":     nothing,
 		"middleware.Content": {func(_ *testing.T, f *fixture) any {

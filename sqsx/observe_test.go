@@ -114,9 +114,10 @@ func TestMetricsAndStats(t *testing.T) {
 		"sealq.messages.opened " + arnOf("sealed"):                2,
 		"sealq.messages.received_plaintext " + arnOf("open"):      1,
 		"sealq.messages.withheld " + arnOf("sealed") + " message": 1,
-		"sealq.keys.hits":    2,
-		"sealq.keys.misses":  3,
-		"sealq.keys.fetches": 3,
+		"sealq.hold.asked " + arnOf("sealed"):                     1,
+		"sealq.keys.hits":                                         2,
+		"sealq.keys.misses":                                       3,
+		"sealq.keys.fetches":                                      3,
 	}
 	got := meter.collect(t.Context())
 	// The second of two messages may find its key, or wait for the fetch.

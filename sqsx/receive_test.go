@@ -256,8 +256,9 @@ func TestDeadLetterQueue(t *testing.T) {
 		w := newWorld(t)
 		url, dlq := w.withDLQ("orders", 1)
 		elsewhere := w.queue("elsewhere")
-		client := w.client()
-		strict := w.client(func(o *sqsx.Options) { o.Policy.StrictQueue = true })
+		// NoHold: what does not open is to come back after the visibility timeout.
+		client := w.client(func(o *sqsx.Options) { o.Policy.NoHold = true })
+		strict := w.client(func(o *sqsx.Options) { o.Policy.StrictQueue, o.Policy.NoHold = true, true })
 		accepting := w.client(func(o *sqsx.Options) {
 			o.Queues = map[string]sqsx.Policy{"elsewhere": {AcceptQueues: []string{arnOf("orders")}}}
 		})

@@ -87,11 +87,14 @@ func (a *asking) refused(err error, now time.Time) {
 // was parked in vain. It is called with b.mu held.
 func (b *Breaker) ask(ctx context.Context, q *state) {
 	q.asking.out, q.asking.doubt = true, false
-	queue := q.queue
+	queue, held := q.queue, q.asking.hold != nil
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTimeout)
 	go func() {
 		defer cancel()
 		answer, err := askSafely(ctx, queue)
+		if answer == Yes && held {
+			queue.Recovered()
+		}
 		b.mu.Lock()
 		back := b.answered(q, answer, err, time.Now())
 		b.mu.Unlock()

@@ -60,15 +60,18 @@ func (g *groups) poisoned(group, id string, now time.Time) {
 
 func (g *groups) clear() { *g = nil }
 
-// Around a return, in parts of the gap and for the time that receives take.
+// Around a return, in parts of the gap and for the time that it takes to receive
+// one message of each group.
 const (
 	gapSlack    = 20 // a twentieth
 	returnSlack = 3 * time.Second
 )
 
 // single reports whether one message is to be asked for: because a poison is
-// about to come back, or because it is not known when it does.
-func (g *groups) single(now time.Time) bool {
+// about to come back, or because it is not known when it does. visibility is the
+// visibility timeout of the queue, or 0 if that is not known. The receive may
+// wait for a message for as long as wait.
+func (g *groups) single(now time.Time, visibility, wait time.Duration) bool {
 	single := false
 	for group, p := range *g {
 		age := now.Sub(p.seen)
@@ -76,15 +79,19 @@ func (g *groups) single(now time.Time) bool {
 			delete(*g, group)
 			continue
 		}
-		if p.gap == 0 {
+		gap := p.gap
+		if gap == 0 {
+			gap = visibility
+		}
+		if gap == 0 {
 			single = true
 			continue
 		}
 		// The n-th return, if others have received it meanwhile. What is not
 		// known adds up.
-		slack := p.gap / gapSlack
-		n := max((age+slack)/p.gap, 1)
-		if due := n * p.gap; age >= due-slack && age < due+returnSlack*n {
+		early := gap/gapSlack + wait
+		n := max((age+early)/gap, 1)
+		if due := n * gap; age >= due-early && age < due+returnSlack*n*time.Duration(len(*g)) {
 			single = true
 		}
 	}

@@ -70,6 +70,10 @@ type Queue interface {
 	// service. It does not wait.
 	Cached(key envelope.EncryptedDataKey, ec envelope.EncryptionContext) bool
 
+	// Recovered is called before receives go on after the key service has said
+	// no: what is remembered of its refusals and outages is out of date.
+	Recovered()
+
 	// Attributes reads the settings of the queue. An error is ErrDenied if it
 	// may not.
 	Attributes(ctx context.Context) (Attributes, error)
@@ -152,6 +156,7 @@ type state struct {
 	delivered time.Time // the last message; zero: never any
 	lastKey   openKey   // that opened one lately
 	cause     error     // of the last message that did not open
+	quiet     bool      // the last receive brought no message
 
 	asking  asking
 	parking parking
@@ -199,7 +204,7 @@ func (b *Breaker) Admit(ctx context.Context, r Receive) (Permit, error) {
 			if deadline, ok := ctx.Deadline(); ok && held != nil && deadline.Sub(now) < r.Wait {
 				return Permit{}, held
 			}
-			return Permit{Single: q.wrong.step(now) || q.groups.single(now)}, nil
+			return Permit{Single: q.wrong.step(now) || q.single(r, now)}, nil
 		}
 		if held != nil {
 			if !now.Before(giveUp) {
@@ -221,6 +226,15 @@ func (b *Breaker) Admit(ctx context.Context, r Receive) (Permit, error) {
 }
 
 func refusal(cause error) error { return fmt.Errorf("%w; the last cause: %w", ErrHeld, cause) }
+
+// single reports whether to ask for one message because of a FIFO group.
+func (q *state) single(r Receive, now time.Time) bool {
+	var wait time.Duration
+	if q.quiet { // else it will not have to wait
+		wait = r.Wait
+	}
+	return q.groups.single(now, max(r.Visibility, q.parking.attributes.VisibilityTimeout), wait)
+}
 
 // bridgeFor is how long after the last message that opened receives go on while
 // the key service says no. It is less than keyParking, so that a message which
@@ -283,6 +297,7 @@ func (b *Breaker) Note(name string, r Response) {
 		return
 	}
 	now := time.Now()
+	q.quiet = false
 	q.groups.note(r.Messages, now)
 	if r.Delivered {
 		q.delivered = now

@@ -51,23 +51,23 @@ type parked struct {
 }
 
 // Park puts messages that did not open out of the way, by one request. It is
-// given those that were withheld from the response of one receive.
+// given those that were withheld from the response of one receive. Messages of
+// FIFO queues stay where they are: a parked one would block its message group.
 func (b *Breaker) Park(ctx context.Context, r Receive, withheld []Message) {
-	if r.FIFO || len(withheld) == 0 {
-		return
-	}
 	b.mu.Lock()
 	q := b.queues[r.Name]
 	now := time.Now()
-	if q == nil || !q.parks(withheld) || tried(q.parking.deniedAt, now, retryDenied) {
-		b.mu.Unlock()
+	skip := q == nil || !r.FIFO && !q.parks(withheld, now)
+	b.mu.Unlock()
+	if skip {
 		return
 	}
-	b.mu.Unlock()
-
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), visibilityTimeout)
 	defer cancel()
 	b.readAttributes(ctx, r.Queue, q, now)
+	if r.FIFO {
+		return // they tell when a poison comes back
+	}
 
 	b.mu.Lock()
 	b.expire(q, now)
@@ -103,13 +103,11 @@ func (b *Breaker) Park(ctx context.Context, r Receive, withheld []Message) {
 }
 
 // parks reports whether any of the messages may have to be parked.
-func (q *state) parks(withheld []Message) bool {
+func (q *state) parks(withheld []Message, now time.Time) bool {
+	if denied := q.parking.deniedAt; !denied.IsZero() && now.Sub(denied) < retryDenied {
+		return false
+	}
 	return q.opened.IsZero() || slices.ContainsFunc(withheld, func(m Message) bool { return m.KeyService })
-}
-
-// tried reports whether something that failed is not to be tried again yet.
-func tried(at, now time.Time, pause time.Duration) bool {
-	return !at.IsZero() && now.Sub(at) < pause
 }
 
 // parkingTime returns for how long to park m, or 0. It is called with the mutex
@@ -211,7 +209,11 @@ func (b *Breaker) Empty(name string) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	q := b.queues[name]
-	if q == nil || len(q.parking.out) == 0 {
+	if q == nil {
+		return nil
+	}
+	q.quiet = true
+	if len(q.parking.out) == 0 {
 		return nil
 	}
 	b.expire(q, time.Now())

@@ -364,6 +364,9 @@ func (p *process) Cached(key envelope.EncryptedDataKey, _ envelope.EncryptionCon
 	return p.cached[int(key.Ciphertext[0])]
 }
 
+// Recovered implements hold.Queue: the model remembers no failures.
+func (p *process) Recovered() {}
+
 // Attributes implements hold.Queue.
 func (p *process) Attributes(context.Context) (hold.Attributes, error) {
 	time.Sleep(requestTime)
