@@ -87,6 +87,9 @@ type Admission struct {
 	// MaxMessages caps the number of messages asked for. 0 leaves it as the
 	// caller asked.
 	MaxMessages int32
+	// MaxWaitSeconds caps the time that the receive waits for a message. 0 leaves
+	// it as the caller asked.
+	MaxWaitSeconds int32
 	// Done, if not nil, runs exactly once, when the outcome is known. It runs
 	// after a panic too, and if Admit returned an error with it. Its error fails
 	// a receive that brought no message, and is ignored after any other.

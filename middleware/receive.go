@@ -54,6 +54,9 @@ func (s *sealer) receiveMessage(
 	if admission.MaxMessages > 0 && inner.MaxNumberOfMessages > admission.MaxMessages {
 		inner.MaxNumberOfMessages = admission.MaxMessages
 	}
+	if admission.MaxWaitSeconds > 0 && inner.WaitTimeSeconds > admission.MaxWaitSeconds {
+		inner.WaitTimeSeconds = admission.MaxWaitSeconds
+	}
 	c := &call{m: s.m, url: *in.QueueUrl, attribute: names}
 	out, md, err = next.HandleInitialize(mark(ctx, c), smithymiddleware.InitializeInput{Parameters: &inner})
 	outcome.Err = err

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -352,6 +354,67 @@ func TestFIFOPoisonThatOthersTook(t *testing.T) {
 		}
 		if full < 30 {
 			t.Errorf("%d of 60 receives ask for 10 messages, want half of them at least", full)
+		}
+	})
+}
+
+// TestFIFOThroughputBesideAPoison: one junk message that never goes away, in one
+// of 20 groups, does not slow the others.
+func TestFIFOThroughputBesideAPoison(t *testing.T) {
+	t.Parallel()
+	const groups, perSecond, length = 20, 100, 65 * time.Second
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		url, client := w.queue("orders.fifo", "VisibilityTimeout", "30"), w.client()
+		producer := w.client()
+		ctx, cancel := context.WithCancel(t.Context())
+		var delivered atomic.Int64
+		var wg sync.WaitGroup
+		defer wg.Wait()
+		defer cancel()
+		loop(ctx, &wg, 4, client, url, func(out *sqs.ReceiveMessageOutput, err error) {
+			time.Sleep(10 * time.Millisecond) // the requests
+			if err != nil {
+				time.Sleep(time.Second)
+				return
+			}
+			var in sqs.DeleteMessageBatchInput
+			in.QueueUrl = &url
+			for i, m := range out.Messages {
+				in.Entries = append(in.Entries, types.DeleteMessageBatchRequestEntry{Id: aws.String(fmt.Sprint(i)), ReceiptHandle: m.ReceiptHandle})
+			}
+			if len(in.Entries) > 0 {
+				if _, err := client.DeleteMessageBatch(ctx, &in); err != nil && ctx.Err() == nil {
+					t.Error(err)
+				}
+			}
+			delivered.Add(int64(len(out.Messages)))
+		})
+		n := 0
+		put := func(c *sqs.Client, group int, body string) {
+			n++
+			if _, err := c.SendMessage(t.Context(), &sqs.SendMessageInput{
+				QueueUrl: &url, MessageBody: &body, MessageGroupId: aws.String(fmt.Sprint(group)), MessageDeduplicationId: aws.String(fmt.Sprint(n)),
+			}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for i := range groups {
+			put(producer, i, "warm")
+		}
+		time.Sleep(time.Second)
+		put(w.plain, 0, "junk")
+		delivered.Store(0)
+		for range int(length / time.Second) {
+			for i := range perSecond {
+				put(producer, i%groups, "healthy")
+				time.Sleep(time.Second / perSecond)
+			}
+		}
+		rate := float64(delivered.Load()) / length.Seconds()
+		t.Logf("%.0f messages a second", rate)
+		if rate < 80 { // a twentieth of the messages is behind the junk
+			t.Errorf("%.0f messages a second were delivered, want at least 80", rate)
 		}
 	})
 }

@@ -45,7 +45,7 @@ func (c *codec) admit(ctx context.Context, q middleware.Queue, policy *compiledP
 		c.countHeld(ctx, q, err)
 		return middleware.Admission{}, err
 	}
-	admission := middleware.Admission{Done: func(o middleware.Outcome) error {
+	admission := middleware.Admission{MaxWaitSeconds: int32(permit.Wait / time.Second), Done: func(o middleware.Outcome) error {
 		if len(o.Withheld) > 0 {
 			c.hold.Park(ctx, r, withheldMessages(o.Withheld))
 		}

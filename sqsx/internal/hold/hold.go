@@ -55,7 +55,7 @@ const (
 const (
 	maxQueues  = 4096
 	idleQueue  = time.Minute
-	maxParked  = 750       // messages of one queue: parked ones count as in flight, of which SQS allows 120,000
+	maxParked  = 1000      // messages of one queue: parked ones count as in flight, of which SQS allows 120,000
 	maxHandles = 10 * 1000 // receipt handles of all queues; each takes about 1 KiB
 )
 
@@ -166,7 +166,8 @@ type state struct {
 
 // Permit lets a receive pass.
 type Permit struct {
-	Single bool // ask for one message
+	Single bool          // ask for one message
+	Wait   time.Duration // for a message at the most; 0: as long as the receive asks for
 }
 
 // Admit waits until the receive may go ahead, or for as long as it would wait
@@ -204,7 +205,10 @@ func (b *Breaker) Admit(ctx context.Context, r Receive) (Permit, error) {
 			if deadline, ok := ctx.Deadline(); ok && held != nil && deadline.Sub(now) < r.Wait {
 				return Permit{}, held
 			}
-			return Permit{Single: q.wrong.step(now) || q.single(r, now)}, nil
+			if q.wrong.step(now) {
+				return Permit{Single: true, Wait: stepBackWait}, nil
+			}
+			return Permit{Single: q.single(r, now)}, nil
 		}
 		if held != nil {
 			if !now.Before(giveUp) {

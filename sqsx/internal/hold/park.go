@@ -269,12 +269,14 @@ func takeBack(queue Queue, messages []Visibility) {
 }
 
 // A process that opens nothing, beside others that do, must step back: it
-// receives one message now and then, and parks none that is invalid to it. It can tell by messages that were
+// receives one message now and then, does not compete with them in long polls,
+// and parks none that is invalid to it. It can tell by messages that were
 // just sent and are received for the first time: somebody else drains the queue.
 const (
 	stepBackAfter = 1000             // of those that did not open
 	justSent      = 60 * time.Second // a message that is older has waited for somebody
 	oldInARow     = 3                // messages that are older say that nobody else drains it
+	stepBackWait  = time.Second      // for a message
 )
 
 // wrongness is what speaks for wrong settings of this process.

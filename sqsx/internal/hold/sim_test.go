@@ -162,12 +162,12 @@ func (q *simQueue) hide(m *simMessage, until time.Time) {
 }
 
 // receive is a long poll. It returns copies of what SQS tells of messages.
-func (q *simQueue) receive(ctx context.Context, process, most int) []*simMessage {
+func (q *simQueue) receive(ctx context.Context, process, most int, wait time.Duration) []*simMessage {
 	time.Sleep(requestTime)
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.receives++
-	giveUp := time.Now().Add(longPoll)
+	giveUp := time.Now().Add(wait)
 	for {
 		now := time.Now()
 		next := q.surface(now)
@@ -205,6 +205,8 @@ func (q *simQueue) receive(ctx context.Context, process, most int) []*simMessage
 		case <-timer.C:
 		}
 		timer.Stop()
+		// Of those who wait, none is the first to look more often than others.
+		time.Sleep(rand.N(5 * time.Millisecond))
 		q.mu.Lock()
 	}
 }
@@ -440,7 +442,7 @@ func (p *process) count(result string) {
 func (p *process) loop(ctx context.Context) {
 	for ctx.Err() == nil {
 		r := hold.Receive{Name: "queue", Queue: p, Plaintext: p.plain, Wait: longPoll}
-		most := 10
+		most, wait := 10, longPoll
 		if !p.noHold {
 			permit, err := p.hold.Admit(ctx, r)
 			if err != nil {
@@ -451,8 +453,11 @@ func (p *process) loop(ctx context.Context) {
 			if permit.Single {
 				most = 1
 			}
+			if permit.Wait > 0 {
+				wait = permit.Wait
+			}
 		}
-		got := p.f.queue.receive(ctx, p.id, most)
+		got := p.f.queue.receive(ctx, p.id, most, wait)
 		if ctx.Err() != nil {
 			return
 		}

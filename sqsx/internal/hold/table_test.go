@@ -365,8 +365,10 @@ func TestFlood(t *testing.T) {
 	run(t, func(t *testing.T) { with, peak = first(t, false) })
 	run(t, func(t *testing.T) { without, _ = first(t, true) })
 	t.Logf("the first healthy message after %v, %d in flight at the most; without a hold after %v", with, peak, without)
-	if with > 2*without || peak > 20000 {
-		t.Errorf("the first healthy message after %v, %d in flight; want at most twice %v, and 20,000", with, peak, without)
+	// 1,000 parked by each process, and what 40 loops have received in the last 30
+	// seconds, as without a hold.
+	if with > 2*without || peak > 24000 {
+		t.Errorf("the first healthy message after %v, %d in flight; want at most twice %v, and a fifth of SQS's limit", with, peak, without)
 	}
 }
 
