@@ -33,10 +33,14 @@ type Codec interface {
 	// included, in bytes.
 	MaxMessageBytes(q Queue) int
 
-	// Open returns what to deliver in place of messages, at most ten. It is called even if
-	// ctx has just ended, because the messages have arrived and are invisible
-	// to other consumers: it keeps a deadline of its own, and decides what to
-	// do in parallel.
+	// Open returns what to deliver in place of messages, at most ten. It decides
+	// what to do in parallel.
+	//
+	// When ctx ends, the time to wait is over: Open returns, with the messages
+	// that it can open without waiting, and an error for the others. It may be
+	// called when ctx has ended already. The ctx of a receive never ends, because
+	// the messages have arrived and are invisible to other consumers: Open keeps
+	// a deadline of its own for them.
 	Open(ctx context.Context, q Queue, messages []types.Message) []Opened
 }
 

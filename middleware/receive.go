@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
@@ -69,7 +68,11 @@ func (s *sealer) receiveMessage(
 
 	outcome.err = errUnfinished
 	asked := c.asked.without(added)
-	opened := s.m.open(ctx, q, answer.Messages, receiver{asked: &asked, digests: s.digests()})
+	// The messages have left the queue for the length of their visibility
+	// timeout, so they are opened even if the caller's context has just ended.
+	detached := context.WithoutCancel(ctx)
+	results := s.m.openAll(detached, detached, q, answer.Messages)
+	opened := s.m.sort(q, answer.Messages, results, receiver{asked: &asked, digests: s.digests()})
 	outcome.delivered, outcome.withheld, outcome.err = len(opened.delivered), len(opened.withheld), nil
 	s.m.report(ctx, opened.withheld)
 	if len(opened.delivered) == 0 {
@@ -89,31 +92,6 @@ func (s *sealer) receiveMessage(
 	return out, md, nil
 }
 
-// maxReceived is the most messages of one response of SQS (SQS API reference:
-// ReceiveMessage, MaxNumberOfMessages).
-const maxReceived = 10
-
-// openAll gives the codec no more messages at once than a receive has: its
-// deadline is made for those. A larger batch, as Lambda has them, takes as long
-// as it takes, and what is left when its caller's time is up is withheld.
-func (m *Middleware) openAll(ctx context.Context, q Queue, msgs []types.Message) ([]Opened, error) {
-	all := make([]Opened, 0, len(msgs))
-	for chunk := range slices.Chunk(msgs, maxReceived) {
-		if err := ctx.Err(); err != nil && len(all) > 0 {
-			for range chunk {
-				all = append(all, Opened{Err: err, Temporary: true})
-			}
-			continue
-		}
-		results := m.codec.Open(ctx, q, slices.Clip(chunk))
-		if len(results) != len(chunk) {
-			return nil, fmt.Errorf("middleware: codec opened %d messages, want %d", len(results), len(chunk))
-		}
-		all = append(all, results...)
-	}
-	return all, nil
-}
-
 // report calls the caller's hook.
 func (m *Middleware) report(ctx context.Context, withheld []*OpenError) {
 	if m.onWithheld == nil {
@@ -131,14 +109,8 @@ type openedMessages struct {
 	infos     map[string]any // by message ID, of the delivered ones
 }
 
-func (m *Middleware) open(ctx context.Context, q Queue, msgs []types.Message, r receiver) openedMessages {
-	if len(msgs) == 0 {
-		return openedMessages{}
-	}
-	results, err := m.openAll(ctx, q, msgs)
-	if err != nil {
-		return openedMessages{withheld: withholdAll(q, msgs, err)}
-	}
+// sort tells what is delivered from what is not. It writes results.
+func (m *Middleware) sort(q Queue, msgs []types.Message, results []Opened, r receiver) openedMessages {
 	if q.FIFO() {
 		holdGroups(msgs, results)
 	}

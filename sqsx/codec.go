@@ -19,10 +19,8 @@ import (
 	"github.com/sealq/sealq/middleware"
 )
 
-// openTimeout bounds the opening of one response. It is the messages' own
-// deadline: they have left the queue for the length of their visibility
-// timeout, so they are opened even if the caller's context has just ended. It
-// leaves room for one fetch of the KMS keyring with all its attempts.
+// openTimeout bounds the opening of one response. It leaves room for one fetch
+// of the KMS keyring with all its attempts.
 const openTimeout = 10 * time.Second
 
 // codec implements middleware.Codec: it decides by policy, seals and opens by
@@ -165,7 +163,7 @@ const smallBody = 16 << 10
 func (c *codec) Open(ctx context.Context, q middleware.Queue, messages []types.Message) []middleware.Opened {
 	q = c.complete(q)
 	c.holds.extendScout(q)
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), openTimeout)
+	ctx, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
 	ctx, span := startSpan(ctx, "sealq.Open")
 	defer span.End()
@@ -185,7 +183,7 @@ func (c *codec) Open(ctx context.Context, q middleware.Queue, messages []types.M
 	keys := make([]openedKey, len(messages))
 	var wg sync.WaitGroup
 	for i := range messages { // at most ten
-		if len(aws.ToString(messages[i].Body)) <= smallBody {
+		if len(aws.ToString(messages[i].Body)) <= smallBody || ctx.Err() != nil {
 			opened[i], keys[i] = c.openMessage(ctx, policy, inHand{policy.keyring}, q, binding, &messages[i])
 			if opened[i].Err != errNotInHand {
 				continue
@@ -206,6 +204,9 @@ type inHand struct{ *cache.Keyring }
 var errNotInHand = errors.New("sqsx: the data key is not in hand")
 
 func (k inHand) DecryptDataKey(ctx context.Context, edks []envelope.EncryptedDataKey, ec envelope.EncryptionContext) (*envelope.DataKey, error) {
+	if ctx.Err() != nil {
+		ctx = context.WithoutCancel(ctx) // the time to wait is over, and this waits for nothing
+	}
 	key, ok := k.TryDecryptDataKey(ctx, edks, ec)
 	if !ok {
 		return nil, errNotInHand
