@@ -90,6 +90,11 @@ type Admission struct {
 	// MaxMessages caps the number of messages asked for. 0 leaves it as the
 	// caller asked.
 	MaxMessages int32
+	// EmptyInstead has the call return an empty result in place of two errors:
+	// that of an Admit which returned this Admission with it, when the call has
+	// lasted for its WaitTimeSeconds, and a [*ReceiveError]. It is for callers
+	// that take every error of ReceiveMessage for the end.
+	EmptyInstead bool
 	// Done, if not nil, runs exactly once, when the outcome is known: how many
 	// messages were delivered and withheld, and the error of the SQS call. It
 	// runs after a panic too, and if Admit returned an error with it.

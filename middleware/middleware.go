@@ -20,6 +20,11 @@ type Options struct {
 	// returns. It may be called concurrently, must return soon, and must not
 	// modify the error.
 	OnWithheld func(context.Context, *OpenError)
+
+	// OnEmptied, if not nil, is called for each receive that returns an empty
+	// result in place of an error (see [Admission]), with that error. It may be
+	// called concurrently, must return soon, and must not modify the error.
+	OnEmptied func(context.Context, Queue, error)
 }
 
 // Middleware runs a [Codec] inside SQS clients. Make one with [New]. It is safe
@@ -28,6 +33,7 @@ type Options struct {
 type Middleware struct {
 	codec      Codec
 	onWithheld func(context.Context, *OpenError)
+	onEmptied  func(context.Context, Queue, error)
 	sdk        resolvers
 }
 
@@ -49,7 +55,7 @@ func New(c Codec, optFns ...func(*Options)) (*Middleware, error) {
 		}
 		fn(&o)
 	}
-	return &Middleware{codec: c, onWithheld: o.OnWithheld, sdk: sdkResolvers()}, nil
+	return &Middleware{codec: c, onWithheld: o.OnWithheld, onEmptied: o.OnEmptied, sdk: sdkResolvers()}, nil
 }
 
 func (m *Middleware) usable() bool { return m != nil && m.codec != nil }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
@@ -16,7 +17,8 @@ var errUnfinished = errors.New("middleware: the receive did not finish")
 
 func (s *sealer) receiveMessage(
 	ctx context.Context, in *sqs.ReceiveMessageInput, next smithymiddleware.InitializeHandler,
-) (out smithymiddleware.InitializeOutput, md smithymiddleware.Metadata, err error) {
+) (smithymiddleware.InitializeOutput, smithymiddleware.Metadata, error) {
+	began := time.Now()
 	if in == nil || in.QueueUrl == nil {
 		// The SDK's own validation refuses the call, or else the guards do.
 		inner := sqs.ReceiveMessageInput{}
@@ -27,9 +29,20 @@ func (s *sealer) receiveMessage(
 	}
 	q, err := queueOfCall(ctx, *in.QueueUrl)
 	if err != nil {
-		return out, md, err
+		return smithymiddleware.InitializeOutput{}, smithymiddleware.Metadata{}, err
 	}
+	out, md, quiet, err := s.receive(ctx, q, in, next)
+	if quiet {
+		return s.empty(ctx, q, in, began, md, err)
+	}
+	return out, md, err
+}
 
+// receive makes the request, if the codec admits it. If it is quiet, the caller
+// is to have an empty result in place of err.
+func (s *sealer) receive(
+	ctx context.Context, q Queue, in *sqs.ReceiveMessageInput, next smithymiddleware.InitializeHandler,
+) (out smithymiddleware.InitializeOutput, md smithymiddleware.Metadata, quiet bool, err error) {
 	admission, err := s.m.codec.Admit(ctx, q, in)
 	outcome := struct {
 		delivered, withheld int
@@ -42,7 +55,7 @@ func (s *sealer) receiveMessage(
 	}
 	if err != nil {
 		outcome.err = err
-		return out, md, err
+		return out, md, admission.EmptyInstead, err
 	}
 
 	names := s.m.codec.AttributeNames()
@@ -55,15 +68,15 @@ func (s *sealer) receiveMessage(
 	out, md, err = next.HandleInitialize(mark(ctx, c), smithymiddleware.InitializeInput{Parameters: &inner})
 	outcome.err = err
 	if err != nil {
-		return out, md, err
+		return out, md, false, err
 	}
 	answer, ok := out.Result.(*sqs.ReceiveMessageOutput)
 	if !ok || answer == nil {
 		outcome.err = fmt.Errorf("%w: a middleware inside the sealer replaced the output by a %T", ErrBypassed, out.Result)
-		return smithymiddleware.InitializeOutput{}, md, outcome.err
+		return smithymiddleware.InitializeOutput{}, md, false, outcome.err
 	}
 	if len(answer.Messages) == 0 {
-		return out, md, nil
+		return out, md, false, nil
 	}
 
 	outcome.err = errUnfinished
@@ -76,9 +89,9 @@ func (s *sealer) receiveMessage(
 	outcome.delivered, outcome.withheld, outcome.err = len(opened.delivered), len(opened.withheld), nil
 	s.m.report(ctx, opened.withheld)
 	if len(opened.delivered) == 0 {
-		// Never an empty result: it would look like an empty queue while the
-		// messages drift to the dead-letter queue.
-		return smithymiddleware.InitializeOutput{}, md, &ReceiveError{Withheld: opened.withheld}
+		// Not an empty result, unless it is asked for: it would look like an
+		// empty queue while the messages drift to the dead-letter queue.
+		return smithymiddleware.InitializeOutput{}, md, admission.EmptyInstead, &ReceiveError{Withheld: opened.withheld}
 	}
 	if len(opened.withheld) > 0 {
 		md.Set(withheldKey{}, opened.withheld)
@@ -89,7 +102,7 @@ func (s *sealer) receiveMessage(
 	restored := *answer
 	restored.Messages = opened.delivered
 	out.Result = &restored
-	return out, md, nil
+	return out, md, false, nil
 }
 
 // report calls the caller's hook.

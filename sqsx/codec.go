@@ -148,6 +148,7 @@ func (c *codec) Admit(ctx context.Context, q middleware.Queue, in *sqs.ReceiveMe
 	if errors.Is(err, ErrHeld) {
 		c.counters.held.add(ctx, q, 1)
 	}
+	admission.EmptyInstead = policy.NoReceiveErrors && (err == nil || errors.Is(err, ErrHeld))
 	return admission, err
 }
 

@@ -27,6 +27,11 @@ type Stats struct {
 
 	Held uint64 // receives that the half-open hold refused with ErrHeld
 
+	// Receives that returned an empty result in place of an error
+	// (NoReceiveErrors). What they withheld, and those that were held, are
+	// counted above as well.
+	Emptied uint64
+
 	Cache cache.Stats // of all data key caches together
 }
 
@@ -47,6 +52,7 @@ func (s *Sealer) Stats() Stats {
 		WithheldUnavailable: c.withheld[keyUnavailable].n.Load(),
 		WithheldRefused:     c.withheld[keyRefused].n.Load(),
 		Held:                c.held.n.Load(),
+		Emptied:             c.emptied.n.Load(),
 	}
 	for _, kr := range s.codec.caches() {
 		addStats(&stats.Cache, kr.Stats())
@@ -75,8 +81,8 @@ const meterScope = "github.com/sealq/sealq/sqsx"
 
 // counters are the counts of Stats, each also an instrument of the meter.
 type counters struct {
-	sealed, sentPlain, sealFailed, opened, openedPlain, held counter
-	withheld                                                 [classes]counter
+	sealed, sentPlain, sealFailed, opened, openedPlain, held, emptied counter
+	withheld                                                          [classes]counter
 }
 
 // counter counts for Stats and, if there is a meter, for it too.
@@ -118,6 +124,7 @@ func newCounters(provider metrics.MeterProvider, caches []*cache.Keyring) (*coun
 		{"sealq.messages.opened", "sealed messages opened", []*counter{&c.opened}},
 		{"sealq.messages.received_plaintext", "unsealed messages delivered", []*counter{&c.openedPlain}},
 		{"sealq.receives.held", "receives refused by the half-open hold", []*counter{&c.held}},
+		{"sealq.receives.emptied", "receives that returned an empty result in place of an error", []*counter{&c.emptied}},
 		{"sealq.messages.withheld", "messages received but not delivered", []*counter{&c.withheld[messageFault], &c.withheld[keyUnavailable], &c.withheld[keyRefused]}},
 	}
 	for i := range c.withheld {

@@ -91,7 +91,7 @@ func newSealer(kr envelope.Keyring, o Options) (*Sealer, error) {
 	c := &codec{settings: settings, counters: counters, sizes: &headerSizes{}}
 	c.holds = newHolds(c.askCache, c.askKeyring)
 	reporter := &reporter{settings: settings, counters: counters}
-	m, err := middleware.New(c, func(mo *middleware.Options) { mo.OnWithheld = reporter.report })
+	m, err := middleware.New(c, func(mo *middleware.Options) { mo.OnWithheld, mo.OnEmptied = reporter.report, reporter.emptied })
 	if err != nil {
 		return nil, &ConfigError{err}
 	}
