@@ -171,12 +171,13 @@ func (s *Sealer) SealMessage(ctx context.Context, queue string, in *sqs.SendMess
 // the caller must not delete. For Lambda that means to report them as batch item
 // failures. msgs is not changed.
 //
-// It returns before the deadline of ctx, by a twentieth of the time that is left
-// or 500 milliseconds, whichever is less, so that its caller can still report
-// while KMS does not answer. If ctx has no deadline, it waits for data keys for
-// 10 seconds in all. What has not been opened by then is withheld as Temporary;
-// messages under cached data keys are not kept waiting by the others. To have
-// time for work on those, give a context with an earlier deadline.
+// While KMS does not answer, it stops waiting for data keys before the deadline
+// of ctx, by a twentieth of the time that is left or 500 milliseconds, whichever
+// is less, and returns within that, so that its caller can still report. If ctx
+// has no deadline, it waits for 10 seconds in all. What has not been opened by
+// then is withheld as Temporary; messages under cached data keys are opened, for
+// they wait for nothing. To have time for work on those, give a context with an
+// earlier deadline.
 func (s *Sealer) OpenMessages(ctx context.Context, queue string, msgs []types.Message) ([]types.Message, []*OpenError) {
 	q, err := s.queue(queue)
 	if err == nil {
