@@ -289,7 +289,7 @@ func TestEnvironmentTable(t *testing.T) {
 	}
 	docs := documents(t)
 	sameSet(t, "environment variables", firstColumn(t, docs["docs/operations.md"], "## Settings from the environment"), inCode)
-	for _, name := range []string{"README.md", "docs/migration.md", "docs/operations.md", "docs/security.md"} {
+	for _, name := range []string{"README.md", "docs/consumers.md", "docs/migration.md", "docs/operations.md", "docs/security.md"} {
 		for _, variable := range environmentName.FindAllString(docs[name], -1) {
 			if !slices.Contains(inCode, variable) {
 				t.Errorf("%s names %s, which sqsx/env.go does not have", name, variable)
@@ -459,7 +459,7 @@ func TestDocCodeIsTested(t *testing.T) {
 		tested = append(tested, unindented(read(t, name)))
 	}
 	blocks := 0
-	for _, name := range []string{"README.md", "docs/migration.md", "docs/operations.md", "docs/security.md"} {
+	for _, name := range []string{"README.md", "docs/consumers.md", "docs/migration.md", "docs/operations.md", "docs/security.md"} {
 		for _, m := range fence.FindAllStringSubmatch(read(t, filepath.FromSlash(name)), -1) {
 			if m[1] != "go" {
 				continue

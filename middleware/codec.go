@@ -34,10 +34,14 @@ type Codec interface {
 	// included, in bytes.
 	MaxMessageBytes(q Queue) int
 
-	// Open returns what to deliver in place of messages, at most ten. It is called even if
-	// ctx has just ended, because the messages have arrived and are invisible
-	// to other consumers: it keeps a deadline of its own, and decides what to
-	// do in parallel.
+	// Open returns what to deliver in place of messages, at most ten. It decides
+	// what to do in parallel.
+	//
+	// When ctx ends, the time to wait is over: Open returns, with the messages
+	// that it can open without waiting, and an error for the others. It may be
+	// called when ctx has ended already. The ctx of a receive never ends, because
+	// the messages have arrived and are invisible to other consumers: Open keeps
+	// a deadline of its own for them.
 	Open(ctx context.Context, q Queue, messages []types.Message) []Opened
 }
 
@@ -90,6 +94,11 @@ type Admission struct {
 	// MaxWaitSeconds caps the time that the receive waits for a message. 0 leaves
 	// it as the caller asked.
 	MaxWaitSeconds int32
+	// EmptyInstead has the call return an empty result in place of these errors:
+	// that of an Admit which returned this Admission with it and that of Done,
+	// when the call has lasted for its WaitTimeSeconds, and a [*ReceiveError]. It
+	// is for callers that take every error of ReceiveMessage for the end.
+	EmptyInstead bool
 	// Done, if not nil, runs exactly once, when the outcome is known. It runs
 	// after a panic too, and if Admit returned an error with it. Its error fails
 	// a receive that brought no message, and is ignored after any other.

@@ -20,6 +20,11 @@ type Options struct {
 	// returns. It may be called concurrently, must return soon, and must not
 	// modify the error.
 	OnWithheld func(context.Context, *OpenError)
+
+	// OnEmptied, if not nil, is called for each receive that returns an empty
+	// result in place of an error (see [Admission]), with that error. It may be
+	// called concurrently, must return soon, and must not modify the error.
+	OnEmptied func(context.Context, Queue, error)
 }
 
 // Middleware runs a [Codec] inside SQS clients. Make one with [New]. It is safe
@@ -28,6 +33,7 @@ type Options struct {
 type Middleware struct {
 	codec      Codec
 	onWithheld func(context.Context, *OpenError)
+	onEmptied  func(context.Context, Queue, error)
 	sdk        resolvers
 }
 
@@ -49,7 +55,7 @@ func New(c Codec, optFns ...func(*Options)) (*Middleware, error) {
 		}
 		fn(&o)
 	}
-	return &Middleware{codec: c, onWithheld: o.OnWithheld, sdk: sdkResolvers()}, nil
+	return &Middleware{codec: c, onWithheld: o.OnWithheld, onEmptied: o.OnEmptied, sdk: sdkResolvers()}, nil
 }
 
 func (m *Middleware) usable() bool { return m != nil && m.codec != nil }
@@ -87,13 +93,23 @@ func (m *Middleware) SealMessage(ctx context.Context, q Queue, in *sqs.SendMessa
 // sent; without a MessageGroupId, a message of a FIFO queue counts as a member
 // of every group.
 //
+// It stops waiting for the codec before the deadline of ctx, by a twentieth of
+// the time that is left or 500 milliseconds, whichever is less, and returns
+// within that, so that its caller can still report. If ctx has no deadline, it
+// waits for 10 seconds in all. Messages that can be opened without waiting are
+// opened nevertheless; the others are reported as Temporary. If ctx is cancelled,
+// all that were not opened yet are.
+//
 // [Options.OnWithheld] is called for the reported ones. The messages are not
 // modified.
 func (m *Middleware) OpenMessages(ctx context.Context, q Queue, msgs []types.Message) ([]types.Message, []*OpenError) {
 	if !m.usable() {
 		return nil, withholdAll(q, msgs, ErrUninitialized)
 	}
-	opened := m.open(ctx, q, msgs, receiver{digests: digestsAllowed()})
+	if len(msgs) == 0 {
+		return nil, nil
+	}
+	opened := m.sort(q, msgs, m.openInTime(ctx, q, msgs), receiver{digests: digestsAllowed()})
 	m.report(ctx, opened.withheld)
 	return opened.delivered, opened.withheld
 }

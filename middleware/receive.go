@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
@@ -17,7 +17,8 @@ var errUnfinished = errors.New("middleware: the receive did not finish")
 
 func (s *sealer) receiveMessage(
 	ctx context.Context, in *sqs.ReceiveMessageInput, next smithymiddleware.InitializeHandler,
-) (out smithymiddleware.InitializeOutput, md smithymiddleware.Metadata, err error) {
+) (smithymiddleware.InitializeOutput, smithymiddleware.Metadata, error) {
+	began := time.Now()
 	if in == nil || in.QueueUrl == nil {
 		// The SDK's own validation refuses the call, or else the guards do.
 		inner := sqs.ReceiveMessageInput{}
@@ -28,9 +29,20 @@ func (s *sealer) receiveMessage(
 	}
 	q, err := queueOfCall(ctx, *in.QueueUrl)
 	if err != nil {
-		return out, md, err
+		return smithymiddleware.InitializeOutput{}, smithymiddleware.Metadata{}, err
 	}
+	out, md, quiet, err := s.receive(ctx, q, in, next)
+	if quiet {
+		return s.empty(ctx, q, in, began, md, err)
+	}
+	return out, md, err
+}
 
+// receive makes the request, if the codec admits it. If it is quiet, the caller
+// is to have an empty result in place of err.
+func (s *sealer) receive(
+	ctx context.Context, q Queue, in *sqs.ReceiveMessageInput, next smithymiddleware.InitializeHandler,
+) (out smithymiddleware.InitializeOutput, md smithymiddleware.Metadata, quiet bool, err error) {
 	admission, err := s.m.codec.Admit(ctx, q, in, s.client)
 	outcome := Outcome{Err: errUnfinished}
 	if admission.Done != nil {
@@ -39,13 +51,13 @@ func (s *sealer) receiveMessage(
 		defer func() {
 			failed := admission.Done(outcome)
 			if failed != nil && outcome.Err == nil && outcome.Delivered == 0 && len(outcome.Withheld) == 0 {
-				out, err = smithymiddleware.InitializeOutput{}, failed
+				out, quiet, err = smithymiddleware.InitializeOutput{}, admission.EmptyInstead, failed
 			}
 		}()
 	}
 	if err != nil {
 		outcome.Err = err
-		return out, md, err
+		return out, md, admission.EmptyInstead, err
 	}
 
 	names := s.m.codec.AttributeNames()
@@ -61,26 +73,30 @@ func (s *sealer) receiveMessage(
 	out, md, err = next.HandleInitialize(mark(ctx, c), smithymiddleware.InitializeInput{Parameters: &inner})
 	outcome.Err = err
 	if err != nil {
-		return out, md, err
+		return out, md, false, err
 	}
 	answer, ok := out.Result.(*sqs.ReceiveMessageOutput)
 	if !ok || answer == nil {
 		outcome.Err = fmt.Errorf("%w: a middleware inside the sealer replaced the output by a %T", ErrBypassed, out.Result)
-		return smithymiddleware.InitializeOutput{}, md, outcome.Err
+		return smithymiddleware.InitializeOutput{}, md, false, outcome.Err
 	}
 	if len(answer.Messages) == 0 {
-		return out, md, nil
+		return out, md, false, nil
 	}
 
 	outcome.Err = errUnfinished
 	asked := c.asked.without(added)
-	opened := s.m.open(ctx, q, answer.Messages, receiver{asked: &asked, digests: s.digests()})
+	// The messages have left the queue for the length of their visibility
+	// timeout, so they are opened even if the caller's context has just ended.
+	detached := context.WithoutCancel(ctx)
+	results := s.m.openAll(detached, detached, q, answer.Messages)
+	opened := s.m.sort(q, answer.Messages, results, receiver{asked: &asked, digests: s.digests()})
 	outcome = Outcome{Delivered: len(opened.delivered), Withheld: opened.withheld}
 	s.m.report(ctx, opened.withheld)
 	if len(opened.delivered) == 0 {
-		// Never an empty result: it would look like an empty queue while the
-		// messages drift to the dead-letter queue.
-		return smithymiddleware.InitializeOutput{}, md, &ReceiveError{Withheld: opened.withheld}
+		// Not an empty result, unless it is asked for: it would look like an
+		// empty queue while the messages drift to the dead-letter queue.
+		return smithymiddleware.InitializeOutput{}, md, admission.EmptyInstead, &ReceiveError{Withheld: opened.withheld}
 	}
 	if len(opened.withheld) > 0 {
 		md.Set(withheldKey{}, opened.withheld)
@@ -91,32 +107,7 @@ func (s *sealer) receiveMessage(
 	restored := *answer
 	restored.Messages = opened.delivered
 	out.Result = &restored
-	return out, md, nil
-}
-
-// maxReceived is the most messages of one response of SQS (SQS API reference:
-// ReceiveMessage, MaxNumberOfMessages).
-const maxReceived = 10
-
-// openAll gives the codec no more messages at once than a receive has: its
-// deadline is made for those. A larger batch, as Lambda has them, takes as long
-// as it takes, and what is left when its caller's time is up is withheld.
-func (m *Middleware) openAll(ctx context.Context, q Queue, msgs []types.Message) ([]Opened, error) {
-	all := make([]Opened, 0, len(msgs))
-	for chunk := range slices.Chunk(msgs, maxReceived) {
-		if err := ctx.Err(); err != nil && len(all) > 0 {
-			for range chunk {
-				all = append(all, Opened{Err: err, Temporary: true})
-			}
-			continue
-		}
-		results := m.codec.Open(ctx, q, slices.Clip(chunk))
-		if len(results) != len(chunk) {
-			return nil, fmt.Errorf("middleware: codec opened %d messages, want %d", len(results), len(chunk))
-		}
-		all = append(all, results...)
-	}
-	return all, nil
+	return out, md, false, nil
 }
 
 // report calls the caller's hook.
@@ -136,14 +127,8 @@ type openedMessages struct {
 	infos     map[string]any // by message ID, of the delivered ones
 }
 
-func (m *Middleware) open(ctx context.Context, q Queue, msgs []types.Message, r receiver) openedMessages {
-	if len(msgs) == 0 {
-		return openedMessages{}
-	}
-	results, err := m.openAll(ctx, q, msgs)
-	if err != nil {
-		return openedMessages{withheld: withholdAll(q, msgs, err)}
-	}
+// sort tells what is delivered from what is not. It writes results.
+func (m *Middleware) sort(q Queue, msgs []types.Message, results []Opened, r receiver) openedMessages {
 	if q.FIFO() {
 		holdGroups(msgs, results)
 	}

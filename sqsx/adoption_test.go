@@ -266,8 +266,7 @@ func TestInputsAreUnchanged(t *testing.T) {
 }
 
 // TestOpenMessagesOfALargeBatch opens more messages than a receive has, of many
-// data keys, with a KMS so slow that one deadline for all would be too short.
-// The batch ends with its caller.
+// data keys, with a slow KMS.
 func TestOpenMessagesOfALargeBatch(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -293,18 +292,6 @@ func TestOpenMessagesOfALargeBatch(t *testing.T) {
 		messages, withheld := w.sealer().OpenMessages(t.Context(), arnOf("orders"), batch)
 		if len(messages) != len(batch) || len(withheld) != 0 {
 			t.Errorf("got %d messages and %d withheld, want all %d", len(messages), len(withheld), len(batch))
-		}
-		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
-		defer cancel()
-		start := time.Now()
-		messages, withheld = w.sealer().OpenMessages(ctx, arnOf("orders"), batch)
-		if len(messages) == 0 || len(messages)+len(withheld) != len(batch) || time.Since(start) > 15*time.Second {
-			t.Errorf("got %d messages and %d withheld after %v, want some of each, soon after the caller's time was up", len(messages), len(withheld), time.Since(start))
-		}
-		for _, e := range withheld {
-			if !e.Temporary || !errors.Is(e, context.DeadlineExceeded) {
-				t.Fatalf("got %v, temporary %v, want the end of the caller's time", e, e.Temporary)
-			}
 		}
 	})
 }

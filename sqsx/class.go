@@ -33,11 +33,12 @@ func classify(err error) class {
 	return keyRefused
 }
 
-// ownDeadline tells the end of openTimeout from that of the caller's context: a
-// consumer loop that ends with its context must not take one for the other.
+// ownDeadline tells the end of openTimeout, and of the time that OpenMessages
+// has, from that of the caller's context: a consumer loop that ends with its
+// context must not take one for the other.
 func ownDeadline(err error) error {
 	if errors.Is(err, context.DeadlineExceeded) {
-		return fmt.Errorf("sqsx: %w: no data key within %v", envelope.ErrUnavailable, openTimeout)
+		return fmt.Errorf("sqsx: %w: no data key in the time for opening messages", envelope.ErrUnavailable)
 	}
 	return err
 }

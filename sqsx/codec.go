@@ -20,10 +20,8 @@ import (
 	"github.com/sealq/sealq/sqsx/internal/hold"
 )
 
-// openTimeout bounds the opening of one response. It is the messages' own
-// deadline: they have left the queue for the length of their visibility
-// timeout, so they are opened even if the caller's context has just ended. It
-// leaves room for one fetch of the KMS keyring with all its attempts.
+// openTimeout bounds the opening of one response. It leaves room for one fetch
+// of the KMS keyring with all its attempts.
 const openTimeout = 10 * time.Second
 
 // codec implements middleware.Codec: it decides by policy, seals and opens by
@@ -147,7 +145,9 @@ func (c *codec) Admit(ctx context.Context, q middleware.Queue, in *sqs.ReceiveMe
 	if err != nil {
 		return middleware.Admission{}, err
 	}
-	return c.admit(ctx, q, policy, in, client)
+	admission, err := c.admit(ctx, q, policy, in, client)
+	admission.EmptyInstead = policy.NoReceiveErrors && (err == nil || errors.Is(err, ErrHeld))
+	return admission, err
 }
 
 // smallBody is the length, in bytes as received, up to which a message whose
@@ -161,7 +161,7 @@ const smallBody = 16 << 10
 // those under the same.
 func (c *codec) Open(ctx context.Context, q middleware.Queue, messages []types.Message) []middleware.Opened {
 	q = c.complete(q)
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), openTimeout)
+	ctx, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
 	ctx, span := startSpan(ctx, "sealq.Open")
 	defer span.End()
@@ -181,7 +181,7 @@ func (c *codec) Open(ctx context.Context, q middleware.Queue, messages []types.M
 	keys := make([]hold.DataKey, len(messages))
 	var wg sync.WaitGroup
 	for i := range messages { // at most ten
-		if len(aws.ToString(messages[i].Body)) <= smallBody {
+		if len(aws.ToString(messages[i].Body)) <= smallBody || ctx.Err() != nil {
 			opened[i], keys[i] = c.openMessage(ctx, policy, inHand{policy.keyring}, q, binding, &messages[i])
 			if opened[i].Err != errNotInHand {
 				continue
@@ -204,6 +204,9 @@ type inHand struct{ *cache.Keyring }
 var errNotInHand = errors.New("sqsx: the data key is not in hand")
 
 func (k inHand) DecryptDataKey(ctx context.Context, edks []envelope.EncryptedDataKey, ec envelope.EncryptionContext) (*envelope.DataKey, error) {
+	if ctx.Err() != nil {
+		ctx = context.WithoutCancel(ctx) // the time to wait is over, and this waits for nothing
+	}
 	key, ok := k.TryDecryptDataKey(ctx, edks, ec)
 	if !ok {
 		return nil, errNotInHand

@@ -30,6 +30,11 @@ type Stats struct {
 	Parked    uint64 // messages that were put out of the way because they did not open
 	TakenBack uint64 // parked messages that were made visible again because the key service answers
 
+	// Receives that returned an empty result in place of an error
+	// (NoReceiveErrors). What they withheld, and those that were held, are
+	// counted above as well.
+	Emptied uint64
+
 	Cache cache.Stats // of all data key caches together
 }
 
@@ -53,6 +58,7 @@ func (s *Sealer) Stats() Stats {
 		Asked:               c.asked.n.Load(),
 		Parked:              c.parked.n.Load(),
 		TakenBack:           c.takenBack.n.Load(),
+		Emptied:             c.emptied.n.Load(),
 	}
 	for _, kr := range s.codec.caches() {
 		addStats(&stats.Cache, kr.Stats())
@@ -81,8 +87,9 @@ const meterScope = "github.com/sealq/sealq/sqsx"
 
 // counters are the counts of Stats, each also an instrument of the meter.
 type counters struct {
-	sealed, sentPlain, sealFailed, opened, openedPlain, held, asked, parked, takenBack counter
-	withheld                                                                           [classes]counter
+	sealed, sentPlain, sealFailed, opened, openedPlain counter
+	held, emptied, asked, parked, takenBack            counter
+	withheld                                           [classes]counter
 }
 
 // counter counts for Stats and, if there is a meter, for it too.
@@ -124,6 +131,7 @@ func newCounters(provider metrics.MeterProvider, caches []*cache.Keyring) (*coun
 		{"sealq.messages.opened", "sealed messages opened", []*counter{&c.opened}},
 		{"sealq.messages.received_plaintext", "unsealed messages delivered", []*counter{&c.openedPlain}},
 		{"sealq.receives.held", "receives that failed with ErrHeld", []*counter{&c.held}},
+		{"sealq.receives.emptied", "receives that returned an empty result in place of an error", []*counter{&c.emptied}},
 		{"sealq.hold.asked", "questions to the key service whether this process may decrypt", []*counter{&c.asked}},
 		{"sealq.messages.parked", "messages put out of the way because they did not open", []*counter{&c.parked}},
 		{"sealq.messages.taken_back", "parked messages made visible again", []*counter{&c.takenBack}},

@@ -31,7 +31,8 @@
 // reported by [Withheld] on the output, by [Options.OnWithheld], and by a log line
 // that names the cause and the remedy. If a receive got messages and none can be
 // delivered, the call fails with a [*ReceiveError] that carries them: messages
-// that did not open never look like none.
+// that did not open never look like none, unless a consumer that stops at any
+// error needs that (Policy.NoReceiveErrors).
 //
 //	out, err := client.ReceiveMessage(ctx, in)
 //	if failed, ok := errors.AsType[*sqsx.ReceiveError](err); ok {

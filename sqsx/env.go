@@ -32,6 +32,7 @@ const (
 	envStrictQueue       = "SEALQ_STRICT_QUEUE"
 	envNoBinding         = "SEALQ_NO_BINDING"
 	envNoHold            = "SEALQ_NO_HOLD"
+	envNoReceiveErrors   = "SEALQ_NO_RECEIVE_ERRORS"
 )
 
 // NewFromEnv is [NewFromConfig] with the key, and what else operations decide,
@@ -52,6 +53,7 @@ const (
 //	SEALQ_STRICT_QUEUE        queues for Policy.StrictQueue
 //	SEALQ_NO_BINDING          queues for Policy.NoBinding
 //	SEALQ_NO_HOLD             queues for Policy.NoHold
+//	SEALQ_NO_RECEIVE_ERRORS   queues for Policy.NoReceiveErrors
 //
 // Lists are separated by commas. Queues are names or ARNs, or either with one
 // trailing "*"; "*" alone means all. A queue that several variables match gets
@@ -91,7 +93,7 @@ func NewFromEnv(cfg aws.Config, optFns ...func(*Options)) (*Sealer, error) {
 func sealqEnvironment(environ []string) (map[string]string, error) {
 	known := []string{
 		envKeyID, envReusePeriod, envMaxStale, envDecryptKeys, envAccount, envEncryptionContext,
-		envAcceptPlaintext, envNoSeal, envBodyCarrier, envStrictQueue, envNoBinding, envNoHold,
+		envAcceptPlaintext, envNoSeal, envBodyCarrier, envStrictQueue, envNoBinding, envNoHold, envNoReceiveErrors,
 	}
 	env := make(map[string]string)
 	for _, pair := range environ {
@@ -205,6 +207,7 @@ func policyFlags() []policyFlag {
 		{envStrictQueue, func(p *Policy) { p.StrictQueue = true }},
 		{envNoBinding, func(p *Policy) { p.NoBinding = true }},
 		{envNoHold, func(p *Policy) { p.NoHold = true }},
+		{envNoReceiveErrors, func(p *Policy) { p.NoReceiveErrors = true }},
 	}
 }
 

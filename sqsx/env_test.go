@@ -42,6 +42,7 @@ func TestNewFromEnv(t *testing.T) {
 		"SEALQ_ACCEPT_PLAINTEXT":   "legacy-in*",
 		"SEALQ_BODY_CARRIER":       "*",
 		"SEALQ_STRICT_QUEUE":       "",
+		"SEALQ_NO_RECEIVE_ERRORS":  "legacy-in*, celery",
 	})
 	got, err := sqsx.FromEnvironment(sqsx.Options{Region: "us-east-1"}, os.Environ())
 	if err != nil {
@@ -69,8 +70,9 @@ func TestNewFromEnv(t *testing.T) {
 	}
 	want := map[string]sqsx.Policy{
 		"legacy-*":   {NoSeal: true, BodyCarrier: true},
-		"legacy-in*": {NoSeal: true, BodyCarrier: true, AcceptPlaintext: true},
+		"legacy-in*": {NoSeal: true, BodyCarrier: true, AcceptPlaintext: true, NoReceiveErrors: true},
 		"exact":      {NoSeal: true, BodyCarrier: true},
+		"celery":     {BodyCarrier: true, NoReceiveErrors: true},
 	}
 	if diff := cmp.Diff(want, got.Queues); diff != "" {
 		t.Errorf("Queues: %s", diff)

@@ -202,6 +202,36 @@ func ExamplePolicy() {
 	// Output: from an old producer, sealed: false
 }
 
+// Some consumers stop at the first error of ReceiveMessage, the subscriptions of
+// gocloud.dev for one. They get an empty result instead; the program learns of
+// what was withheld in other ways.
+func ExamplePolicy_noReceiveErrors() {
+	cfg, queueURL, stop := exampleWorld()
+	defer stop()
+	sealer, err := sqsx.NewFromConfig(cfg, "alias/orders", func(o *sqsx.Options) {
+		o.Queues = map[string]sqsx.Policy{
+			"orders": {NoReceiveErrors: true},
+		}
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	ctx := context.Background()
+	_, err = sqs.NewFromConfig(cfg).SendMessage(ctx, &sqs.SendMessageInput{QueueUrl: &queueURL, MessageBody: aws.String("not sealed")})
+	if err != nil {
+		log.Fatal(err)
+	}
+	out, err := sqs.NewFromConfig(cfg, sealer.Install).ReceiveMessage(ctx, &sqs.ReceiveMessageInput{QueueUrl: &queueURL})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(len(out.Messages), "delivered,", len(sqsx.Withheld(out.ResultMetadata)), "withheld")
+	fmt.Println(sealer.Stats().Emptied, "empty in place of an error")
+	// Output:
+	// 0 delivered, 1 withheld
+	// 1 empty in place of an error
+}
+
 // The key, and what operations decide, come from the environment.
 func ExampleNewFromEnv() {
 	cfg, queueURL, stop := exampleWorld()

@@ -63,6 +63,22 @@ type Policy struct {
 	// dead-letter queue as fast as the redrive policy of the queue has it.
 	NoHold bool
 
+	// NoReceiveErrors returns an empty result from a ReceiveMessage that would
+	// fail because none of the messages that arrived can be delivered
+	// ([ReceiveError]), or because receives are held ([ErrHeld]). It is for
+	// consumers that stop at the first error. An empty result looks like an
+	// empty queue: without it a program learns of trouble from its errors, with
+	// it only from Options.OnWithheld, [Withheld], logs, [Stats] and metrics.
+	// docs/consumers.md lists consumers that need it.
+	//
+	// A receive that is held lasts for its WaitTimeSeconds, 1 second at least;
+	// the end of the caller's context ends it sooner, with the context's error.
+	// One that brought messages returns at once, because there may be healthy
+	// messages behind them: a loop that does not pause after an empty result
+	// makes as many requests as if they had opened. Errors of SQS itself, of
+	// settings, and of the context stay errors.
+	NoReceiveErrors bool
+
 	// MaxMessageBytes is the queue's MaximumMessageSize when that is below the
 	// service's limit, in bytes, 1,024 to 1,048,576. 0: 1,048,576.
 	MaxMessageBytes int

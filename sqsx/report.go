@@ -17,7 +17,8 @@ import (
 
 // Withheld returns the messages that a receive got but did not deliver, from
 // the ResultMetadata of its output. (If nothing could be delivered the call
-// fails instead, with a [*ReceiveError] that carries them.)
+// fails instead, with a [*ReceiveError] that carries them, unless
+// Policy.NoReceiveErrors is set.)
 func Withheld(md smithymiddleware.Metadata) []*OpenError { return middleware.Withheld(md) }
 
 // ErrGroupHeld withholds a healthy message of a FIFO queue because a message
@@ -100,6 +101,31 @@ func (r *reporter) report(ctx context.Context, e *OpenError) {
 		slog.String("receive_count", e.Message.Attributes[string(types.MessageSystemAttributeNameApproximateReceiveCount)]),
 		slog.Bool("temporary", e.Temporary),
 		slog.String("error", e.Err.Error()),
+		slog.String("remedy", remedy),
+		slog.Int("more_since_last_line", suppressed),
+	)
+}
+
+// emptied counts a receive that returned an empty result in place of err, and
+// logs that receives are held. Messages that were withheld have their own lines;
+// of the hold nothing but the error would have told.
+func (r *reporter) emptied(ctx context.Context, q middleware.Queue, err error) {
+	r.counters.emptied.add(ctx, q, 1)
+	if !errors.Is(err, ErrHeld) {
+		return
+	}
+	diagnosis, remedy := diagnose(err)
+	queue := q.ARN()
+	if queue == "" {
+		queue = q.URL
+	}
+	suppressed, due := r.due(logKind{queue, "receives held: " + diagnosis})
+	if !due {
+		return
+	}
+	r.log().LogAttrs(ctx, slog.LevelWarn, "sealq: receives held: "+diagnosis,
+		slog.String("queue", queue),
+		slog.String("error", err.Error()),
 		slog.String("remedy", remedy),
 		slog.Int("more_since_last_line", suppressed),
 	)

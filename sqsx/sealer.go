@@ -90,7 +90,7 @@ func newSealer(kr envelope.Keyring, o Options) (*Sealer, error) {
 	}
 	c := &codec{settings: settings, counters: counters, sizes: &headerSizes{}}
 	reporter := &reporter{settings: settings, counters: counters}
-	m, err := middleware.New(c, func(mo *middleware.Options) { mo.OnWithheld = reporter.report })
+	m, err := middleware.New(c, func(mo *middleware.Options) { mo.OnWithheld, mo.OnEmptied = reporter.report, reporter.emptied })
 	if err != nil {
 		return nil, &ConfigError{err}
 	}
@@ -169,6 +169,14 @@ func (s *Sealer) SealMessage(ctx context.Context, queue string, in *sqs.SendMess
 // the messages that open, in order, and an error for each of the others, which
 // the caller must not delete. For Lambda that means to report them as batch item
 // failures. msgs is not changed.
+//
+// While KMS does not answer, it stops waiting for data keys before the deadline
+// of ctx, by a twentieth of the time that is left or 500 milliseconds, whichever
+// is less, and returns within that, so that its caller can still report. If ctx
+// has no deadline, it waits for 10 seconds in all. What has not been opened by
+// then is withheld as Temporary; messages under cached data keys are opened, for
+// they wait for nothing. To have time for work on those, give a context with an
+// earlier deadline.
 func (s *Sealer) OpenMessages(ctx context.Context, queue string, msgs []types.Message) ([]types.Message, []*OpenError) {
 	q, err := s.queue(queue)
 	if err == nil {

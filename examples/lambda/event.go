@@ -1,6 +1,9 @@
 package main
 
 import (
+	"errors"
+	"fmt"
+
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 )
@@ -18,6 +21,9 @@ type record struct {
 	Body           string               `json:"body"`
 	System         map[string]string    `json:"attributes"`
 	Attributes     map[string]attribute `json:"messageAttributes"`
+	MD5            string               `json:"md5OfBody"`
+	AttributesMD5  string               `json:"md5OfMessageAttributes"` // absent or null without attributes
+	EventSource    string               `json:"eventSource"`
 	EventSourceARN string               `json:"eventSourceARN"`
 	AWSRegion      string               `json:"awsRegion"`
 }
@@ -38,9 +44,26 @@ type failure struct {
 	ID string `json:"itemIdentifier"`
 }
 
-// message converts a record. Both kinds of attributes matter to sealq: one
-// message attribute holds the header of the sealed message, and the system
-// attributes name the message group and, in a dead-letter queue, the source.
+// queues sorts the messages by the queue that they are from. What is not an event
+// of SQS is an error: to report nothing would mean that all has succeeded.
+func (e event) queues() (map[string][]types.Message, error) {
+	if len(e.Records) == 0 {
+		return nil, errors.New("the event has no records: is it one of SQS?")
+	}
+	queues := make(map[string][]types.Message)
+	for i, r := range e.Records {
+		if r.EventSource != "aws:sqs" || r.EventSourceARN == "" || r.MessageID == "" {
+			return nil, fmt.Errorf("record %d is from %q, queue %q, with message ID %q: want a record of SQS", i, r.EventSource, r.EventSourceARN, r.MessageID)
+		}
+		queues[r.EventSourceARN] = append(queues[r.EventSourceARN], r.message())
+	}
+	return queues, nil
+}
+
+// message converts a record, all of it. Both kinds of attributes matter to sealq:
+// one message attribute holds the header of the sealed message, and the system
+// attributes name the message group and, in a dead-letter queue, the source. With
+// SQS's digest of the attributes it can tell where a message was damaged.
 func (r record) message() types.Message {
 	m := types.Message{
 		MessageId:         aws.String(r.MessageID),
@@ -48,6 +71,9 @@ func (r record) message() types.Message {
 		Body:              aws.String(r.Body),
 		Attributes:        r.System,
 		MessageAttributes: make(map[string]types.MessageAttributeValue, len(r.Attributes)),
+		MD5OfBody:         optional(r.MD5),
+		// Nil where SQS gave none: sealq compares what is there.
+		MD5OfMessageAttributes: optional(r.AttributesMD5),
 	}
 	for name, a := range r.Attributes {
 		m.MessageAttributes[name] = types.MessageAttributeValue{
@@ -55,4 +81,11 @@ func (r record) message() types.Message {
 		}
 	}
 	return m
+}
+
+func optional(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
 }

@@ -10,9 +10,11 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"log"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
@@ -53,33 +55,75 @@ type function struct {
 	work   func(context.Context, types.Message) error
 }
 
+// maxOpening is the longest time that is spent on opening, while KMS does not
+// answer; it is less where the function's own timeout is short.
+const maxOpening = 10 * time.Second
+
 // handle works off the messages that open, and reports all others as failed.
-// Lambda deletes what is not reported.
+//
+// Lambda deletes what is not reported, and reads the report only if the event
+// source mapping has ReportBatchItemFailures in its FunctionResponseTypes. It
+// must have it: without it, Lambda deletes the whole batch whenever handle
+// returns no error, what did not open included. An outage of KMS, or a wrong
+// setting, must not delete a backlog by such a mistake: if nothing of the batch
+// has succeeded, handle returns an error. Then Lambda keeps the batch, with
+// either kind of mapping.
 func (f *function) handle(ctx context.Context, e event) (response, error) {
-	queues := make(map[string][]types.Message)
-	for _, r := range e.Records {
-		queues[r.EventSourceARN] = append(queues[r.EventSourceARN], r.message())
+	queues, err := e.queues()
+	if err != nil {
+		return response{}, err
+	}
+	if deadline, ok := ctx.Deadline(); ok {
+		// Lambda kills a function whose time is over, and then nothing that it
+		// did is reported: a second is for the report.
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-time.Second))
+		defer cancel()
 	}
 	out := response{Failures: []failure{}}
+	var first error
+	fail := func(m types.Message, err error) {
+		if out.Failures = append(out.Failures, failure{*m.MessageId}); first == nil {
+			first = err
+		}
+	}
 	for arn, messages := range queues {
-		opened, withheld := f.sealer.OpenMessages(ctx, arn, messages)
+		opened, withheld := f.open(ctx, arn, messages)
 		for _, w := range withheld { // sealq has logged why
-			out.Failures = append(out.Failures, failure{*w.Message.MessageId})
+			fail(w.Message, w)
 		}
 		failed := make(map[string]bool) // message groups
 		for _, m := range opened {
 			group := m.Attributes[string(types.MessageSystemAttributeNameMessageGroupId)]
-			if !failed[group] {
-				err := f.work(ctx, m)
-				if err == nil {
-					continue
-				}
+			if failed[group] {
+				fail(m, nil)
+				continue
+			}
+			err := ctx.Err() // no work is begun when the time is over
+			if err == nil {
+				err = f.work(ctx, m)
+			}
+			if err != nil {
 				log.Printf("message %s: %v", *m.MessageId, err)
+				fail(m, err)
 				// On a FIFO queue what follows in the group waits for it.
 				failed[group] = strings.HasSuffix(arn, ".fifo")
 			}
-			out.Failures = append(out.Failures, failure{*m.MessageId})
 		}
 	}
+	if len(out.Failures) == len(e.Records) {
+		return response{}, fmt.Errorf("none of %d messages succeeded; the first: %w", len(e.Records), first)
+	}
 	return out, nil
+}
+
+// open leaves at least half of the time for work on what opens.
+func (f *function) open(ctx context.Context, arn string, messages []types.Message) ([]types.Message, []*sqsx.OpenError) {
+	limit := maxOpening
+	if deadline, ok := ctx.Deadline(); ok {
+		limit = min(limit, time.Until(deadline)/2)
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	return f.sealer.OpenMessages(ctx, arn, messages)
 }

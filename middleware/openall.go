@@ -1,0 +1,105 @@
+package middleware
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+)
+
+const (
+	// maxReceived is the most messages of one response of SQS (SQS API
+	// reference: ReceiveMessage, MaxNumberOfMessages).
+	maxReceived = 10
+
+	// maxChunks is how many times that is opened at once of a larger batch, as
+	// Lambda has them. Under as many data keys as messages it is ten calls of
+	// the key service for each, a hundred in all: the smallest quota of AWS KMS
+	// for them is 5,500 a second in an account and Region.
+	maxChunks = 10
+)
+
+// How long OpenMessages waits for the codec.
+const (
+	// patience is for a caller whose context has no deadline: what a receive
+	// may take.
+	patience = 10 * time.Second
+
+	// A caller with a deadline keeps a part of its time, 1/reserve and at most
+	// maxReserve, to report what was not opened. Of that, the last half is for
+	// what is under way when it begins.
+	reserve    = 20
+	maxReserve = 500 * time.Millisecond
+)
+
+// openInTime opens messages that nobody but the caller waits for, and gives up
+// while the caller still has time to say so: unlike those of a receive, they
+// are not stranded if they are not opened.
+func (m *Middleware) openInTime(ctx context.Context, q Queue, msgs []types.Message) []Opened {
+	now := time.Now()
+	waits, ends := now.Add(patience), time.Time{}
+	if deadline, ok := ctx.Deadline(); ok {
+		kept := min(deadline.Sub(now)/reserve, maxReserve)
+		waits, ends = deadline.Add(-kept), deadline.Add(-kept/2)
+	}
+	waiting, cancel := context.WithDeadline(ctx, waits)
+	defer cancel()
+	if !ends.IsZero() {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, ends)
+		defer cancel()
+	}
+	return m.openAll(ctx, waiting, q, msgs)
+}
+
+// openAll has the codec open msgs, as many at once as a receive has, and several
+// such chunks in parallel. The codec waits until waiting ends; what it has not
+// been given when ctx ends is withheld.
+func (m *Middleware) openAll(ctx, waiting context.Context, q Queue, msgs []types.Message) []Opened {
+	if len(msgs) <= maxReceived {
+		return m.openChunk(ctx, waiting, q, msgs)
+	}
+	chunks := slices.Collect(slices.Chunk(msgs, maxReceived))
+	opened := make([][]Opened, len(chunks))
+	var (
+		taken    atomic.Int64
+		panicked atomic.Pointer[any]
+		workers  sync.WaitGroup
+	)
+	for range min(len(chunks), maxChunks) {
+		workers.Go(func() {
+			defer func() {
+				if p := recover(); p != nil {
+					panicked.Store(&p)
+				}
+			}()
+			for i := taken.Add(1) - 1; i < int64(len(chunks)); i = taken.Add(1) - 1 {
+				opened[i] = m.openChunk(ctx, waiting, q, chunks[i])
+			}
+		})
+	}
+	workers.Wait()
+	// On a goroutine that is not the caller's a panic would end the process.
+	if p := panicked.Load(); p != nil {
+		panic(*p)
+	}
+	return slices.Concat(opened...)
+}
+
+func (m *Middleware) openChunk(ctx, waiting context.Context, q Queue, msgs []types.Message) []Opened {
+	err := ctx.Err()
+	if err == nil {
+		opened := m.codec.Open(waiting, q, slices.Clip(msgs))
+		if len(opened) == len(msgs) {
+			return opened
+		}
+		err = fmt.Errorf("middleware: codec opened %d messages, want %d", len(opened), len(msgs))
+	} else {
+		err = fmt.Errorf("middleware: no time was left to open the message: %w", err)
+	}
+	return slices.Repeat([]Opened{{Err: err, Temporary: true}}, len(msgs))
+}
