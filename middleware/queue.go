@@ -143,10 +143,12 @@ func isAccount(s string) bool {
 	return len(s) == 12 && strings.Trim(s, "0123456789") == ""
 }
 
+// nameCharacters are those of queue names and of the IDs of batch entries.
+const nameCharacters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"
+
 // isQueueName applies the rules of CreateQueue: up to 80 alphanumeric
 // characters, hyphens and underscores, the suffix ".fifo" included.
 func isQueueName(s string) bool {
-	const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"
 	base := strings.TrimSuffix(s, ".fifo")
-	return base != "" && len(s) <= 80 && strings.Trim(base, letters) == ""
+	return base != "" && len(s) <= 80 && strings.Trim(base, nameCharacters) == ""
 }

@@ -18,20 +18,28 @@ var errUnfinished = errors.New("middleware: the receive did not finish")
 func (s *sealer) receiveMessage(
 	ctx context.Context, in *sqs.ReceiveMessageInput, next smithymiddleware.InitializeHandler,
 ) (out smithymiddleware.InitializeOutput, md smithymiddleware.Metadata, err error) {
-	if in == nil || in.QueueUrl == nil {
-		// The SDK's own validation refuses the call, or else the guards do.
-		inner := sqs.ReceiveMessageInput{}
-		if in != nil {
-			inner = *in
-		}
-		return next.HandleInitialize(ctx, smithymiddleware.InitializeInput{Parameters: &inner})
+	own := &struct {
+		in  sqs.ReceiveMessageInput
+		url string
+	}{}
+	inner := &own.in
+	if in != nil {
+		*inner = *in
 	}
-	q, err := queueOfCall(ctx, *in.QueueUrl)
+	if inner.QueueUrl == nil {
+		// The SDK's own validation refuses the call, or else the guards do.
+		return next.HandleInitialize(ctx, smithymiddleware.InitializeInput{Parameters: inner})
+	}
+	// Read once: a caller that changes it meanwhile would otherwise receive
+	// from a queue of another policy.
+	own.url = *inner.QueueUrl
+	inner.QueueUrl = &own.url
+	q, err := queueOfCall(ctx, own.url)
 	if err != nil {
 		return out, md, err
 	}
 
-	admission, err := s.m.codec.Admit(ctx, q, in)
+	admission, err := s.m.codec.Admit(ctx, q, inner)
 	outcome := struct {
 		delivered, withheld int
 		err                 error
@@ -47,13 +55,12 @@ func (s *sealer) receiveMessage(
 	}
 
 	names := s.m.codec.AttributeNames()
-	inner := *in
-	added := askFor(&inner, names)
+	added := askFor(inner, names)
 	if admission.MaxMessages > 0 && inner.MaxNumberOfMessages > admission.MaxMessages {
 		inner.MaxNumberOfMessages = admission.MaxMessages
 	}
-	c := &call{m: s.m, url: *in.QueueUrl, attribute: names}
-	out, md, err = next.HandleInitialize(mark(ctx, c), smithymiddleware.InitializeInput{Parameters: &inner})
+	c := &call{m: s.m, url: q.URL, attribute: names}
+	out, md, err = next.HandleInitialize(mark(ctx, c), smithymiddleware.InitializeInput{Parameters: inner})
 	outcome.err = err
 	if err != nil {
 		return out, md, err
@@ -69,7 +76,7 @@ func (s *sealer) receiveMessage(
 
 	outcome.err = errUnfinished
 	asked := c.asked.without(added)
-	opened := s.m.open(ctx, q, answer.Messages, receiver{asked: &asked, digests: s.digests()})
+	opened := s.m.open(ctx, q, answer.Messages, receiver{asked: &asked})
 	outcome.delivered, outcome.withheld, outcome.err = len(opened.delivered), len(opened.withheld), nil
 	s.m.report(ctx, opened.withheld)
 	if len(opened.delivered) == 0 {
@@ -148,7 +155,7 @@ func (m *Middleware) open(ctx context.Context, q Queue, msgs []types.Message, r 
 	for i, result := range results {
 		if result.Err != nil {
 			w := withhold(q, msgs[i], result.Err, result.Temporary)
-			if r.digests && !errors.Is(result.Err, ErrGroupHeld) {
+			if digestsAllowed() && !errors.Is(result.Err, ErrGroupHeld) {
 				w.Err = annotate(w.Err, msgs[i])
 			}
 			o.withheld = append(o.withheld, w)
@@ -176,7 +183,7 @@ func (r receiver) deliver(msg types.Message, c Content, codecs []string) types.M
 	msg.Attributes = r.systemAttributes(msg.Attributes)
 	// SQS's digests cover the sealed body and the codec's attributes.
 	msg.MD5OfBody, msg.MD5OfMessageAttributes = nil, nil
-	if r.digests {
+	if !c.NoDigests && digestsAllowed() {
 		msg.MD5OfBody, msg.MD5OfMessageAttributes = digestBody(c.Body), digestAttributes(msg.MessageAttributes)
 	}
 	return msg

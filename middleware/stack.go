@@ -18,11 +18,8 @@ import (
 // ID is the name of the middleware in the Initialize step of the three stacks.
 const ID = "SealqSealer"
 
-// Names that the SDK gives to its own middlewares.
-const (
-	serializerID = "OperationSerializer"
-	checksumID   = "SQSValidateMessageChecksum"
-)
+// serializerID is the name that the SDK gives to its own middleware.
+const serializerID = "OperationSerializer"
 
 // Install adds the middleware to a client under construction. It is an option
 // of sqs.New, of sqs.NewFromConfig and of single calls. To install one
@@ -60,7 +57,7 @@ func (m *Middleware) addTo(stack *smithymiddleware.Stack) error {
 		// The only place that works. Further inside, the SDK would compare its
 		// MD5 of the plaintext with SQS's of the sealed body, on a send after
 		// the message was stored; after Initialize, every retry would seal anew.
-		if err := stack.Initialize.Add(&sealer{m: m, stack: stack}, smithymiddleware.Before); err != nil {
+		if err := stack.Initialize.Add(&sealer{m: m}, smithymiddleware.Before); err != nil {
 			return err
 		}
 	} else if s, ours := other.(*sealer); !ours || s.m != m {
@@ -81,10 +78,7 @@ func (m *Middleware) addTo(stack *smithymiddleware.Stack) error {
 }
 
 // sealer is the middleware in the Initialize step.
-type sealer struct {
-	m     *Middleware
-	stack *smithymiddleware.Stack
-}
+type sealer struct{ m *Middleware }
 
 func (*sealer) ID() string { return ID }
 
@@ -103,13 +97,6 @@ func (s *sealer) HandleInitialize(
 		return s.receiveMessage(ctx, input, next)
 	}
 	return next.HandleInitialize(ctx, in)
-}
-
-// digests reports whether outputs get MD5 digests. The SDK's own validation
-// being switched off is how a program says that it does without MD5.
-func (s *sealer) digests() bool {
-	_, validated := s.stack.Initialize.Get(checksumID)
-	return validated && digestsAllowed()
 }
 
 // call is the mark of a call that went through the sealer, and what the guards
@@ -180,7 +167,8 @@ func (g *guard) HandleSerialize(
 func (c *call) check(input any) error {
 	switch in := input.(type) {
 	case *sqs.SendMessageInput:
-		return cmp.Or(c.checkQueue(in.QueueUrl), c.checkEntries(asEntry(in)))
+		entry := types.SendMessageBatchRequestEntry{MessageBody: in.MessageBody, MessageAttributes: in.MessageAttributes}
+		return cmp.Or(c.checkQueue(in.QueueUrl), c.checkEntries(entry))
 	case *sqs.SendMessageBatchInput:
 		return cmp.Or(c.checkQueue(in.QueueUrl), c.checkEntries(in.Entries...))
 	case *sqs.ReceiveMessageInput:
