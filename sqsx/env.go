@@ -31,6 +31,7 @@ const (
 	envBodyCarrier       = "SEALQ_BODY_CARRIER"
 	envStrictQueue       = "SEALQ_STRICT_QUEUE"
 	envNoBinding         = "SEALQ_NO_BINDING"
+	envNoDigests         = "SEALQ_NO_DIGESTS"
 )
 
 // NewFromEnv is [NewFromConfig] with the key, and what else operations decide,
@@ -50,6 +51,7 @@ const (
 //	SEALQ_BODY_CARRIER        queues for Policy.BodyCarrier
 //	SEALQ_STRICT_QUEUE        queues for Policy.StrictQueue
 //	SEALQ_NO_BINDING          queues for Policy.NoBinding
+//	SEALQ_NO_DIGESTS          queues for Policy.NoDigests
 //
 // Lists are separated by commas. Queues are names or ARNs, or either with one
 // trailing "*"; "*" alone means all. A queue that several variables match gets
@@ -89,7 +91,7 @@ func NewFromEnv(cfg aws.Config, optFns ...func(*Options)) (*Sealer, error) {
 func sealqEnvironment(environ []string) (map[string]string, error) {
 	known := []string{
 		envKeyID, envReusePeriod, envMaxStale, envDecryptKeys, envAccount, envEncryptionContext,
-		envAcceptPlaintext, envNoSeal, envBodyCarrier, envStrictQueue, envNoBinding,
+		envAcceptPlaintext, envNoSeal, envBodyCarrier, envStrictQueue, envNoBinding, envNoDigests,
 	}
 	env := make(map[string]string)
 	for _, pair := range environ {
@@ -202,6 +204,7 @@ func policyFlags() []policyFlag {
 		{envBodyCarrier, func(p *Policy) { p.BodyCarrier = true }},
 		{envStrictQueue, func(p *Policy) { p.StrictQueue = true }},
 		{envNoBinding, func(p *Policy) { p.NoBinding = true }},
+		{envNoDigests, func(p *Policy) { p.NoDigests = true }},
 	}
 }
 

@@ -41,6 +41,7 @@ func TestNewFromEnv(t *testing.T) {
 		"SEALQ_NO_SEAL":            "legacy-*, exact",
 		"SEALQ_ACCEPT_PLAINTEXT":   "legacy-in*",
 		"SEALQ_BODY_CARRIER":       "*",
+		"SEALQ_NO_DIGESTS":         "legacy-*",
 		"SEALQ_STRICT_QUEUE":       "",
 	})
 	got, err := sqsx.FromEnvironment(sqsx.Options{Region: "us-east-1"}, os.Environ())
@@ -68,8 +69,8 @@ func TestNewFromEnv(t *testing.T) {
 		t.Errorf("Policy: %s", diff)
 	}
 	want := map[string]sqsx.Policy{
-		"legacy-*":   {NoSeal: true, BodyCarrier: true},
-		"legacy-in*": {NoSeal: true, BodyCarrier: true, AcceptPlaintext: true},
+		"legacy-*":   {NoSeal: true, BodyCarrier: true, NoDigests: true},
+		"legacy-in*": {NoSeal: true, BodyCarrier: true, NoDigests: true, AcceptPlaintext: true},
 		"exact":      {NoSeal: true, BodyCarrier: true},
 	}
 	if diff := cmp.Diff(want, got.Queues); diff != "" {
