@@ -56,7 +56,7 @@ func (e *BatchError) ErrorMessage() string {
 	if len(e.Failed) < e.entries {
 		rule = " (a batch for a FIFO queue is sent as a whole or not at all)"
 	}
-	return fmt.Sprintf("no message of the batch was sent, %d of %d entries failed%s; entry %q: %s",
+	return fmt.Sprintf("no message of the batch was sent, %d of %d entries failed%s; the first, %q: %s",
 		len(e.Failed), e.entries, rule, aws.ToString(first.Id), aws.ToString(first.Message))
 }
 
