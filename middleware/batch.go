@@ -74,10 +74,11 @@ func (e *BatchError) ErrorFault() smithy.ErrorFault {
 // Unwrap returns the causes, in the order of Failed.
 func (e *BatchError) Unwrap() []error { return slices.Clone(e.causes) }
 
-// judge returns the entries of a batch that cannot be sent. Its error is the
-// call's: nothing is sent then. It looks first at what SQS looks at first, which
-// is the batch as a whole, with the entries that are about to be left out.
-func (m *Middleware) judge(q Queue, entries []types.SendMessageBatchRequestEntry, sealed []Sealed) ([]types.BatchResultErrorEntry, error) {
+// failedEntries returns the entries of a batch that cannot be sent. Its error is the
+// call's: nothing is sent then. It looks first at what SQS looks at first,
+// which is the batch as a whole, with the entries that are about to be left
+// out.
+func (m *Middleware) failedEntries(q Queue, entries []types.SendMessageBatchRequestEntry, sealed []Sealed) ([]types.BatchResultErrorEntry, error) {
 	var failed []types.BatchResultErrorEntry
 	var causes []error
 	taken := false // SQS would have taken one of the failed as it was written

@@ -15,8 +15,8 @@ import (
 )
 
 // moments are where a caller's other goroutine may change the input of a call
-// in progress: while the codec works, before and after the guard has looked, and
-// while a response is on its way.
+// in progress: while the codec works, before and after the guard has looked,
+// and while a response is on its way.
 var moments = []string{"codec", "inside", "guard", "serializer", "response"}
 
 // meanwhile returns a client that runs change at one moment of each call.
@@ -73,8 +73,8 @@ func wireQueue(t *testing.T, fake *fakeSQS) string {
 }
 
 // TestCallerChangesTheInputMeanwhile has the caller change what its pointers
-// and slices refer to during a call: the queue that the policy was found for and
-// the body that was sealed are what travels.
+// and slices refer to during a call: the queue that the policy was found for
+// and the body that was sealed are what travels.
 func TestCallerChangesTheInputMeanwhile(t *testing.T) {
 	t.Parallel()
 	const elsewhere = "https://sqs.us-east-1.amazonaws.com/123456789012/elsewhere"
@@ -83,9 +83,11 @@ func TestCallerChangesTheInputMeanwhile(t *testing.T) {
 		for name, asIs := range map[string]bool{"sealed": false, "as is": true} {
 			t.Run(moment+"/SendMessage/"+name, func(t *testing.T) {
 				t.Parallel()
-				in := &sqs.SendMessageInput{QueueUrl: aws.String(queueURL), MessageBody: aws.String(secret)}
+				user := map[string]types.MessageAttributeValue{"user": stringValue("v")}
+				in := &sqs.SendMessageInput{QueueUrl: aws.String(queueURL), MessageBody: aws.String(secret), MessageAttributes: user}
 				client, fake, codec := meanwhile(t, moment, func() {
 					*in.QueueUrl, *in.MessageBody = elsewhere, later
+					user["later"] = stringValue(later)
 					in.QueueUrl, in.MessageBody = nil, nil
 				})
 				codec.asIs = asIs
@@ -99,18 +101,21 @@ func TestCallerChangesTheInputMeanwhile(t *testing.T) {
 				if strings.Contains(fake.wire(), secret) != asIs || strings.Contains(fake.wire(), later) {
 					t.Errorf("got on the wire %s", fake.wire())
 				}
-				if got, want := *out.MD5OfMessageBody, md5Hex([]byte(secret)); got != want {
-					t.Errorf("got digest %s, want %s of what was sent", got, want)
+				wantDigests := [2]string{md5Hex([]byte(secret)), attributesMD5(map[string]types.MessageAttributeValue{"user": stringValue("v")})}
+				if got := [2]string{*out.MD5OfMessageBody, *out.MD5OfMessageAttributes}; got != wantDigests {
+					t.Errorf("got digests %s, want %s of what was sent", got, wantDigests)
 				}
 			})
 			t.Run(moment+"/SendMessageBatch/"+name, func(t *testing.T) {
 				t.Parallel()
+				user := map[string]types.MessageAttributeValue{"user": stringValue("v")}
 				in := &sqs.SendMessageBatchInput{QueueUrl: aws.String(queueURL), Entries: []types.SendMessageBatchRequestEntry{
-					{Id: aws.String("a"), MessageBody: aws.String(secret)},
+					{Id: aws.String("a"), MessageBody: aws.String(secret), MessageAttributes: user},
 					{Id: aws.String("b"), MessageBody: aws.String(secret)},
 				}}
 				client, fake, codec := meanwhile(t, moment, func() {
 					*in.QueueUrl, *in.Entries[0].MessageBody, *in.Entries[0].Id = elsewhere, later, "later"
+					user["later"] = stringValue(later)
 					in.Entries[1] = types.SendMessageBatchRequestEntry{Id: aws.String("c"), MessageBody: aws.String(later)}
 					in.QueueUrl, in.Entries = nil, nil
 				})

@@ -73,6 +73,7 @@ func (m *Middleware) SealMessage(ctx context.Context, q Queue, in *sqs.SendMessa
 		return nil, errNoBody()
 	}
 	own := &ownStrings{body: *written.MessageBody}
+	written.MessageAttributes = maps.Clone(written.MessageAttributes)
 	sealed, err := m.seal(ctx, q, []types.SendMessageBatchRequestEntry{own.entry(&written)})
 	if err != nil {
 		return nil, err

@@ -48,9 +48,9 @@ func (m *Middleware) seal(ctx context.Context, q Queue, entries []types.SendMess
 	return sealed, nil
 }
 
-// sendMessage reads each pointer of in once: a caller that changes what one
-// refers to during the call would otherwise have a message go to a queue of
-// another policy, or a body that was not sealed.
+// sendMessage reads what the call depends on once: a caller that changes what
+// its pointers and maps refer to meanwhile would otherwise have a message go to
+// a queue of another policy.
 func (s *sealer) sendMessage(
 	ctx context.Context, in *sqs.SendMessageInput, next smithymiddleware.InitializeHandler,
 ) (out smithymiddleware.InitializeOutput, md smithymiddleware.Metadata, err error) {
@@ -62,11 +62,12 @@ func (s *sealer) sendMessage(
 		return next.HandleInitialize(ctx, smithymiddleware.InitializeInput{Parameters: blank(&written)})
 	}
 	own := &ownStrings{url: *written.QueueUrl, body: *written.MessageBody}
+	written.QueueUrl = &own.url
+	written.MessageAttributes = maps.Clone(written.MessageAttributes)
 	q, err := queueOfCall(ctx, own.url)
 	if err != nil {
 		return out, md, err
 	}
-	written.QueueUrl = &own.url
 	sealed, err := s.m.seal(ctx, q, []types.SendMessageBatchRequestEntry{own.entry(&written)})
 	if err != nil {
 		return out, md, err
@@ -115,7 +116,7 @@ func (s *sealer) sendMessageBatch(
 	if err != nil {
 		return out, md, err
 	}
-	failed, err := s.m.judge(q, entries, sealed)
+	failed, err := s.m.failedEntries(q, entries, sealed)
 	if err != nil {
 		return out, md, err
 	}
@@ -187,8 +188,9 @@ func (own *ownStrings) entry(in *sqs.SendMessageInput) types.SendMessageBatchReq
 	}
 }
 
-// ownEntries copies entries, with IDs and bodies that were read once. It reports
-// false if the SDK's own validation will refuse one, which has no ID or no body.
+// ownEntries copies entries, with IDs, bodies and attributes that were read
+// once. It reports false if the SDK's own validation will refuse one, which has
+// no ID or no body.
 func ownEntries(entries []types.SendMessageBatchRequestEntry) ([]types.SendMessageBatchRequestEntry, bool) {
 	copies := slices.Clone(entries)
 	own := make([]ownStrings, len(copies))
@@ -199,11 +201,12 @@ func ownEntries(entries []types.SendMessageBatchRequestEntry) ([]types.SendMessa
 		}
 		own[i].id, own[i].body = *e.Id, *e.MessageBody
 		e.Id, e.MessageBody = &own[i].id, &own[i].body
+		e.MessageAttributes = maps.Clone(e.MessageAttributes)
 	}
 	return copies, true
 }
 
-// markSend marks a call that may send exactly these messages to the queue of url.
+// markSend marks a call that may send exactly these messages to this queue.
 func (s *sealer) markSend(ctx context.Context, url string, sealed []Sealed) context.Context {
 	c := &call{m: s.m, url: url, attribute: s.m.codec.AttributeNames(), sent: make([]expected, len(sealed))}
 	for i, message := range sealed {

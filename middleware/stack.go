@@ -113,17 +113,21 @@ type call struct {
 // expected is what one message must look like when it is serialized.
 type expected struct {
 	body       string
-	attributes map[string]types.MessageAttributeValue // the codec's, nothing shared
+	attributes []expectedAttribute // in the order of the codec's names
 	asIs       bool
 }
 
+type expectedAttribute struct {
+	types.MessageAttributeValue // nothing shared
+	present                     bool
+}
+
 func expect(s Sealed, names []string) expected {
-	e := expected{body: s.Body, attributes: make(map[string]types.MessageAttributeValue, len(names)), asIs: s.AsIs}
-	for _, name := range names {
-		if v, ok := s.Attributes[name]; ok {
-			v.BinaryValue = bytes.Clone(v.BinaryValue)
-			e.attributes[name] = v
-		}
+	e := expected{body: s.Body, attributes: make([]expectedAttribute, len(names)), asIs: s.AsIs}
+	for i, name := range names {
+		v, ok := s.Attributes[name]
+		v.BinaryValue = bytes.Clone(v.BinaryValue)
+		e.attributes[i] = expectedAttribute{v, ok}
 	}
 	return e
 }
@@ -202,10 +206,9 @@ func (c *call) checkEntries(entries ...types.SendMessageBatchRequestEntry) error
 		if e.MessageBody == nil || *e.MessageBody != want.body {
 			return fmt.Errorf("%w: the body of message %d is not the one that was sealed: a middleware inside the sealer changed it", ErrBypassed, i)
 		}
-		for _, name := range c.attribute {
+		for k, name := range c.attribute {
 			got, present := e.MessageAttributes[name]
-			sealed, wanted := want.attributes[name]
-			if present != wanted || !sameValue(got, sealed) {
+			if sealed := want.attributes[k]; present != sealed.present || !sameValue(got, sealed.MessageAttributeValue) {
 				return fmt.Errorf("%w: attribute %q of message %d is not the one that was sealed: a middleware inside the sealer changed it", ErrBypassed, name, i)
 			}
 		}

@@ -60,9 +60,9 @@ func TestPolicyFollowsTheQueue(t *testing.T) {
 	requireSealed(t, w, client, url)
 }
 
-// TestURLThatChangesDuringTheCall has a caller whose URL variable goes on to the
-// next queue while a call waits for its data key: the message goes to the queue
-// whose policy sealed it, and opens there.
+// TestURLThatChangesDuringTheCall has a caller whose URL variable goes on to
+// the next queue while a call waits for its data key: the message goes to the
+// queue whose policy sealed it, and opens there.
 func TestURLThatChangesDuringTheCall(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

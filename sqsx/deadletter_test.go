@@ -15,7 +15,8 @@ import (
 	"github.com/sealq/sealq/sqsx"
 )
 
-// unbound seals a message that names no queue, as producers other than sealq do.
+// unbound seals a message that names no queue, as producers other than sealq
+// do.
 func (w *world) unbound(body string) *sqs.SendMessageInput {
 	w.t.Helper()
 	in, err := w.sealer(func(o *sqsx.Options) { o.Policy.NoBinding = true }).
@@ -94,9 +95,9 @@ func TestDeadLetterQueueOpensWhatItsSourceOpens(t *testing.T) {
 	}
 }
 
-// TestDeadLetterSource gives SQS's word on where a message comes from in several
-// forms. The account and the name count: Region and partition are the queue's
-// own on AWS, and emulators fill in what they like.
+// TestDeadLetterSource gives SQS's word on where a message comes from in
+// several forms. The account and the name count: Region and partition are the
+// queue's own on AWS, and emulators fill in what they like.
 func TestDeadLetterSource(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -64,9 +64,9 @@ type Policy struct {
 
 	// NoDigests leaves the MD5 fields in outputs nil (MD5OfBody,
 	// MD5OfMessageBody, MD5OfMessageAttributes), of sealed messages that are
-	// sent and of all that are delivered. SQS's own digests are of what travels,
-	// so that sealq computes others of what the caller sees, which takes longer
-	// than AES-GCM does. Nothing is protected by them; under
+	// sent and of all that are delivered. SQS's own digests are of what
+	// travels, so that sealq computes others of what the caller sees, which takes
+	// longer than AES-GCM does. Nothing is protected by them; under
 	// GODEBUG=fips140=only they are nil in any case.
 	NoDigests bool
 }

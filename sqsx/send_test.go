@@ -22,7 +22,8 @@ import (
 )
 
 // TestSendErrors sends what cannot be sealed, alone and as one entry of a
-// batch whose other entry is good. What SQS answers for the call fails the call.
+// batch whose other entry is good. What SQS answers for the call fails the
+// call.
 func TestSendErrors(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
@@ -92,11 +93,10 @@ func TestSendErrors(t *testing.T) {
 	}
 }
 
-// TestFIFOBatchKeepsItsOrder sends batches for one message group with an entry
-// that SQS would recognise as a duplicate by its body only. Plain, without
-// content-based deduplication, SQS refuses the call (InvalidParameterValue); so
-// does sealq, before a data key is asked for: not the first of a group without the
-// second, nor the other way round.
+// TestFIFOBatchKeepsItsOrder sends batches for one message group with entries
+// that have no deduplication ID. SQS refuses such a call, unless the queue has
+// content-based deduplication. So does sealq, before a data key is asked for:
+// no message of a group is sent without those in front of it.
 func TestFIFOBatchKeepsItsOrder(t *testing.T) {
 	t.Parallel()
 	group := func(ids ...string) []types.SendMessageBatchRequestEntry {
@@ -160,8 +160,9 @@ func TestFIFOBatchKeepsItsOrder(t *testing.T) {
 	})
 }
 
-// TestBatchOfSealedMessages is a batch of which nothing can be sent for a reason
-// that only sealing brings: callers that look at the error only must see it.
+// TestBatchOfSealedMessages is a batch of which nothing can be sent for a
+// reason that only sealing brings: callers that look at the error only must see
+// it.
 func TestBatchOfSealedMessages(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
