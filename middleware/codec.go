@@ -22,7 +22,9 @@ type Codec interface {
 
 	// Seal returns what to send in place of entries. Its error is a cause
 	// common to all entries: the call fails and nothing is sent. A cause that
-	// concerns one entry only goes into that entry's Sealed.Err.
+	// concerns one entry only goes into that entry's Sealed.Err. On a FIFO
+	// queue that too fails the call, by a [*BatchError] if it is a batch: the
+	// other entries then need no Content.
 	Seal(ctx context.Context, q Queue, entries []types.SendMessageBatchRequestEntry) ([]Sealed, error)
 
 	// Admit is called before a receive is sent, and may wait, or refuse by an
@@ -54,6 +56,9 @@ type Content struct {
 	Attributes map[string]types.MessageAttributeValue
 	// DeduplicationID is for sends only. Nil leaves the caller's.
 	DeduplicationID *string
+	// NoDigests leaves the MD5 fields of this message in the output nil.
+	// Otherwise they are digests of what the caller wrote, or is delivered.
+	NoDigests bool
 }
 
 // Sealed is what becomes of one entry of a send. Its Attributes are all that the
@@ -66,9 +71,10 @@ type Sealed struct {
 	// the queue is configured not to be sealed. Content is ignored, no limit is
 	// checked, and what SQS answers reaches the caller unchanged.
 	AsIs bool
-	// Err fails this entry only. If it is a smithy.APIError, its code, message
-	// and fault become those of the failed batch entry; otherwise the code is
-	// InternalError. It must hold no plaintext: callers log it.
+	// Err fails this entry only, or on a FIFO queue the call. If it is a
+	// smithy.APIError, its code, message and fault become those of the failed
+	// batch entry; otherwise the code is InternalError. It must hold no
+	// plaintext: callers log it.
 	Err error
 }
 

@@ -30,6 +30,9 @@
 //   - A message that cannot be opened is never delivered, and never deleted.
 //     It is reported: see [ReceiveError], [Withheld] and [Options].
 //   - The digests in outputs are those of what the caller sees.
+//   - The queue URL, bodies and batch entries of an input are read once, so
+//     that a caller that changes them meanwhile changes nothing about the call.
+//   - What SQS answers for a batch as a whole fails the call: see [BatchError].
 //
 // # What it does not do
 //

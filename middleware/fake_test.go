@@ -230,16 +230,18 @@ func attributesMD5(attributes map[string]types.MessageAttributeValue) string {
 // toyCodec turns every bit of a body over, and keeps a counter in one Binary
 // attribute. Its hooks make it fail in every way that a codec can.
 type toyCodec struct {
-	mu     sync.Mutex
-	seals  int
-	opens  int
-	limit  int
-	asIs   bool
-	seal   func(e types.SendMessageBatchRequestEntry) error // that entry's error
-	common error                                            // the whole call's error
-	admit  func(*sqs.ReceiveMessageInput) (middleware.Admission, error)
-	open   func(msg types.Message) (err error, temporary bool)
-	result func([]middleware.Opened) []middleware.Opened
+	mu        sync.Mutex
+	seals     int
+	opens     int
+	limit     int
+	asIs      bool
+	noDigests bool
+	before    func()                                           // runs as Seal begins
+	seal      func(e types.SendMessageBatchRequestEntry) error // that entry's error
+	common    error                                            // the whole call's error
+	admit     func(*sqs.ReceiveMessageInput) (middleware.Admission, error)
+	open      func(msg types.Message) (err error, temporary bool)
+	result    func([]middleware.Opened) []middleware.Opened
 }
 
 const toyName = "toy"
@@ -260,6 +262,9 @@ func (c *toyCodec) Admit(_ context.Context, _ middleware.Queue, in *sqs.ReceiveM
 func (c *toyCodec) Seal(_ context.Context, q middleware.Queue, entries []types.SendMessageBatchRequestEntry) ([]middleware.Sealed, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.before != nil {
+		c.before()
+	}
 	if c.common != nil {
 		return nil, c.common
 	}
@@ -280,7 +285,7 @@ func (c *toyCodec) Seal(_ context.Context, q middleware.Queue, entries []types.S
 			attributes = make(map[string]types.MessageAttributeValue)
 		}
 		attributes[toyName] = binaryValue([]byte(fmt.Sprintf("%s#%d", q.ARN(), c.seals)))
-		sealed[i].Content = middleware.Content{Body: base64.StdEncoding.EncodeToString(flip(*e.MessageBody)), Attributes: attributes}
+		sealed[i].Content = middleware.Content{Body: base64.StdEncoding.EncodeToString(flip(*e.MessageBody)), Attributes: attributes, NoDigests: c.noDigests}
 	}
 	return sealed, nil
 }
@@ -297,7 +302,7 @@ func (c *toyCodec) Open(_ context.Context, _ middleware.Queue, msgs []types.Mess
 			opened[i].Err = errTampered
 			continue
 		}
-		opened[i].Content = middleware.Content{Body: string(flip(string(body))), Attributes: m.MessageAttributes}
+		opened[i].Content = middleware.Content{Body: string(flip(string(body))), Attributes: m.MessageAttributes, NoDigests: c.noDigests}
 		opened[i].Info = string(header.BinaryValue)
 		if c.open != nil {
 			if err, temporary := c.open(m); err != nil {

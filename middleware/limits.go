@@ -17,6 +17,10 @@ const (
 	// for messages, never for batches. Source: SQS API reference, SendMessage
 	// and SendMessageBatch.
 	maxBytes = 1 << 20
+	// maxEntries is the number of entries of a batch, and maxEntryID the length
+	// of an entry's ID in characters. Source: SQS API reference,
+	// SendMessageBatch and SendMessageBatchRequestEntry.
+	maxEntries, maxEntryID = 10, 80
 )
 
 // TooLargeError reports a message, or the messages of a batch together, that
@@ -96,25 +100,10 @@ func checkLimits(e types.SendMessageBatchRequestEntry, c Content, names []string
 	return nil
 }
 
-// checkBatch compares the sum of the entries that are about to be sent with
-// what SQS takes. SQS itself speaks if nothing was sealed.
-func checkBatch(written, sent []types.SendMessageBatchRequestEntry, sealed []Sealed) error {
-	ours := false
-	for _, s := range sealed {
-		ours = ours || !s.AsIs
-	}
-	if n := batchBytes(sent); ours && n > maxBytes {
-		return &TooLargeError{Batch: true, Plain: batchBytes(written), Sealed: n, Limit: maxBytes}
-	}
-	return nil
-}
-
-func batchBytes(entries []types.SendMessageBatchRequestEntry) int {
-	n := 0
-	for _, e := range entries {
-		n += messageBytes(*e.MessageBody, e.MessageAttributes)
-	}
-	return n
+// wouldTake reports whether SQS would take an entry as the caller wrote it, as
+// far as this package looks.
+func wouldTake(e types.SendMessageBatchRequestEntry, limit int) bool {
+	return *e.MessageBody != "" && len(e.MessageAttributes) <= maxAttributes && messageBytes(*e.MessageBody, e.MessageAttributes) <= limit
 }
 
 // messageBytes is the size of a message as SQS counts it: binary values raw,

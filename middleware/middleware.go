@@ -73,17 +73,21 @@ func (m *Middleware) SealMessage(ctx context.Context, q Queue, in *sqs.SendMessa
 		return nil, ErrUninitialized
 	case in == nil:
 		return nil, errors.New("sealq: the SendMessageInput is nil")
-	case in.MessageBody == nil:
+	}
+	written := *in
+	if written.MessageBody == nil {
 		return nil, errNoBody()
 	}
-	sealed, err := m.seal(ctx, q, []types.SendMessageBatchRequestEntry{asEntry(in)})
+	own := &ownStrings{body: *written.MessageBody}
+	written.MessageAttributes = maps.Clone(written.MessageAttributes)
+	sealed, err := m.seal(ctx, q, []types.SendMessageBatchRequestEntry{own.entry(&written)})
 	if err != nil {
 		return nil, err
 	}
 	if sealed[0].Err != nil {
 		return nil, sealed[0].Err
 	}
-	return withContent(in, sealed[0].Content), nil
+	return withContent(&written, sealed[0].Content), nil
 }
 
 // OpenMessages returns what an installed client would deliver of messages that
@@ -109,23 +113,9 @@ func (m *Middleware) OpenMessages(ctx context.Context, q Queue, msgs []types.Mes
 	if len(msgs) == 0 {
 		return nil, nil
 	}
-	opened := m.sort(q, msgs, m.openInTime(ctx, q, msgs), receiver{digests: digestsAllowed()})
+	opened := m.sort(q, msgs, m.openInTime(ctx, q, msgs), receiver{})
 	m.report(ctx, opened.withheld)
 	return opened.delivered, opened.withheld
-}
-
-// asEntry views a single message as a batch entry, so that a codec has one kind
-// of message to seal.
-func asEntry(in *sqs.SendMessageInput) types.SendMessageBatchRequestEntry {
-	return types.SendMessageBatchRequestEntry{
-		Id:                      aws.String("0"),
-		MessageBody:             in.MessageBody,
-		DelaySeconds:            in.DelaySeconds,
-		MessageAttributes:       in.MessageAttributes,
-		MessageDeduplicationId:  in.MessageDeduplicationId,
-		MessageGroupId:          in.MessageGroupId,
-		MessageSystemAttributes: in.MessageSystemAttributes,
-	}
 }
 
 // withContent returns a copy of in with another content. Like those of c, which

@@ -105,8 +105,6 @@ type receiver struct {
 	// for, and middlewares inside this one, tracing agents for instance. Nil
 	// shows every attribute but the codec's.
 	asked *asked
-	// digests says whether to fill in the MD5 fields.
-	digests bool
 }
 
 // attributes returns what the caller sees of a message's attributes: a new map,

@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 )
 
 // Queue identifies an SQS queue, as far as a call tells.
@@ -48,28 +50,56 @@ func (q Queue) label() string {
 // leaves Account empty. FIPS pseudo-Regions ("fips-us-east-1") mean the Region
 // in them. The partition is the SDK's choice for the Region; both are empty if
 // region is.
+//
+// Policies are found by the name. What a server may read as another name than
+// this function does is therefore refused: queries, fragments, escapes, empty
+// segments and dots for segments, white space, and names that CreateQueue does
+// not take. The error is a *types.InvalidAddress, as SQS would answer.
 func ParseQueueURL(url, region string) (Queue, error) {
-	if strings.HasPrefix(url, "arn:") {
-		return Queue{}, fmt.Errorf("middleware: queue URL %q is an ARN: give the queue's URL", url)
+	account, name, err := splitQueueURL(url)
+	if err != nil {
+		return Queue{}, err
 	}
-	path, _, _ := strings.Cut(url, "?")
-	if _, rest, ok := strings.Cut(path, "://"); ok {
-		_, path, _ = strings.Cut(rest, "/") // the host is no account
-	}
-	path = strings.Trim(path, "/")
-	rest, name := "", path
-	if i := strings.LastIndexByte(path, '/'); i >= 0 {
-		rest, name = path[:i], path[i+1:]
-	}
-	if name == "" {
-		return Queue{}, fmt.Errorf("middleware: queue URL %q names no queue: it must end in the account and the name of the queue, or be a queue name", url)
-	}
-	q := Queue{URL: url, Name: name, Region: plainRegion(region)}
-	if account := rest[strings.LastIndexByte(rest, '/')+1:]; isAccount(account) {
-		q.Account = account
-	}
+	q := Queue{URL: url, Account: account, Name: name, Region: plainRegion(region)}
 	q.Partition = partitionOf(q.Region)
 	return q, nil
+}
+
+// splitQueueURL returns the account, if there is one, and the name.
+func splitQueueURL(url string) (account, name string, err error) {
+	if strings.HasPrefix(url, "arn:") {
+		return "", "", invalidAddress(url, "is an ARN: give the queue's URL")
+	}
+	for i := range len(url) {
+		if c := url[i]; c <= ' ' || c > '~' || c == '?' || c == '#' || c == '%' || c == '\\' {
+			return "", "", invalidAddress(url, "holds a byte %q that servers read in different ways: give the URL that GetQueueUrl returns, without white space, query, fragment and escapes", c)
+		}
+	}
+	path := url
+	if _, rest, ok := strings.Cut(url, "://"); ok {
+		_, path, _ = strings.Cut(rest, "/") // the host is no account
+	}
+	if strings.Trim(path, "/") == "" {
+		return "", "", invalidAddress(url, "names no queue: it must end in the account and the name of the queue, or be a queue name")
+	}
+	before := ""
+	for segment := range strings.SplitSeq(path, "/") {
+		if segment == "" || segment == "." || segment == ".." {
+			return "", "", invalidAddress(url, "has the segment %q in its path, which servers read in different ways: give the URL that GetQueueUrl returns", segment)
+		}
+		before, name = name, segment
+	}
+	if !isQueueName(name) {
+		return "", "", invalidAddress(url, "ends in %.100q, which is not a queue name: SQS allows 1 to 80 letters, digits, hyphens and underscores, with the suffix \".fifo\" for a FIFO queue", name)
+	}
+	if isAccount(before) {
+		account = before
+	}
+	return account, name, nil
+}
+
+func invalidAddress(url, format string, args ...any) error {
+	return &types.InvalidAddress{Message: aws.String(fmt.Sprintf("queue URL %.300q ", url) + fmt.Sprintf(format, args...))}
 }
 
 // ParseQueueARN returns the queue of an ARN like
@@ -113,10 +143,12 @@ func isAccount(s string) bool {
 	return len(s) == 12 && strings.Trim(s, "0123456789") == ""
 }
 
+// nameCharacters are those of queue names and of the IDs of batch entries.
+const nameCharacters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"
+
 // isQueueName applies the rules of CreateQueue: up to 80 alphanumeric
 // characters, hyphens and underscores, the suffix ".fifo" included.
 func isQueueName(s string) bool {
-	const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"
 	base := strings.TrimSuffix(s, ".fifo")
-	return base != "" && len(s) <= 80 && strings.Trim(base, letters) == ""
+	return base != "" && len(s) <= 80 && strings.Trim(base, nameCharacters) == ""
 }

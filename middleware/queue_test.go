@@ -2,12 +2,14 @@ package middleware_test
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+	"github.com/aws/smithy-go"
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/sealq/sealq/middleware"
@@ -27,8 +29,7 @@ func TestParseQueueURL(t *testing.T) {
 		"the client's":     {"https://sqs.eu-west-1.amazonaws.com/123456789012/q", "us-east-1", "aws", "us-east-1", account, "q"},
 		"path strategy":    {"http://127.0.0.1:4566/queue/us-east-1/123456789012/q", "us-east-1", "aws", "us-east-1", account, "q"},
 		"no scheme":        {"sqs.us-east-1.127.0.0.1:4566/123456789012/q", "us-east-1", "aws", "us-east-1", account, "q"},
-		"trailing slash":   {queueURL + "/", "us-east-1", "aws", "us-east-1", account, "orders"},
-		"query":            {queueURL + "?a=b/c", "us-east-1", "aws", "us-east-1", account, "orders"},
+		"longest name":     {queueURL[:len(queueURL)-len("orders")] + strings.Repeat("q", 80), "us-east-1", "aws", "us-east-1", account, strings.Repeat("q", 80)},
 		"bare name":        {"orders", "us-east-1", "aws", "us-east-1", "", "orders"},
 		"no account":       {"https://host/orders", "us-east-1", "aws", "us-east-1", "", "orders"},
 		"no such account":  {"http://localhost:9324/queue/orders", "us-east-1", "aws", "us-east-1", "", "orders"},
@@ -66,6 +67,78 @@ func TestParseQueueURL(t *testing.T) {
 		if q, err := middleware.ParseQueueURL(url, "us-east-1"); err == nil {
 			t.Errorf("%q: got %+v, want an error", url, q)
 		}
+	}
+}
+
+// unclear are addresses that servers read in different ways: as one queue
+// here, and perhaps as the queue of another policy there.
+var unclear = map[string]string{
+	"fragment":              queueURL + "#f",
+	"fragment with a name":  queueURL + "#/123456789012/other",
+	"query":                 queueURL + "?a=b/c",
+	"empty query":           queueURL + "?",
+	"escaped letter":        strings.Replace(queueURL, "orders", "ord%65rs", 1),
+	"escaped slash":         queueURL + "%2F",
+	"escaped account":       strings.Replace(queueURL, "/1234", "/%31234", 1),
+	"percent alone":         queueURL + "%",
+	"trailing slash":        queueURL + "/",
+	"trailing slashes":      queueURL + "//",
+	"empty segment":         strings.Replace(queueURL, "/orders", "//orders", 1),
+	"empty first segment":   strings.Replace(queueURL, ".com/", ".com//", 1),
+	"dot":                   queueURL + "/.",
+	"two dots":              queueURL + "/..",
+	"dots in front":         strings.Replace(queueURL, "/orders", "/../123456789012/orders", 1),
+	"dot in front":          strings.Replace(queueURL, "/orders", "/./orders", 1),
+	"backslash":             queueURL + `\`,
+	"backslash for a slash": strings.Replace(queueURL, "/orders", `\orders`, 1),
+	"path parameter":        queueURL + ";v=1",
+	"space behind":          queueURL + " ",
+	"space in front":        " " + queueURL,
+	"newline":               queueURL + "\n",
+	"NUL":                   queueURL + "\x00",
+	"not UTF-8":             queueURL + "\xff",
+	"full-width letter":     strings.Replace(queueURL, "orders", "order\uff53", 1),
+	"zero-width space":      queueURL + "\u200b",
+	"combining accent":      queueURL + "\u0301",
+	"other slash":           strings.Replace(queueURL, "/orders", "/x\u2215orders", 1),
+	"dot in the name":       strings.Replace(queueURL, "orders", "or.ders", 1),
+	"another suffix":        queueURL + ".FIFO",
+	"suffix alone":          strings.Replace(queueURL, "orders", ".fifo", 1),
+	"81 characters":         strings.Replace(queueURL, "orders", strings.Repeat("q", 81), 1),
+	"ARN":                   queueARN,
+	"name with a fragment":  "orders#f",
+	"name with an escape":   "ord%65rs",
+	"name with a slash":     "orders/",
+	"name behind a slash":   "/orders",
+	"name with a colon":     "123456789012:orders",
+}
+
+// TestUnclearQueueURLs refuses what SQS takes for no queue, before anything is
+// asked of the codec or of SQS.
+func TestUnclearQueueURLs(t *testing.T) {
+	t.Parallel()
+	for name, url := range unclear {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			q, err := middleware.ParseQueueURL(url, "us-east-1")
+			if _, ok := errors.AsType[*types.InvalidAddress](err); !ok || q != (middleware.Queue{}) {
+				t.Errorf("ParseQueueURL: got %+v and error %v, want an InvalidAddress", q, err)
+			}
+			client, fake, codec := setup(t)
+			_, sendErr := client.SendMessage(t.Context(), &sqs.SendMessageInput{QueueUrl: &url, MessageBody: aws.String(secret)})
+			_, batchErr := client.SendMessageBatch(t.Context(), &sqs.SendMessageBatchInput{QueueUrl: &url, Entries: []types.SendMessageBatchRequestEntry{
+				{Id: aws.String("a"), MessageBody: aws.String(secret)},
+			}})
+			_, receiveErr := client.ReceiveMessage(t.Context(), &sqs.ReceiveMessageInput{QueueUrl: &url})
+			for _, err := range []error{sendErr, batchErr, receiveErr} {
+				if api, ok := errors.AsType[smithy.APIError](err); !ok || api.ErrorCode() != "InvalidAddress" || api.ErrorFault() != smithy.FaultClient {
+					t.Errorf("got error %v, want a client fault InvalidAddress", err)
+				}
+			}
+			if got := fake.ops(); len(got) != 0 || codec.seals != 0 {
+				t.Errorf("got requests %v and %d messages sealed, want none", got, codec.seals)
+			}
+		})
 	}
 }
 

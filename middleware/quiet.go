@@ -21,13 +21,13 @@ const maxWait = 20 * time.Second
 // messages ends at once. The next one brings others, as these are invisible now,
 // and there may be healthy ones among them: if the call waited here, each message
 // that does not open would hold up those behind it for WaitTimeSeconds.
-func (s *sealer) empty(ctx context.Context, q Queue, in *sqs.ReceiveMessageInput, began time.Time, md smithymiddleware.Metadata, err error) (
+func (s *sealer) empty(ctx context.Context, q Queue, waitSeconds int32, began time.Time, md smithymiddleware.Metadata, err error) (
 	smithymiddleware.InitializeOutput, smithymiddleware.Metadata, error,
 ) {
 	if failed, received := errors.AsType[*ReceiveError](err); received {
 		md.Set(withheldKey{}, failed.Withheld)
 	} else {
-		polling := min(time.Duration(max(in.WaitTimeSeconds, 0))*time.Second, maxWait)
+		polling := min(time.Duration(max(waitSeconds, 0))*time.Second, maxWait)
 		timer := time.NewTimer(time.Until(began.Add(polling)))
 		defer timer.Stop()
 		select {

@@ -19,31 +19,40 @@ func (s *sealer) receiveMessage(
 	ctx context.Context, in *sqs.ReceiveMessageInput, next smithymiddleware.InitializeHandler,
 ) (smithymiddleware.InitializeOutput, smithymiddleware.Metadata, error) {
 	began := time.Now()
-	if in == nil || in.QueueUrl == nil {
-		// The SDK's own validation refuses the call, or else the guards do.
-		inner := sqs.ReceiveMessageInput{}
-		if in != nil {
-			inner = *in
-		}
-		return next.HandleInitialize(ctx, smithymiddleware.InitializeInput{Parameters: &inner})
+	own := &struct {
+		in  sqs.ReceiveMessageInput
+		url string
+	}{}
+	inner := &own.in
+	if in != nil {
+		*inner = *in
 	}
-	q, err := queueOfCall(ctx, *in.QueueUrl)
+	if inner.QueueUrl == nil {
+		// The SDK's own validation refuses the call, or else the guards do.
+		return next.HandleInitialize(ctx, smithymiddleware.InitializeInput{Parameters: inner})
+	}
+	// Read once: a caller that changes it meanwhile would otherwise receive
+	// from a queue of another policy.
+	own.url = *inner.QueueUrl
+	inner.QueueUrl = &own.url
+	q, err := queueOfCall(ctx, own.url)
 	if err != nil {
 		return smithymiddleware.InitializeOutput{}, smithymiddleware.Metadata{}, err
 	}
-	out, md, quiet, err := s.receive(ctx, q, in, next)
+	wait := inner.WaitTimeSeconds
+	out, md, quiet, err := s.receive(ctx, q, inner, next)
 	if quiet {
-		return s.empty(ctx, q, in, began, md, err)
+		return s.empty(ctx, q, wait, began, md, err)
 	}
 	return out, md, err
 }
 
-// receive makes the request, if the codec admits it. If it is quiet, the caller
-// is to have an empty result in place of err.
+// receive makes the request, if the codec admits it, and changes inner for that.
+// If it is quiet, the caller is to have an empty result in place of err.
 func (s *sealer) receive(
-	ctx context.Context, q Queue, in *sqs.ReceiveMessageInput, next smithymiddleware.InitializeHandler,
+	ctx context.Context, q Queue, inner *sqs.ReceiveMessageInput, next smithymiddleware.InitializeHandler,
 ) (out smithymiddleware.InitializeOutput, md smithymiddleware.Metadata, quiet bool, err error) {
-	admission, err := s.m.codec.Admit(ctx, q, in, s.client)
+	admission, err := s.m.codec.Admit(ctx, q, inner, s.client)
 	outcome := Outcome{Err: errUnfinished}
 	if admission.Done != nil {
 		// Deferred, so that it runs after a panic too: a codec that counts
@@ -61,16 +70,15 @@ func (s *sealer) receive(
 	}
 
 	names := s.m.codec.AttributeNames()
-	inner := *in
-	added := askFor(&inner, names)
+	added := askFor(inner, names)
 	if admission.MaxMessages > 0 && inner.MaxNumberOfMessages > admission.MaxMessages {
 		inner.MaxNumberOfMessages = admission.MaxMessages
 	}
 	if admission.MaxWaitSeconds > 0 && inner.WaitTimeSeconds > admission.MaxWaitSeconds {
 		inner.WaitTimeSeconds = admission.MaxWaitSeconds
 	}
-	c := &call{m: s.m, url: *in.QueueUrl, attribute: names}
-	out, md, err = next.HandleInitialize(mark(ctx, c), smithymiddleware.InitializeInput{Parameters: &inner})
+	c := &call{m: s.m, url: q.URL, attribute: names}
+	out, md, err = next.HandleInitialize(mark(ctx, c), smithymiddleware.InitializeInput{Parameters: inner})
 	outcome.Err = err
 	if err != nil {
 		return out, md, false, err
@@ -90,7 +98,7 @@ func (s *sealer) receive(
 	// timeout, so they are opened even if the caller's context has just ended.
 	detached := context.WithoutCancel(ctx)
 	results := s.m.openAll(detached, detached, q, answer.Messages)
-	opened := s.m.sort(q, answer.Messages, results, receiver{asked: &asked, digests: s.digests()})
+	opened := s.m.sort(q, answer.Messages, results, receiver{asked: &asked})
 	outcome = Outcome{Delivered: len(opened.delivered), Withheld: opened.withheld}
 	s.m.report(ctx, opened.withheld)
 	if len(opened.delivered) == 0 {
@@ -138,7 +146,7 @@ func (m *Middleware) sort(q Queue, msgs []types.Message, results []Opened, r rec
 	for i, result := range results {
 		if result.Err != nil {
 			w := withhold(q, msgs[i], result.Err, result.Temporary)
-			if r.digests && !errors.Is(result.Err, ErrGroupHeld) {
+			if digestsAllowed() && !errors.Is(result.Err, ErrGroupHeld) {
 				w.Err = annotate(w.Err, msgs[i])
 			}
 			o.withheld = append(o.withheld, w)
@@ -166,7 +174,7 @@ func (r receiver) deliver(msg types.Message, c Content, codecs []string) types.M
 	msg.Attributes = r.systemAttributes(msg.Attributes)
 	// SQS's digests cover the sealed body and the codec's attributes.
 	msg.MD5OfBody, msg.MD5OfMessageAttributes = nil, nil
-	if r.digests {
+	if !c.NoDigests && digestsAllowed() {
 		msg.MD5OfBody, msg.MD5OfMessageAttributes = digestBody(c.Body), digestAttributes(msg.MessageAttributes)
 	}
 	return msg

@@ -3,7 +3,6 @@ package middleware
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -11,7 +10,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
-	"github.com/aws/smithy-go"
 	smithymiddleware "github.com/aws/smithy-go/middleware"
 )
 
@@ -31,6 +29,7 @@ func (m *Middleware) seal(ctx context.Context, q Queue, entries []types.SendMess
 	}
 	sealed = slices.Clone(sealed)
 	names, limit := m.codec.AttributeNames(), m.maxMessageBytes(q)
+	incomplete := q.FIFO() && slices.ContainsFunc(sealed, func(s Sealed) bool { return !s.AsIs && s.Err != nil })
 	for i := range sealed {
 		s, e := &sealed[i], entries[i]
 		switch {
@@ -38,7 +37,7 @@ func (m *Middleware) seal(ctx context.Context, q Queue, entries []types.SendMess
 			s.Err = nil
 			s.Content = Content{Body: *e.MessageBody, Attributes: maps.Clone(e.MessageAttributes), DeduplicationID: e.MessageDeduplicationId}
 		case s.Err == nil:
-			if s.Body == "" && *e.MessageBody != "" {
+			if s.Body == "" && *e.MessageBody != "" && !incomplete {
 				return nil, fmt.Errorf("middleware: codec returned neither a body nor an error for message %d", i)
 			}
 			s.Attributes = maps.Clone(s.Attributes)
@@ -49,17 +48,27 @@ func (m *Middleware) seal(ctx context.Context, q Queue, entries []types.SendMess
 	return sealed, nil
 }
 
+// sendMessage reads what the call depends on once: a caller that changes what
+// its pointers and maps refer to meanwhile would otherwise have a message go to
+// a queue of another policy.
 func (s *sealer) sendMessage(
 	ctx context.Context, in *sqs.SendMessageInput, next smithymiddleware.InitializeHandler,
 ) (out smithymiddleware.InitializeOutput, md smithymiddleware.Metadata, err error) {
-	if in == nil || in.QueueUrl == nil || in.MessageBody == nil {
-		return next.HandleInitialize(ctx, smithymiddleware.InitializeInput{Parameters: blank(in)})
+	if in == nil {
+		in = &sqs.SendMessageInput{}
 	}
-	q, err := queueOfCall(ctx, *in.QueueUrl)
+	written := *in
+	if written.QueueUrl == nil || written.MessageBody == nil {
+		return next.HandleInitialize(ctx, smithymiddleware.InitializeInput{Parameters: blank(&written)})
+	}
+	own := &ownStrings{url: *written.QueueUrl, body: *written.MessageBody}
+	written.QueueUrl = &own.url
+	written.MessageAttributes = maps.Clone(written.MessageAttributes)
+	q, err := queueOfCall(ctx, own.url)
 	if err != nil {
 		return out, md, err
 	}
-	sealed, err := s.m.seal(ctx, q, []types.SendMessageBatchRequestEntry{asEntry(in)})
+	sealed, err := s.m.seal(ctx, q, []types.SendMessageBatchRequestEntry{own.entry(&written)})
 	if err != nil {
 		return out, md, err
 	}
@@ -68,66 +77,72 @@ func (s *sealer) sendMessage(
 		return out, md, message.Err
 	}
 
-	ctx = s.markSend(ctx, *in.QueueUrl, sealed)
-	out, md, err = next.HandleInitialize(ctx, smithymiddleware.InitializeInput{Parameters: withContent(in, message.Content)})
+	ctx = s.markSend(ctx, q.URL, sealed)
+	out, md, err = next.HandleInitialize(ctx, smithymiddleware.InitializeInput{Parameters: withContent(&written, message.Content)})
 	if err != nil || message.AsIs {
 		return out, md, err
 	}
 	if answer, ok := out.Result.(*sqs.SendMessageOutput); ok && answer != nil {
 		// A new struct: an interceptor may have kept the pointer to this one.
 		restored := *answer
-		restored.MD5OfMessageBody, restored.MD5OfMessageAttributes = s.sentDigests(*in.MessageBody, in.MessageAttributes)
+		restored.MD5OfMessageBody, restored.MD5OfMessageAttributes = sentDigests(own.body, written.MessageAttributes, message.NoDigests)
 		out.Result = &restored
 	}
 	return out, md, nil
 }
 
+// sendMessageBatch is sendMessage for several messages.
 func (s *sealer) sendMessageBatch(
 	ctx context.Context, in *sqs.SendMessageBatchInput, next smithymiddleware.InitializeHandler,
 ) (out smithymiddleware.InitializeOutput, md smithymiddleware.Metadata, err error) {
-	if in == nil || in.QueueUrl == nil || in.Entries == nil || slices.ContainsFunc(in.Entries, incomplete) {
-		return next.HandleInitialize(ctx, smithymiddleware.InitializeInput{Parameters: blankBatch(in)})
+	if in == nil {
+		in = &sqs.SendMessageBatchInput{}
 	}
-	position, err := positions(in.Entries)
+	inner := *in
+	entries, complete := ownEntries(inner.Entries)
+	if inner.QueueUrl == nil || inner.Entries == nil || !complete {
+		return next.HandleInitialize(ctx, smithymiddleware.InitializeInput{Parameters: blankBatch(&inner)})
+	}
+	position, err := positions(entries)
 	if err != nil {
 		return out, md, err
 	}
-	q, err := queueOfCall(ctx, *in.QueueUrl)
+	url := *inner.QueueUrl
+	q, err := queueOfCall(ctx, url)
 	if err != nil {
 		return out, md, err
 	}
-	sealed, err := s.m.seal(ctx, q, in.Entries)
+	sealed, err := s.m.seal(ctx, q, entries)
 	if err != nil {
 		return out, md, err
+	}
+	failed, err := s.m.failedEntries(q, entries, sealed)
+	if err != nil {
+		return out, md, err
+	}
+	if len(failed) > 0 && len(failed) == len(entries) {
+		out.Result = &sqs.SendMessageBatchOutput{Failed: failed}
+		return out, md, nil
 	}
 
-	inner := *in
-	inner.Entries = make([]types.SendMessageBatchRequestEntry, 0, len(in.Entries))
-	var sent []Sealed
-	var failed []types.BatchResultErrorEntry
-	for i, message := range sealed {
-		entry := in.Entries[i]
+	inner.QueueUrl = &url
+	inner.Entries = make([]types.SendMessageBatchRequestEntry, 0, len(entries))
+	sent := sealed
+	if len(failed) > 0 {
+		sent = slices.DeleteFunc(slices.Clone(sealed), func(message Sealed) bool { return message.Err != nil })
+	}
+	for i, entry := range entries {
+		message := &sealed[i]
 		if message.Err != nil {
-			failed = append(failed, failedEntry(entry.Id, message.Err))
 			continue
 		}
-		entry.MessageBody = aws.String(message.Body)
+		entry.MessageBody = &message.Body
 		entry.MessageAttributes = message.Attributes
 		entry.MessageSystemAttributes = maps.Clone(entry.MessageSystemAttributes)
 		entry.MessageDeduplicationId = message.DeduplicationID
 		inner.Entries = append(inner.Entries, entry)
-		sent = append(sent, message)
 	}
-	if len(sent) == 0 && len(failed) > 0 {
-		// SQS would answer an empty batch by an error for the whole call.
-		out.Result = &sqs.SendMessageBatchOutput{Failed: failed}
-		return out, md, nil
-	}
-	if err := checkBatch(in.Entries, inner.Entries, sent); err != nil {
-		return out, md, err
-	}
-
-	out, md, err = next.HandleInitialize(s.markSend(ctx, *in.QueueUrl, sent), smithymiddleware.InitializeInput{Parameters: &inner})
+	out, md, err = next.HandleInitialize(s.markSend(ctx, q.URL, sent), smithymiddleware.InitializeInput{Parameters: &inner})
 	if err != nil {
 		return out, md, err
 	}
@@ -144,20 +159,54 @@ func (s *sealer) sendMessageBatch(
 		case !known:
 			r.MD5OfMessageBody, r.MD5OfMessageAttributes = nil, nil
 		case !sealed[i].AsIs:
-			r.MD5OfMessageBody, r.MD5OfMessageAttributes = s.sentDigests(*in.Entries[i].MessageBody, in.Entries[i].MessageAttributes)
+			r.MD5OfMessageBody, r.MD5OfMessageAttributes = sentDigests(*entries[i].MessageBody, entries[i].MessageAttributes, sealed[i].NoDigests)
 		}
 	}
 	if len(failed) > 0 {
 		restored.Failed = slices.Concat(answer.Failed, failed)
-		slices.SortStableFunc(restored.Failed, func(a, b types.BatchResultErrorEntry) int {
-			return cmp.Compare(position[aws.ToString(a.Id)], position[aws.ToString(b.Id)])
-		})
+		inOrder(restored.Failed, position)
 	}
 	out.Result = &restored
 	return out, md, nil
 }
 
-// markSend marks a call that may send exactly these messages.
+// ownStrings are the strings of one message that a call depends on, read once.
+type ownStrings struct{ id, url, body string }
+
+// entry views a single message as a batch entry, so that a codec has one kind
+// of message to seal.
+func (own *ownStrings) entry(in *sqs.SendMessageInput) types.SendMessageBatchRequestEntry {
+	own.id = "0"
+	return types.SendMessageBatchRequestEntry{
+		Id:                      &own.id,
+		MessageBody:             &own.body,
+		DelaySeconds:            in.DelaySeconds,
+		MessageAttributes:       in.MessageAttributes,
+		MessageDeduplicationId:  in.MessageDeduplicationId,
+		MessageGroupId:          in.MessageGroupId,
+		MessageSystemAttributes: in.MessageSystemAttributes,
+	}
+}
+
+// ownEntries copies entries, with IDs, bodies and attributes that were read
+// once. It reports false if the SDK's own validation will refuse one, which has
+// no ID or no body.
+func ownEntries(entries []types.SendMessageBatchRequestEntry) ([]types.SendMessageBatchRequestEntry, bool) {
+	copies := slices.Clone(entries)
+	own := make([]ownStrings, len(copies))
+	for i := range copies {
+		e := &copies[i]
+		if e.Id == nil || e.MessageBody == nil {
+			return nil, false
+		}
+		own[i].id, own[i].body = *e.Id, *e.MessageBody
+		e.Id, e.MessageBody = &own[i].id, &own[i].body
+		e.MessageAttributes = maps.Clone(e.MessageAttributes)
+	}
+	return copies, true
+}
+
+// markSend marks a call that may send exactly these messages to this queue.
 func (s *sealer) markSend(ctx context.Context, url string, sealed []Sealed) context.Context {
 	c := &call{m: s.m, url: url, attribute: s.m.codec.AttributeNames(), sent: make([]expected, len(sealed))}
 	for i, message := range sealed {
@@ -166,16 +215,12 @@ func (s *sealer) markSend(ctx context.Context, url string, sealed []Sealed) cont
 	return mark(ctx, c)
 }
 
-func (s *sealer) sentDigests(body string, attributes map[string]types.MessageAttributeValue) (bodyMD5, attributesMD5 *string) {
-	if !s.digests() {
+// sentDigests are those of what the caller wrote.
+func sentDigests(body string, attributes map[string]types.MessageAttributeValue, none bool) (bodyMD5, attributesMD5 *string) {
+	if none || !digestsAllowed() {
 		return nil, nil
 	}
 	return digestBody(body), digestAttributes(attributes)
-}
-
-// incomplete reports whether the SDK's own validation will refuse the entry.
-func incomplete(e types.SendMessageBatchRequestEntry) bool {
-	return e.Id == nil || e.MessageBody == nil
 }
 
 // blank prepares an input that the SDK's own validation is about to refuse,
@@ -183,9 +228,6 @@ func incomplete(e types.SendMessageBatchRequestEntry) bool {
 // way there needs the plaintext. Should the validation be missing from the
 // stack, the guards stop the call, since it carries no mark.
 func blank(in *sqs.SendMessageInput) *sqs.SendMessageInput {
-	if in == nil {
-		return &sqs.SendMessageInput{}
-	}
 	out := *in
 	out.MessageAttributes = maps.Clone(in.MessageAttributes)
 	out.MessageSystemAttributes = maps.Clone(in.MessageSystemAttributes)
@@ -198,9 +240,6 @@ func blank(in *sqs.SendMessageInput) *sqs.SendMessageInput {
 // blankBatch is [blank] for a batch. No entry is left out, so that the indices
 // in the SDK's message are those of the caller's slice.
 func blankBatch(in *sqs.SendMessageBatchInput) *sqs.SendMessageBatchInput {
-	if in == nil {
-		return &sqs.SendMessageBatchInput{}
-	}
 	out := *in
 	out.Entries = slices.Clone(in.Entries)
 	for i := range out.Entries {
@@ -212,34 +251,4 @@ func blankBatch(in *sqs.SendMessageBatchInput) *sqs.SendMessageBatchInput {
 		}
 	}
 	return &out
-}
-
-// positions maps the entries' IDs to their places. With two entries of one ID,
-// nobody can tell which of them an answer is about; SQS refuses that too.
-func positions(entries []types.SendMessageBatchRequestEntry) (map[string]int, error) {
-	position := make(map[string]int, len(entries))
-	for i, e := range entries {
-		if _, twice := position[*e.Id]; twice {
-			return nil, &types.BatchEntryIdsNotDistinct{
-				Message:           aws.String(fmt.Sprintf("Id %s repeated.", *e.Id)),
-				ErrorCodeOverride: aws.String("AWS.SimpleQueueService.BatchEntryIdsNotDistinct"),
-			}
-		}
-		position[*e.Id] = i
-	}
-	return position, nil
-}
-
-// failedEntry reports an entry that was not sent in the way SQS reports one
-// that it did not take.
-func failedEntry(id *string, err error) types.BatchResultErrorEntry {
-	if api, ok := errors.AsType[smithy.APIError](err); ok {
-		return types.BatchResultErrorEntry{
-			Id:          id,
-			Code:        aws.String(api.ErrorCode()),
-			Message:     aws.String(api.ErrorMessage()),
-			SenderFault: api.ErrorFault() == smithy.FaultClient,
-		}
-	}
-	return types.BatchResultErrorEntry{Id: id, Code: aws.String("InternalError"), Message: aws.String(err.Error())}
 }

@@ -19,11 +19,8 @@ import (
 // ID is the name of the middleware in the Initialize step of the three stacks.
 const ID = "SealqSealer"
 
-// Names that the SDK gives to its own middlewares.
-const (
-	serializerID = "OperationSerializer"
-	checksumID   = "SQSValidateMessageChecksum"
-)
+// serializerID is the name that the SDK gives to its own middleware.
+const serializerID = "OperationSerializer"
 
 // Install adds the middleware to a client under construction. It is an option
 // of sqs.New, of sqs.NewFromConfig and of single calls. To install one
@@ -73,7 +70,7 @@ func (m *Middleware) addTo(stack *smithymiddleware.Stack, client func() *sqs.Cli
 		// The only place that works. Further inside, the SDK would compare its
 		// MD5 of the plaintext with SQS's of the sealed body, on a send after
 		// the message was stored; after Initialize, every retry would seal anew.
-		if err := stack.Initialize.Add(&sealer{m: m, stack: stack, client: client}, smithymiddleware.Before); err != nil {
+		if err := stack.Initialize.Add(&sealer{m: m, client: client}, smithymiddleware.Before); err != nil {
 			return err
 		}
 	} else if s, ours := other.(*sealer); !ours || s.m != m {
@@ -96,7 +93,6 @@ func (m *Middleware) addTo(stack *smithymiddleware.Stack, client func() *sqs.Cli
 // sealer is the middleware in the Initialize step.
 type sealer struct {
 	m      *Middleware
-	stack  *smithymiddleware.Stack
 	client func() *sqs.Client // that the call belongs to, or one like it
 }
 
@@ -119,13 +115,6 @@ func (s *sealer) HandleInitialize(
 	return next.HandleInitialize(ctx, in)
 }
 
-// digests reports whether outputs get MD5 digests. The SDK's own validation
-// being switched off is how a program says that it does without MD5.
-func (s *sealer) digests() bool {
-	_, validated := s.stack.Initialize.Get(checksumID)
-	return validated && digestsAllowed()
-}
-
 // call is the mark of a call that went through the sealer, and what the guards
 // hold it to. It belongs to one call and is used by one goroutine at a time.
 type call struct {
@@ -140,17 +129,21 @@ type call struct {
 // expected is what one message must look like when it is serialized.
 type expected struct {
 	body       string
-	attributes map[string]types.MessageAttributeValue // the codec's, nothing shared
+	attributes []expectedAttribute // in the order of the codec's names
 	asIs       bool
 }
 
+type expectedAttribute struct {
+	types.MessageAttributeValue // nothing shared
+	present                     bool
+}
+
 func expect(s Sealed, names []string) expected {
-	e := expected{body: s.Body, attributes: make(map[string]types.MessageAttributeValue, len(names)), asIs: s.AsIs}
-	for _, name := range names {
-		if v, ok := s.Attributes[name]; ok {
-			v.BinaryValue = bytes.Clone(v.BinaryValue)
-			e.attributes[name] = v
-		}
+	e := expected{body: s.Body, attributes: make([]expectedAttribute, len(names)), asIs: s.AsIs}
+	for i, name := range names {
+		v, ok := s.Attributes[name]
+		v.BinaryValue = bytes.Clone(v.BinaryValue)
+		e.attributes[i] = expectedAttribute{v, ok}
 	}
 	return e
 }
@@ -194,7 +187,8 @@ func (g *guard) HandleSerialize(
 func (c *call) check(input any) error {
 	switch in := input.(type) {
 	case *sqs.SendMessageInput:
-		return cmp.Or(c.checkQueue(in.QueueUrl), c.checkEntries(asEntry(in)))
+		entry := types.SendMessageBatchRequestEntry{MessageBody: in.MessageBody, MessageAttributes: in.MessageAttributes}
+		return cmp.Or(c.checkQueue(in.QueueUrl), c.checkEntries(entry))
 	case *sqs.SendMessageBatchInput:
 		return cmp.Or(c.checkQueue(in.QueueUrl), c.checkEntries(in.Entries...))
 	case *sqs.ReceiveMessageInput:
@@ -228,10 +222,9 @@ func (c *call) checkEntries(entries ...types.SendMessageBatchRequestEntry) error
 		if e.MessageBody == nil || *e.MessageBody != want.body {
 			return fmt.Errorf("%w: the body of message %d is not the one that was sealed: a middleware inside the sealer changed it", ErrBypassed, i)
 		}
-		for _, name := range c.attribute {
+		for k, name := range c.attribute {
 			got, present := e.MessageAttributes[name]
-			sealed, wanted := want.attributes[name]
-			if present != wanted || !sameValue(got, sealed) {
+			if sealed := want.attributes[k]; present != sealed.present || !sameValue(got, sealed.MessageAttributeValue) {
 				return fmt.Errorf("%w: attribute %q of message %d is not the one that was sealed: a middleware inside the sealer changed it", ErrBypassed, name, i)
 			}
 		}

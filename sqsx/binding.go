@@ -10,6 +10,7 @@ import (
 	"hash"
 	"io"
 	"maps"
+	"slices"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
@@ -119,38 +120,48 @@ func (s *settings) accept(p *compiledPolicy, q middleware.Queue, binding string,
 			return nil
 		}
 		bound, present := ec[queueKey]
+		if present && p.welcomes(binding, bound) || s.sourceWelcomes(p, q, bound, present, m) {
+			return nil
+		}
 		if !present {
 			return fmt.Errorf("%w: the message names no queue: its producer must write %q, or this queue's policy must set NoBinding", envelope.ErrContextMismatch, queueKey)
-		}
-		if bound == binding || s.acceptsQueue(p, q, bound, m) {
-			return nil
 		}
 		return fmt.Errorf("%w: the message was sealed for queue %.200q, and was received from %q: it was copied or moved; to open such messages here, add that queue to Policy.AcceptQueues", envelope.ErrContextMismatch, bound, binding)
 	}
 }
 
-// acceptsQueue reports whether messages bound to another queue are welcome: by
-// AcceptQueues, or because SQS says that redrive brought m from there.
-func (s *settings) acceptsQueue(p *compiledPolicy, q middleware.Queue, bound string, m *types.Message) bool {
-	for _, pattern := range p.accept {
-		if pattern.matches("", bound) {
-			return true
-		}
-	}
+// welcomes reports whether a queue of this policy and this binding name opens
+// messages that are bound to bound.
+func (p *compiledPolicy) welcomes(binding, bound string) bool {
+	return bound == binding || slices.ContainsFunc(p.accept, func(accepted pattern) bool { return accepted.matches("", bound) })
+}
+
+// sourceWelcomes reports whether SQS says that redrive brought m from a queue
+// whose policy opens it: a dead-letter queue's consumer opens what its source
+// opens.
+//
+// No sender can set DeadLetterQueueSourceArn. SQS redrives within one account
+// and Region only, so that account and name tell the source; emulators write
+// other Regions.
+func (s *settings) sourceWelcomes(p *compiledPolicy, q middleware.Queue, bound string, present bool, m *types.Message) bool {
 	if p.StrictQueue {
 		return false
 	}
 	arn := m.Attributes[string(types.MessageSystemAttributeNameDeadLetterQueueSourceArn)]
 	source, err := middleware.ParseQueueARN(arn)
-	if err != nil || source.Account != q.Account || source.Region != q.Region || source.Partition != q.Partition {
+	if err != nil || source.Account != q.Account {
 		return false
 	}
-	sourcePolicy, err := s.table.find(source)
+	source.Region, source.Partition = q.Region, q.Partition
+	policy, err := s.table.find(source)
 	if err != nil {
 		return false
 	}
-	name, err := sourcePolicy.bindingName(source)
-	return err == nil && name != "" && bound == name
+	if policy.NoBinding {
+		return true
+	}
+	binding, err := policy.bindingName(source)
+	return err == nil && present && policy.welcomes(binding, bound)
 }
 
 // deduplicationLabel separates this use of the key from any other.

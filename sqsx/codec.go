@@ -68,9 +68,17 @@ func (c *codec) Seal(ctx context.Context, q middleware.Queue, entries []types.Se
 	if err != nil {
 		return nil, err
 	}
-	done := 0
+	done, refused := 0, 0
 	for i := range entries {
 		if sealed[i].Err = c.checkEntry(q, &entries[i]); sealed[i].Err != nil {
+			refused++
+		}
+	}
+	if refused == len(entries) || refused > 0 && q.FIFO() {
+		return sealed, nil // nothing is sent
+	}
+	for i := range entries {
+		if sealed[i].Err != nil {
 			continue
 		}
 		if sealed[i].Content, err = c.sealEntry(ctx, policy, q, ec, &entries[i]); err != nil {
@@ -106,7 +114,7 @@ func (c *codec) checkEntry(q middleware.Queue, e *types.SendMessageBatchRequestE
 
 func (c *codec) sealEntry(ctx context.Context, p *compiledPolicy, q middleware.Queue, ec envelope.EncryptionContext, e *types.SendMessageBatchRequestEntry) (middleware.Content, error) {
 	body := aws.ToString(e.MessageBody)
-	content := middleware.Content{Attributes: e.MessageAttributes, DeduplicationID: e.MessageDeduplicationId}
+	content := middleware.Content{Attributes: e.MessageAttributes, DeduplicationID: e.MessageDeduplicationId, NoDigests: p.NoDigests}
 	if q.FIFO() && content.DeduplicationID == nil {
 		queue := p.LogicalQueue
 		if queue == "" {
@@ -228,7 +236,7 @@ func (c *codec) openMessage(ctx context.Context, p *compiledPolicy, kr envelope.
 		return withhold(errPlaintext)
 	case !ok:
 		return middleware.Opened{
-			Content: middleware.Content{Body: aws.ToString(m.Body), Attributes: m.MessageAttributes},
+			Content: middleware.Content{Body: aws.ToString(m.Body), Attributes: m.MessageAttributes, NoDigests: p.NoDigests},
 			Info:    Info{},
 		}, hold.DataKey{}
 	}
@@ -238,7 +246,7 @@ func (c *codec) openMessage(ctx context.Context, p *compiledPolicy, kr envelope.
 	}
 	return middleware.Opened{
 		// The middleware takes out the attribute that it was told about.
-		Content: middleware.Content{Body: string(result.Plaintext), Attributes: m.MessageAttributes},
+		Content: middleware.Content{Body: string(result.Plaintext), Attributes: m.MessageAttributes, NoDigests: p.NoDigests},
 		Info: Info{
 			Sealed:            true,
 			KeyProvider:       result.Key.ProviderID,

@@ -20,7 +20,8 @@
 // minutes unless [Options.Cache] says otherwise, so that KMS is asked rarely, and
 // no send waits for a key to be renewed. A batch entry that cannot be sealed for
 // a reason of its own fails alone, with the code that SQS uses; trouble with the
-// key fails the call.
+// key fails the call. A batch for a FIFO queue is sent as a whole or not at
+// all, and one of which nothing can be sent is an error: see [BatchError].
 //
 // # Receiving
 //

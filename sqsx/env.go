@@ -33,6 +33,7 @@ const (
 	envNoBinding         = "SEALQ_NO_BINDING"
 	envNoHold            = "SEALQ_NO_HOLD"
 	envNoReceiveErrors   = "SEALQ_NO_RECEIVE_ERRORS"
+	envNoDigests         = "SEALQ_NO_DIGESTS"
 )
 
 // NewFromEnv is [NewFromConfig] with the key, and what else operations decide,
@@ -54,6 +55,7 @@ const (
 //	SEALQ_NO_BINDING          queues for Policy.NoBinding
 //	SEALQ_NO_HOLD             queues for Policy.NoHold
 //	SEALQ_NO_RECEIVE_ERRORS   queues for Policy.NoReceiveErrors
+//	SEALQ_NO_DIGESTS          queues for Policy.NoDigests
 //
 // Lists are separated by commas. Queues are names or ARNs, or either with one
 // trailing "*"; "*" alone means all. A queue that several variables match gets
@@ -93,7 +95,7 @@ func NewFromEnv(cfg aws.Config, optFns ...func(*Options)) (*Sealer, error) {
 func sealqEnvironment(environ []string) (map[string]string, error) {
 	known := []string{
 		envKeyID, envReusePeriod, envMaxStale, envDecryptKeys, envAccount, envEncryptionContext,
-		envAcceptPlaintext, envNoSeal, envBodyCarrier, envStrictQueue, envNoBinding, envNoHold, envNoReceiveErrors,
+		envAcceptPlaintext, envNoSeal, envBodyCarrier, envStrictQueue, envNoBinding, envNoHold, envNoReceiveErrors, envNoDigests,
 	}
 	env := make(map[string]string)
 	for _, pair := range environ {
@@ -208,6 +210,7 @@ func policyFlags() []policyFlag {
 		{envNoBinding, func(p *Policy) { p.NoBinding = true }},
 		{envNoHold, func(p *Policy) { p.NoHold = true }},
 		{envNoReceiveErrors, func(p *Policy) { p.NoReceiveErrors = true }},
+		{envNoDigests, func(p *Policy) { p.NoDigests = true }},
 	}
 }
 

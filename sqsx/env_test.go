@@ -41,6 +41,7 @@ func TestNewFromEnv(t *testing.T) {
 		"SEALQ_NO_SEAL":            "legacy-*, exact",
 		"SEALQ_ACCEPT_PLAINTEXT":   "legacy-in*",
 		"SEALQ_BODY_CARRIER":       "*",
+		"SEALQ_NO_DIGESTS":         "legacy-*",
 		"SEALQ_STRICT_QUEUE":       "",
 		"SEALQ_NO_RECEIVE_ERRORS":  "legacy-in*, celery",
 	})
@@ -69,8 +70,8 @@ func TestNewFromEnv(t *testing.T) {
 		t.Errorf("Policy: %s", diff)
 	}
 	want := map[string]sqsx.Policy{
-		"legacy-*":   {NoSeal: true, BodyCarrier: true},
-		"legacy-in*": {NoSeal: true, BodyCarrier: true, AcceptPlaintext: true, NoReceiveErrors: true},
+		"legacy-*":   {NoSeal: true, BodyCarrier: true, NoDigests: true},
+		"legacy-in*": {NoSeal: true, BodyCarrier: true, NoDigests: true, AcceptPlaintext: true, NoReceiveErrors: true},
 		"exact":      {NoSeal: true, BodyCarrier: true},
 		"celery":     {BodyCarrier: true, NoReceiveErrors: true},
 	}

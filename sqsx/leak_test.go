@@ -572,7 +572,10 @@ func printedTypes() map[string]printed {
 
 		"middleware.Outcome":   {value: func(*testing.T, *fixture) any { return middleware.Outcome{} }},
 		"middleware.Admission": {value: func(*testing.T, *fixture) any { return middleware.Admission{} }},
-		"middleware.Codec":     nothing,
+		"middleware.BatchError": {value: func(*testing.T, *fixture) any {
+			return &middleware.BatchError{Failed: []types.BatchResultErrorEntry{{Id: aws.String("a"), Code: aws.String("c"), Message: aws.String("m")}}}
+		}},
+		"middleware.Codec": nothing,
 		"middleware.Content": {func(_ *testing.T, f *fixture) any {
 			return middleware.Content{Body: f.plaintext, Attributes: f.message.MessageAttributes}
 		}, []string{plaintextSecret, edkSecret, contextSecret}}, // a message on its way in or out
@@ -599,11 +602,12 @@ func printedTypes() map[string]printed {
 		}, carriesMessage},
 		"middleware.TooLargeError": {value: func(*testing.T, *fixture) any { return &middleware.TooLargeError{} }},
 
+		"sqsx.BatchError":  nothing, // aliases of middleware's
 		"sqsx.CheckError":  {value: func(*testing.T, *fixture) any { return &sqsx.CheckError{Queue: "q", Seal: errors.New("x")} }},
 		"sqsx.ConfigError": {value: func(*testing.T, *fixture) any { return &sqsx.ConfigError{Err: errors.New("x")} }},
 		"sqsx.Info": {func(_ *testing.T, f *fixture) any { return sqsx.Info{EncryptionContext: f.ec} },
 			[]string{contextSecret}}, // what InfoOf is asked for
-		"sqsx.OpenError": nothing, // aliases of middleware's
+		"sqsx.OpenError": nothing,
 		"sqsx.Options": {func(_ *testing.T, f *fixture) any {
 			return sqsx.Options{EncryptionContext: f.ec, DeduplicationKey: f.wrapping}
 		}, []string{keySecret, contextSecret}}, // what the user wrote into it; the Sealer's copy does not print

@@ -300,6 +300,11 @@ type OpenError = middleware.OpenError
 // delivered. Its field Withheld is a slice of *OpenError, one for each.
 type ReceiveError = middleware.ReceiveError
 
+// BatchError fails a SendMessageBatch of which nothing was sent because of its
+// entries: none could be sent, or one could not and the queue is a FIFO queue.
+// Its field Failed holds those with a cause, as an output has them.
+type BatchError = middleware.BatchError
+
 // TooLargeError reports a message, or the messages of a batch together, that
 // SQS would refuse for their size once sealed. Its fields are Batch, and in bytes
 // Plain, Sealed and Limit.

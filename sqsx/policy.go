@@ -32,7 +32,8 @@ type Policy struct {
 	// StrictQueue turns off the one place where availability wins by default:
 	// a message that SQS marks as coming from another queue of the same
 	// account and Region by redrive (DeadLetterQueueSourceArn) is otherwise
-	// opened under that queue's name.
+	// opened if it would be in that queue: under its name or LogicalQueue,
+	// those of its AcceptQueues, or any name under NoBinding.
 	StrictQueue bool
 
 	// LogicalQueue binds messages to this name in place of the queue's ARN, for
@@ -82,6 +83,14 @@ type Policy struct {
 	// MaxMessageBytes is the queue's MaximumMessageSize when that is below the
 	// service's limit, in bytes, 1,024 to 1,048,576. 0: 1,048,576.
 	MaxMessageBytes int
+
+	// NoDigests leaves the MD5 fields in outputs nil (MD5OfBody,
+	// MD5OfMessageBody, MD5OfMessageAttributes), of sealed messages that are
+	// sent and of all that are delivered. SQS's own digests are of what
+	// travels, so that sealq computes others of what the caller sees, which takes
+	// longer than AES-GCM does. Nothing is protected by them; under
+	// GODEBUG=fips140=only they are nil in any case.
+	NoDigests bool
 }
 
 // Limits of SQS (SQS API reference: CreateQueue, MaximumMessageSize).

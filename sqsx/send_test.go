@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -21,7 +22,8 @@ import (
 )
 
 // TestSendErrors sends what cannot be sealed, alone and as one entry of a
-// batch whose other entry is good.
+// batch whose other entry is good. What SQS answers for the call fails the
+// call.
 func TestSendErrors(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
@@ -30,14 +32,20 @@ func TestSendErrors(t *testing.T) {
 		in     sqs.SendMessageInput
 		code   string
 		text   string
+		call   string // the code of the batch's error, if the call fails
 	}{
 		"empty body":              {in: sqs.SendMessageInput{MessageBody: aws.String("")}, code: "MissingParameter", text: "empty"},
 		"11 attributes":           {in: sqs.SendMessageInput{MessageBody: aws.String("x"), MessageAttributes: userAttributes(11)}, code: "InvalidParameterValue", text: "11"},
 		"reserved attribute name": {in: sqs.SendMessageInput{MessageBody: aws.String("x"), MessageAttributes: map[string]types.MessageAttributeValue{"sealq": {DataType: aws.String("String"), StringValue: aws.String("x")}}}, code: "InvalidParameterValue", text: "reserved"},
-		"over 1 MiB":              {in: sqs.SendMessageInput{MessageBody: aws.String(strings.Repeat("x", 800_000))}, code: "InvalidParameterValue", text: "1048576"},
+		"over 1 MiB":              {in: sqs.SendMessageInput{MessageBody: aws.String(strings.Repeat("x", 800_000))}, code: "InvalidParameterValue", text: "1048576", call: "AWS.SimpleQueueService.BatchRequestTooLong"},
 		"over the queue's limit":  {policy: sqsx.Policy{MaxMessageBytes: 262_144}, in: sqs.SendMessageInput{MessageBody: aws.String(strings.Repeat("x", 200_000))}, code: "InvalidParameterValue", text: "262144"},
 		"FIFO without deduplication ID": {queue: "orders.fifo", in: sqs.SendMessageInput{MessageBody: aws.String("x"), MessageGroupId: aws.String("g")},
-			code: "InvalidParameterValue", text: "DeduplicationKey"},
+			code: "InvalidParameterValue", text: "DeduplicationKey", call: "InvalidParameterValue"},
+		"FIFO, empty body": {queue: "orders.fifo", in: sqs.SendMessageInput{MessageBody: aws.String(""), MessageGroupId: aws.String("g"), MessageDeduplicationId: aws.String("d")},
+			code: "MissingParameter", text: "empty", call: "MissingParameter"},
+		"FIFO, over the queue's limit": {queue: "orders.fifo", policy: sqsx.Policy{MaxMessageBytes: 262_144},
+			in:   sqs.SendMessageInput{MessageBody: aws.String(strings.Repeat("x", 200_000)), MessageGroupId: aws.String("g"), MessageDeduplicationId: aws.String("d")},
+			code: "InvalidParameterValue", text: "262144", call: "InvalidParameterValue"},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -57,9 +65,21 @@ func TestSendErrors(t *testing.T) {
 				t.Errorf("SendMessage: got %v, want a client fault %s that speaks of %q", err, tc.code, tc.text)
 			}
 			out, err := client.SendMessageBatch(t.Context(), &sqs.SendMessageBatchInput{QueueUrl: &url, Entries: []types.SendMessageBatchRequestEntry{
-				{Id: aws.String("bad"), MessageBody: tc.in.MessageBody, MessageAttributes: tc.in.MessageAttributes, MessageGroupId: tc.in.MessageGroupId},
+				{Id: aws.String("bad"), MessageBody: tc.in.MessageBody, MessageAttributes: tc.in.MessageAttributes, MessageGroupId: tc.in.MessageGroupId, MessageDeduplicationId: tc.in.MessageDeduplicationId},
 				{Id: aws.String("good"), MessageBody: aws.String("x"), MessageGroupId: tc.in.MessageGroupId, MessageDeduplicationId: tc.in.MessageGroupId},
 			}})
+			if got := w.count("sqs:SendMessage"); got != 0 {
+				t.Errorf("got %d requests for what cannot be sent, want none", got)
+			}
+			if tc.call != "" {
+				if api, ok := errors.AsType[smithy.APIError](err); !ok || api.ErrorCode() != tc.call || api.ErrorFault() != smithy.FaultClient {
+					t.Errorf("SendMessageBatch: got %v, want a client fault %s of the call", err, tc.call)
+				}
+				if stored := w.server.Stored(url); len(stored) > 0 || w.count("sqs:SendMessageBatch") > 0 {
+					t.Errorf("got %d messages and %d requests, want none", len(stored), w.count("sqs:SendMessageBatch"))
+				}
+				return
+			}
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -69,10 +89,98 @@ func TestSendErrors(t *testing.T) {
 			if len(out.Failed) != 1 || *out.Failed[0].Id != "bad" || *out.Failed[0].Code != tc.code || !out.Failed[0].SenderFault {
 				t.Errorf("got %+v failed, want the bad entry with code %s", out.Failed, tc.code)
 			}
-			if got := w.count("sqs:SendMessage"); got != 0 {
-				t.Errorf("got %d requests for what cannot be sent, want none", got)
+		})
+	}
+}
+
+// TestFIFOBatchKeepsItsOrder sends batches for one message group with entries
+// that have no deduplication ID. SQS refuses such a call, unless the queue has
+// content-based deduplication. So does sealq, before a data key is asked for:
+// no message of a group is sent without those in front of it.
+func TestFIFOBatchKeepsItsOrder(t *testing.T) {
+	t.Parallel()
+	group := func(ids ...string) []types.SendMessageBatchRequestEntry {
+		entries := make([]types.SendMessageBatchRequestEntry, len(ids))
+		for i, id := range ids {
+			entries[i] = types.SendMessageBatchRequestEntry{Id: aws.String(fmt.Sprint("e", i)), MessageBody: aws.String(fmt.Sprint("body ", i)), MessageGroupId: aws.String("g")}
+			if id != "" {
+				entries[i].MessageDeduplicationId = &id
+			}
+		}
+		return entries
+	}
+	for name, tc := range map[string]struct {
+		entries []types.SendMessageBatchRequestEntry
+		failed  []string
+	}{
+		"none has an ID":   {group("", "", ""), []string{"e0", "e1", "e2"}},
+		"the first has":    {group("a", "", ""), []string{"e1", "e2"}},
+		"the second lacks": {group("a", "", "c"), []string{"e1"}},
+		"the first lacks":  {group("", "b", "c"), []string{"e0"}},
+		"all have one":     {group("a", "b", "c"), nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			url := w.queue("orders.fifo")
+			client := w.client()
+			_, err := client.SendMessageBatch(t.Context(), &sqs.SendMessageBatchInput{QueueUrl: &url, Entries: tc.entries})
+			if tc.failed == nil {
+				out, receiveErr := receive(t.Context(), client, url)
+				if err != nil || receiveErr != nil || !slices.Equal(bodies(out.Messages), []string{"body 0", "body 1", "body 2"}) {
+					t.Errorf("got %v and %v, want all in their order", err, receiveErr)
+				}
+				return
+			}
+			batch, ok := errors.AsType[*sqsx.BatchError](err)
+			if !ok || batch.ErrorCode() != "InvalidParameterValue" || !strings.Contains(err.Error(), "DeduplicationKey") {
+				t.Fatalf("got error %v, want a BatchError InvalidParameterValue with the remedy", err)
+			}
+			var failed []string
+			for _, f := range batch.Failed {
+				failed = append(failed, *f.Id)
+			}
+			if !slices.Equal(failed, tc.failed) {
+				t.Errorf("got failed %q, want %q", failed, tc.failed)
+			}
+			if stored := w.server.Stored(url); len(stored) != 0 || w.count("sqs:SendMessageBatch") != 0 || w.count("kms:GenerateDataKey") != 0 {
+				t.Errorf("got %d messages, %d requests and %d data keys, want none", len(stored), w.count("sqs:SendMessageBatch"), w.count("kms:GenerateDataKey"))
 			}
 		})
+	}
+	t.Run("DeduplicationKey", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t)
+		url := w.queue("orders.fifo")
+		client := w.client(func(o *sqsx.Options) { o.DeduplicationKey = []byte(strings.Repeat("k", 32)) })
+		out, err := client.SendMessageBatch(t.Context(), &sqs.SendMessageBatchInput{QueueUrl: &url, Entries: group("", "b", "")})
+		if err != nil || len(out.Successful) != 3 {
+			t.Errorf("got %v, want all sent", err)
+		}
+	})
+}
+
+// TestBatchOfSealedMessages is a batch of which nothing can be sent for a
+// reason that only sealing brings: callers that look at the error only must see
+// it.
+func TestBatchOfSealedMessages(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	url := w.queue("orders")
+	s := w.sealer(func(o *sqsx.Options) { o.Policy.BodyCarrier = true })
+	sealed, err := s.SealMessage(t.Context(), arnOf("orders"), &sqs.SendMessageInput{MessageBody: aws.String("x")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = s.Wrap(w.plain).SendMessageBatch(t.Context(), &sqs.SendMessageBatchInput{QueueUrl: &url, Entries: []types.SendMessageBatchRequestEntry{
+		{Id: aws.String("a"), MessageBody: sealed.MessageBody}, {Id: aws.String("b"), MessageBody: sealed.MessageBody},
+	}})
+	batch, ok := errors.AsType[*sqsx.BatchError](err)
+	if !ok || len(batch.Failed) != 2 || !strings.Contains(err.Error(), "sealed twice") {
+		t.Errorf("got %v, want a BatchError of both entries", err)
+	}
+	if n := w.count("sqs:SendMessageBatch"); n != 0 {
+		t.Errorf("got %d requests, want none", n)
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 	"github.com/aws/smithy-go"
 
+	"github.com/sealq/sealq/middleware"
 	"github.com/sealq/sealq/sqsx"
 )
 
@@ -99,6 +100,25 @@ func (s *suite) arn(t *testing.T, url string) string {
 		t.Fatal(err)
 	}
 	return out.Attributes["QueueArn"]
+}
+
+// bound returns the ARN that messages to a queue are bound to, which is the
+// queue's own on AWS.
+func (s *suite) bound(t *testing.T, url string) string {
+	t.Helper()
+	q, err := middleware.ParseQueueURL(url, s.target.SQS.Region)
+	if err != nil {
+		t.Fatal(err)
+	}
+	own, ok := strings.CutPrefix(s.arn(t, url), "arn:aws:sqs:elasticmq:")
+	if s.differs(ARNsOfOneRegion) != ok {
+		t.Errorf("got the Region elasticmq in the queue's ARN %t: %s", ok, ARNsOfOneRegion)
+	}
+	if ok && strings.HasSuffix(q.ARN(), ":"+own) || q.ARN() == s.arn(t, url) {
+		return q.ARN()
+	}
+	t.Fatalf("got the ARN %s of queue %s, want that of its URL", s.arn(t, url), url)
+	return ""
 }
 
 // key makes a KMS key and returns its ARN.

@@ -75,6 +75,7 @@ func TestMoto(t *testing.T) {
 func TestElasticMQ(t *testing.T) {
 	target := target(use(t, "ElasticMQ"), use(t, "moto"))
 	target.Differences = append(motoKMS(),
+		conformance.ARNsOfOneRegion,
 		conformance.PrefixFilterReturnsNone,
 		conformance.AttributeNamesUnchecked,
 		conformance.AttributesNotCounted,

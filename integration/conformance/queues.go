@@ -6,6 +6,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 
 	"github.com/sealq/sealq/envelope"
 	"github.com/sealq/sealq/sqsx"
@@ -28,14 +29,14 @@ func queueCases() []testCase {
 // accepting is the consumer of a dead-letter queue: by itself it opens the
 // messages that SQS says were moved there; where a target does not say so, it
 // must be told.
-func (s *suite) accepting(t *testing.T, key, sourceARN string) *sqs.Client {
+func (s *suite) accepting(t *testing.T, key, source string) *sqs.Client {
 	t.Helper()
 	strict := s.sealer(t, key)
 	if !s.differs(NoSourceARN) {
 		return sqs.NewFromConfig(s.target.SQS, strict.Install)
 	}
 	return sqs.NewFromConfig(s.target.SQS, s.sealer(t, key, func(o *sqsx.Options) {
-		o.Policy.AcceptQueues = []string{sourceARN}
+		o.Policy.AcceptQueues = []string{s.bound(t, source)}
 	}).Install)
 }
 
@@ -54,7 +55,7 @@ func (s *suite) dead(t *testing.T, attributes map[string]string) (key, source, d
 func deadLetterOpens(t *testing.T, s *suite) {
 	for _, attributes := range []map[string]string{nil, fifo} {
 		key, source, deadLetter := s.dead(t, attributes)
-		got := s.receive(t, s.accepting(t, key, s.arn(t, source)), deadLetter, 1, everything)[0]
+		got := s.receive(t, s.accepting(t, key, source), deadLetter, 1, everything)[0]
 		if *got.Body != "dead" {
 			t.Errorf("got body %q", *got.Body)
 		}
@@ -80,7 +81,7 @@ func movedElsewhere(t *testing.T, s *suite) {
 		return
 	}
 	client := sqs.NewFromConfig(s.target.SQS, s.sealer(t, key, func(o *sqsx.Options) {
-		o.Policy.AcceptQueues = []string{s.arn(t, source)}
+		o.Policy.AcceptQueues = []string{s.bound(t, source)}
 	}).Install)
 	if got := s.receive(t, client, third, 1); *got[0].Body != "dead" {
 		t.Errorf("got body %q", *got[0].Body)
@@ -105,7 +106,7 @@ func copied(t *testing.T, s *suite) {
 	wantClass(t, "without AcceptQueues", err, envelope.ErrContextMismatch)
 	put()
 	accepting := sqs.NewFromConfig(s.target.SQS, s.sealer(t, key, func(o *sqsx.Options) {
-		o.Policy.AcceptQueues = []string{s.arn(t, here)}
+		o.Policy.AcceptQueues = []string{s.bound(t, here)}
 	}).Install)
 	if got := s.receive(t, accepting, there, 1); *got[0].Body != "copied" {
 		t.Errorf("with AcceptQueues: got body %q", *got[0].Body)
@@ -143,8 +144,19 @@ func deduplicationRequired(t *testing.T, s *suite) {
 	if err != nil && !strings.Contains(err.Error(), "DeduplicationKey") {
 		t.Errorf("got error %v, want one that names the remedy", err)
 	}
+	// A batch with one such entry is not sent at all: the order of the group
+	// would change.
+	entry := func(id string, deduplicationID *string) types.SendMessageBatchRequestEntry {
+		return types.SendMessageBatchRequestEntry{Id: &id, MessageBody: aws.String("in a batch"), MessageGroupId: aws.String("group"), MessageDeduplicationId: deduplicationID}
+	}
+	_, err = client.SendMessageBatch(t.Context(), &sqs.SendMessageBatchInput{QueueUrl: &url, Entries: []types.SendMessageBatchRequestEntry{
+		entry("a", aws.String(unique())), entry("b", nil), entry("c", aws.String(unique())),
+	}})
+	wantCode(t, "a batch with an entry without an ID", err, "InvalidParameterValue")
 	send(t, client, url, "with an ID", nil)
-	s.receive(t, client, url, 1)
+	if got := s.receive(t, client, url, 1)[0]; *got.Body != "with an ID" {
+		t.Errorf("got body %q in the queue, want none of the batch", *got.Body)
+	}
 }
 
 func deduplicationKey(t *testing.T, s *suite) {

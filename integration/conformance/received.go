@@ -18,6 +18,7 @@ import (
 
 	"github.com/sealq/sealq/envelope"
 	"github.com/sealq/sealq/envelope/kmskeyring"
+	"github.com/sealq/sealq/middleware"
 	"github.com/sealq/sealq/sqsx"
 )
 
@@ -172,7 +173,11 @@ func withheld(t *testing.T, s *suite, bad badMessage) {
 	client := sqs.NewFromConfig(s.target.SQS, sealer.Install)
 	deadLetter := s.queue(t, nil)
 	url := s.redrive(t, deadLetter, 3, again)
-	arn := s.arn(t, url)
+	q, err := middleware.ParseQueueURL(url, s.target.SQS.Region)
+	if err != nil {
+		t.Fatal(err)
+	}
+	arn := q.ARN() // what the queue's messages are bound to
 	in := bad.make(t, s, bench{url: url, arn: arn, key: key, sealed: func() envelope.Message {
 		return s.seal(t, key, map[string]string{"sealq:queue": arn})
 	}})

@@ -407,7 +407,7 @@ func withoutClient(t *testing.T, s *suite) {
 		t.Fatal(err)
 	}
 	received := s.receive(t, s.sqs, url, 1, everything)
-	opened, withheld := sealer.OpenMessages(t.Context(), s.arn(t, url), received)
+	opened, withheld := sealer.OpenMessages(t.Context(), s.bound(t, url), received)
 	if len(opened) != 1 || len(withheld) != 0 {
 		t.Fatalf("got %d opened and %v withheld, want 1 and none", len(opened), withheld)
 	}

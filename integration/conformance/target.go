@@ -40,6 +40,7 @@ const (
 	EmojiRefused             Difference = "characters above U+FFFF in a body are refused"
 	DuplicateGetsNewID       Difference = "the second send of a duplicate answers with a new message ID"
 	NoSourceARN              Difference = "a dead-letter queue's messages lack DeadLetterQueueSourceArn: opened with AcceptQueues"
+	ARNsOfOneRegion          Difference = "ARNs of queues name the Region `elasticmq`: Policy.AcceptQueues and OpenMessages need the client's Region in its place"
 	NoTraceHeader            Difference = "AWSTraceHeader is lost"
 	NoMoveTask               Difference = "StartMessageMoveTask is not implemented"
 	TamperedBlobDecrypts     Difference = "KMS decrypts a blob that was changed"

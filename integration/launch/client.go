@@ -12,7 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 )
 
-// region is that of every client; ElasticMQ must be told.
+// region is that of every client.
 const region = "us-east-1"
 
 // Config returns an SDK configuration for the instance, with test credentials,

@@ -84,7 +84,6 @@ func elasticMQ() Emulator {
 				"-Dnode-address.host=127.0.0.1",
 				fmt.Sprintf("-Dnode-address.port=%d", port),
 				"-Drest-stats.enabled=false",
-				"-Daws.region="+region,
 				"-cp", filepath.Join(dir, "jars", "*"),
 				"org.elasticmq.server.Main")
 		},
