@@ -1,6 +1,7 @@
 package sealq_test
 
 import (
+	stdcmp "cmp"
 	"encoding/json"
 	"go/ast"
 	"go/constant"
@@ -12,13 +13,21 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
 
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/sealq/sealq/cache"
+	"github.com/sealq/sealq/envelope/kmskeyring"
+	"github.com/sealq/sealq/middleware"
+	"github.com/sealq/sealq/sqsx"
 )
 
 // The tests of this file hold what the documents say to the code. Each fails if
@@ -279,14 +288,21 @@ func fields(t *testing.T, file, structure string) []string {
 
 var environmentName = regexp.MustCompile(`\bSEALQ_[A-Z_]+\b`)
 
-func TestEnvironmentTable(t *testing.T) {
-	t.Parallel()
-	var inCode []string
+// environmentVariables returns those that sqsx/env.go reads.
+func environmentVariables(t *testing.T) []string {
+	t.Helper()
+	var found []string
 	for _, s := range literals(t, "sqsx/env.go") {
 		if environmentName.FindString(s) == s && s != "" {
-			inCode = append(inCode, s)
+			found = append(found, s)
 		}
 	}
+	return found
+}
+
+func TestEnvironmentTable(t *testing.T) {
+	t.Parallel()
+	inCode := environmentVariables(t)
 	docs := documents(t)
 	sameSet(t, "environment variables", firstColumn(t, docs["docs/operations.md"], "## Settings from the environment"), inCode)
 	for _, name := range []string{"README.md", "docs/migration.md", "docs/operations.md", "docs/security.md"} {
@@ -294,6 +310,91 @@ func TestEnvironmentTable(t *testing.T) {
 			if !slices.Contains(inCode, variable) {
 				t.Errorf("%s names %s, which sqsx/env.go does not have", name, variable)
 			}
+		}
+	}
+}
+
+// settingName is a field as people are told of it: "Options.Cache",
+// "kmskeyring.Options.DecryptKeys", "Policy.NoSeal", "o.Region". What follows
+// another word with a dot, such as a package's name, is part of it.
+var settingName = regexp.MustCompile(`\b(?:([a-z]\w*)\.)?(Options|Policy|o|co|ko)\.([A-Za-z]\w*)`)
+
+// settings are the structs that such a name may mean, by package.
+func settings() map[string]map[string]reflect.Type {
+	return map[string]map[string]reflect.Type{
+		"Options": {
+			"sqsx":       reflect.TypeFor[sqsx.Options](),
+			"cache":      reflect.TypeFor[cache.Options](),
+			"kmskeyring": reflect.TypeFor[kmskeyring.Options](),
+			"middleware": reflect.TypeFor[middleware.Options](),
+			"sqs":        reflect.TypeFor[sqs.Options](),
+			"kms":        reflect.TypeFor[kms.Options](),
+		},
+		"Policy": {"sqsx": reflect.TypeFor[sqsx.Policy]()},
+	}
+}
+
+// hasSetting reports whether a name means a field that exists. Without a package
+// it is one of the package where it is written or, in all other places, of sqsx;
+// "o" may be the options of any.
+func hasSetting(where, pkg, structure, field string) bool {
+	structs := settings()[structure]
+	if structs == nil { // o, co, ko
+		for _, typ := range settings()["Options"] {
+			if _, ok := typ.FieldByName(field); ok {
+				return true
+			}
+		}
+		return false
+	}
+	typ := structs[stdcmp.Or(pkg, where)]
+	if typ == nil {
+		typ = structs["sqsx"]
+	}
+	_, ok := typ.FieldByName(field)
+	return ok
+}
+
+// TestSettingsThatAreNamedExist: each setting that an error, a log line or a
+// document sends people to is there.
+func TestSettingsThatAreNamedExist(t *testing.T) {
+	t.Parallel()
+	variables := environmentVariables(t)
+	named := make(map[string]int)
+	look := func(kind, file, where, text string) {
+		for _, m := range settingName.FindAllStringSubmatch(text, -1) {
+			named[kind]++
+			if !hasSetting(where, m[1], m[2], m[3]) {
+				t.Errorf("%s names %s, which is no field", file, m[0])
+			}
+		}
+	}
+	for _, name := range goFiles(t, func(name string) bool {
+		return !strings.HasSuffix(name, "_test.go") && !strings.HasPrefix(name, "integration/")
+	}) {
+		where := path.Base(path.Dir(filepath.ToSlash(name)))
+		for _, s := range literals(t, name) {
+			look("strings", name, where, s)
+			for _, variable := range environmentName.FindAllString(s, -1) {
+				if named["variables"]++; !slices.Contains(variables, variable) {
+					t.Errorf("%s names %s, which sqsx/env.go does not have", name, variable)
+				}
+			}
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ParseComments|parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range file.Comments {
+			look("comments", name, where, c.Text())
+		}
+	}
+	for name, text := range documents(t) {
+		look("documents", name, "sqsx", text)
+	}
+	for kind, least := range map[string]int{"strings": 20, "comments": 20, "documents": 50, "variables": 15} {
+		if named[kind] < least {
+			t.Errorf("found %d settings named in %s, want at least %d: the test looks in the wrong place", named[kind], kind, least)
 		}
 	}
 }

@@ -32,6 +32,7 @@ type codec struct {
 	counters *counters
 	holds    *holds
 	sizes    *headerSizes
+	opened   *recent
 }
 
 var _ middleware.Codec = (*codec)(nil)
@@ -224,7 +225,7 @@ func (c *codec) openMessage(ctx context.Context, p *compiledPolicy, kr envelope.
 	case err != nil:
 		return withhold(err)
 	case !ok && !p.AcceptPlaintext:
-		return withhold(errPlaintext)
+		return withhold(c.notSealed(m))
 	case !ok:
 		return middleware.Opened{
 			Content: middleware.Content{Body: aws.ToString(m.Body), Attributes: m.MessageAttributes},
@@ -235,6 +236,7 @@ func (c *codec) openMessage(ctx context.Context, p *compiledPolicy, kr envelope.
 	if err != nil {
 		return withhold(ownDeadline(err))
 	}
+	c.opened.add(aws.ToString(m.MessageId))
 	return middleware.Opened{
 		// The middleware takes out the attribute that it was told about.
 		Content: middleware.Content{Body: string(result.Plaintext), Attributes: m.MessageAttributes},

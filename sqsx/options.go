@@ -113,10 +113,12 @@ type compiledPolicy struct {
 	accept  []pattern
 }
 
+var errNilKeyring = errors.New("sqsx: the keyring is nil: check the error of the constructor that made it")
+
 // compile checks o and builds a cache for kr and for every keyring in a policy.
 func compile(kr envelope.Keyring, o Options) (*settings, error) {
 	if isNil(kr) {
-		return nil, errors.New("sqsx: the keyring is nil")
+		return nil, errNilKeyring
 	}
 	if err := checkContext(o.EncryptionContext); err != nil {
 		return nil, fmt.Errorf("sqsx: EncryptionContext: %w", err)
@@ -203,7 +205,7 @@ type cacheSet struct {
 
 func (c *cacheSet) of(kr envelope.Keyring) (*cache.Keyring, error) {
 	if isNil(kr) {
-		return nil, errors.New("sqsx: the keyring is nil")
+		return nil, errNilKeyring
 	}
 	if cached, ok := kr.(*cache.Keyring); ok {
 		if cached.Next() == nil {
