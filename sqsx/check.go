@@ -132,6 +132,7 @@ func (s *Sealer) Check(ctx context.Context, queue string) error {
 // check fills in result. Its error is one of configuration, common to both
 // halves.
 func (c *codec) check(ctx context.Context, q middleware.Queue, result *CheckError) error {
+	c.counters.begin(ctx, q)
 	policy, err := c.table.find(q)
 	if err != nil {
 		return err

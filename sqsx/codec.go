@@ -51,6 +51,7 @@ func (c *codec) MaxMessageBytes(q middleware.Queue) int {
 // key is asked for; trouble with the key is common to all entries.
 func (c *codec) Seal(ctx context.Context, q middleware.Queue, entries []types.SendMessageBatchRequestEntry) ([]middleware.Sealed, error) {
 	q = c.complete(q)
+	c.counters.begin(ctx, q)
 	policy, err := c.table.find(q)
 	if err != nil {
 		return nil, err
@@ -64,19 +65,20 @@ func (c *codec) Seal(ctx context.Context, q middleware.Queue, entries []types.Se
 		return sealed, nil
 	}
 	ctx, span := startSpan(ctx, "sealq.Seal")
-	defer span.End()
+	done := 0
+	defer func() { endSeal(span, q, len(entries), done) }()
 
 	ec, err := c.sendContext(policy, q)
 	if err != nil {
 		return nil, err
 	}
-	done := 0
 	for i := range entries {
 		if sealed[i].Err = c.checkEntry(q, &entries[i]); sealed[i].Err != nil {
 			continue
 		}
 		if sealed[i].Content, err = c.sealEntry(ctx, policy, q, ec, &entries[i]); err != nil {
 			c.counters.sealFailed.add(ctx, q, len(entries))
+			done = 0 // nothing is sent
 			return nil, err
 		}
 		done++
@@ -138,6 +140,7 @@ func (c *codec) sealEntry(ctx context.Context, p *compiledPolicy, q middleware.Q
 // Admit implements middleware.Codec.
 func (c *codec) Admit(ctx context.Context, q middleware.Queue, in *sqs.ReceiveMessageInput) (middleware.Admission, error) {
 	q = c.complete(q)
+	c.counters.begin(ctx, q)
 	// What would fail every message of the response fails the call now, before
 	// the messages are received and their receive counts rise.
 	policy, err := c.table.find(q)
@@ -165,13 +168,14 @@ const smallBody = 16 << 10
 // those under the same.
 func (c *codec) Open(ctx context.Context, q middleware.Queue, messages []types.Message) []middleware.Opened {
 	q = c.complete(q)
+	c.counters.begin(ctx, q)
 	c.holds.extendScout(q)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), openTimeout)
 	defer cancel()
 	ctx, span := startSpan(ctx, "sealq.Open")
-	defer span.End()
-
 	opened := make([]middleware.Opened, len(messages))
+	defer func() { endOpen(span, q, messages, opened) }()
+
 	policy, err := c.table.find(q)
 	var binding string
 	if err == nil {

@@ -75,13 +75,14 @@ type Options struct {
 	// message's visibility timeout runs; several receives may call it at once.
 	OnWithheld func(context.Context, *OpenError)
 
-	// MeterProvider receives the metrics that [Stats] counts; nil: none. An
-	// adapter for OpenTelemetry is
-	// github.com/aws/smithy-go/metrics/smithyotelmetrics.
+	// MeterProvider receives the metrics that [Stats] counts; nil: none. All
+	// counters of a queue start at 0 with its first use. An adapter for
+	// OpenTelemetry is github.com/aws/smithy-go/metrics/smithyotelmetrics.
 	MeterProvider metrics.MeterProvider
 
 	// Logger receives a line for each kind of trouble with a queue, at most one
-	// every ten seconds. Nil: slog.Default(), as it is at the time of the line.
+	// every ten seconds, and from NewFromEnv one for each setting of the
+	// environment that gives up protection. Nil: slog.Default(), as it is at the time of the line.
 	Logger *slog.Logger
 }
 

@@ -90,10 +90,7 @@ func (r *reporter) report(ctx context.Context, e *OpenError) {
 	diagnosis, usual := diagnose(e.Err)
 	cause, remedy := takeRemedy(e.Err)
 	remedy = cmp.Or(remedy, usual)
-	queue := e.Queue.ARN()
-	if queue == "" {
-		queue = e.Queue.URL
-	}
+	queue := queueLabel(e.Queue)
 	suppressed, due := r.due(logKind{queue, diagnosis})
 	if !due {
 		return
