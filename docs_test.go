@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"os/exec"
 	"path"
 	"path/filepath"
 	"reflect"
@@ -492,6 +493,86 @@ func thousands(n int64) string {
 		s = s[:i] + "," + s[i:]
 	}
 	return s
+}
+
+// tableRows returns the cells of the rows of the table that follows marker,
+// without its heading.
+func tableRows(t *testing.T, text, marker string) [][]string {
+	t.Helper()
+	_, rest, found := strings.Cut(text, marker)
+	if !found {
+		t.Fatalf("%q not found", marker)
+	}
+	var rows [][]string
+	for line := range strings.Lines(rest) {
+		line, isRow := strings.CutPrefix(strings.TrimSpace(line), "|")
+		if !isRow && len(rows) > 0 {
+			break
+		}
+		if isRow {
+			cells := strings.Split(strings.TrimSuffix(line, "|"), "|")
+			for i := range cells {
+				cells[i] = strings.TrimSpace(cells[i])
+			}
+			rows = append(rows, cells)
+		}
+	}
+	if len(rows) < 3 {
+		t.Fatalf("no table after %q", marker)
+	}
+	return rows[2:]
+}
+
+// TestDollars computes the dollars of docs/cost.md from its calls of KMS, and
+// looks for those of other documents among them.
+func TestDollars(t *testing.T) {
+	t.Parallel()
+	docs := documents(t)
+	cost := docs["docs/cost.md"]
+	const perRequest = 0.03 / 10_000 // dollars
+	dollars := func(calls string) string {
+		n, err := strconv.ParseFloat(strings.ReplaceAll(calls, ",", ""), 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return "$" + strconv.FormatFloat(n*perRequest, 'f', 2, 64)
+	}
+	var want [][]string
+	for _, row := range tableRows(t, cost, "<!-- table: begin -->") {
+		want = append(want, append(slices.Clone(row[:4]), dollars(row[6]), dollars(row[8]), dollars(row[9])))
+	}
+	if diff := cmp.Diff(want, tableRows(t, cost, "## In dollars")); diff != "" {
+		t.Errorf("docs/cost.md: the dollars that follow from its calls (-) and those that it says (+) differ:\n%s", diff)
+	}
+	said := 0
+	for _, name := range []string{"README.md", "docs/adoption.md"} {
+		for _, amount := range regexp.MustCompile(`\$\d+\.\d\d`).FindAllString(docs[name], -1) {
+			if said++; !strings.Contains(cost, " "+amount+" ") {
+				t.Errorf("%s says %s, which docs/cost.md does not", name, amount)
+			}
+		}
+	}
+	if said < 4 {
+		t.Errorf("found %d amounts in other documents, want at least 4", said)
+	}
+}
+
+// TestModulesCompiledIn compares the list of docs/adoption.md with what a
+// service compiles in with package sqsx.
+func TestModulesCompiledIn(t *testing.T) {
+	t.Parallel()
+	out, err := exec.CommandContext(t.Context(), "go", "list", "-deps", "-f", "{{with .Module}}{{.Path}}{{end}}", "./sqsx").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	inCode := slices.DeleteFunc(strings.Fields(string(out)), func(path string) bool { return path == module })
+	_, section, _ := strings.Cut(read(t, "docs/adoption.md"), "<!-- modules: begin -->")
+	section, _, _ = strings.Cut(section, "<!-- modules: end -->")
+	var documented []string
+	for _, m := range regexp.MustCompile("(?m)^- `([^`]+)`$").FindAllStringSubmatch(section, -1) {
+		documented = append(documented, m[1])
+	}
+	sameSet(t, "modules", documented, inCode)
 }
 
 // TestHoldTable looks for every time of the hold in its section of
