@@ -658,6 +658,33 @@ func TestDocCodeIsTested(t *testing.T) {
 	}
 }
 
+// TestReadmeCodeIsSafeToCopy: what stands in the README is copied by people who
+// read nothing else.
+func TestReadmeCodeIsSafeToCopy(t *testing.T) {
+	t.Parallel()
+	weaker := []string{"AcceptPlaintext", "NoSeal", "NoBinding", "Unlimited", "Discovery"}
+	for _, field := range weaker[:3] {
+		if _, ok := reflect.TypeFor[sqsx.Policy]().FieldByName(field); !ok {
+			t.Errorf("Policy has no field %s", field)
+		}
+	}
+	blocks := 0
+	for _, m := range fence.FindAllStringSubmatch(read(t, "README.md"), -1) {
+		if m[1] != "go" {
+			continue
+		}
+		blocks++
+		for _, setting := range weaker {
+			if strings.Contains(m[2], setting) {
+				t.Errorf("this code gives up protection by %s:\n%s", setting, m[2])
+			}
+		}
+	}
+	if blocks == 0 {
+		t.Error("no Go block found")
+	}
+}
+
 func unindented(code string) string {
 	var b strings.Builder
 	for line := range strings.Lines(code) {
