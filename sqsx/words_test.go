@@ -33,7 +33,7 @@ func sealedBy(t testing.TB, s *sqsx.Sealer) types.Message {
 
 // explain returns what a consumer of "orders" is told of a message that does not
 // open: the error, and the log line.
-func explain(t testing.TB, w *world, m types.Message, optFns ...func(*sqsx.Options)) (e error, line string) {
+func explain(t testing.TB, w *world, m types.Message, optFns ...func(*sqsx.Options)) (line string, e error) {
 	t.Helper()
 	var log bytes.Buffer
 	s := w.sealer(append(optFns, func(o *sqsx.Options) { o.Logger = slog.New(slog.NewTextHandler(&log, nil)) })...)
@@ -41,7 +41,7 @@ func explain(t testing.TB, w *world, m types.Message, optFns ...func(*sqsx.Optio
 	if len(withheld) != 1 {
 		t.Fatalf("got %d messages withheld, want the one", len(withheld))
 	}
-	return withheld[0].Err, log.String()
+	return log.String(), withheld[0].Err
 }
 
 func logical(name string) func(*sqsx.Options) {
@@ -138,7 +138,7 @@ func TestRemedies(t *testing.T) {
 	w := newWorld(t)
 	for name, m := range misfits(t, w) {
 		t.Run(name, func(t *testing.T) {
-			err, line := explain(t, w, m.message, m.consumer...)
+			line, err := explain(t, w, m.message, m.consumer...)
 			if want := `msg="sealq: message withheld: ` + m.diagnosis + `"`; !strings.Contains(line, want) {
 				t.Errorf("got the log line %s, want %s in it", line, want)
 			}
@@ -322,12 +322,12 @@ func TestEachCauseIsSaidOnce(t *testing.T) {
 		}
 	}
 	for name, m := range misfits(t, w) {
-		err, line := explain(t, w, m.message, m.consumer...)
+		line, err := explain(t, w, m.message, m.consumer...)
 		once(name, err.Error())
 		once(name+", log line", line)
 	}
 	for _, m := range badMessages(t, w, "orders") {
-		err, line := explain(t, w, types.Message{MessageId: aws.String("m"), Body: &m.body, MessageAttributes: m.attributes})
+		line, err := explain(t, w, types.Message{MessageId: aws.String("m"), Body: &m.body, MessageAttributes: m.attributes})
 		once(m.name, err.Error())
 		once(m.name+", log line", line)
 	}
