@@ -1,6 +1,7 @@
 package sealq_test
 
 import (
+	stdcmp "cmp"
 	"encoding/json"
 	"go/ast"
 	"go/constant"
@@ -10,15 +11,24 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"os/exec"
 	"path"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
 
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/sealq/sealq/cache"
+	"github.com/sealq/sealq/envelope/kmskeyring"
+	"github.com/sealq/sealq/middleware"
+	"github.com/sealq/sealq/sqsx"
 )
 
 // The tests of this file hold what the documents say to the code. Each fails if
@@ -279,14 +289,21 @@ func fields(t *testing.T, file, structure string) []string {
 
 var environmentName = regexp.MustCompile(`\bSEALQ_[A-Z_]+\b`)
 
-func TestEnvironmentTable(t *testing.T) {
-	t.Parallel()
-	var inCode []string
+// environmentVariables returns those that sqsx/env.go reads.
+func environmentVariables(t *testing.T) []string {
+	t.Helper()
+	var found []string
 	for _, s := range literals(t, "sqsx/env.go") {
 		if environmentName.FindString(s) == s && s != "" {
-			inCode = append(inCode, s)
+			found = append(found, s)
 		}
 	}
+	return found
+}
+
+func TestEnvironmentTable(t *testing.T) {
+	t.Parallel()
+	inCode := environmentVariables(t)
 	docs := documents(t)
 	sameSet(t, "environment variables", firstColumn(t, docs["docs/operations.md"], "## Settings from the environment"), inCode)
 	for _, name := range []string{"README.md", "docs/consumers.md", "docs/migration.md", "docs/operations.md", "docs/security.md"} {
@@ -294,6 +311,91 @@ func TestEnvironmentTable(t *testing.T) {
 			if !slices.Contains(inCode, variable) {
 				t.Errorf("%s names %s, which sqsx/env.go does not have", name, variable)
 			}
+		}
+	}
+}
+
+// settingName is a field as people are told of it: "Options.Cache",
+// "kmskeyring.Options.DecryptKeys", "Policy.NoSeal", "o.Region". What follows
+// another word with a dot, such as a package's name, is part of it.
+var settingName = regexp.MustCompile(`\b(?:([a-z]\w*)\.)?(Options|Policy|o|co|ko)\.([A-Za-z]\w*)`)
+
+// settings are the structs that such a name may mean, by package.
+func settings() map[string]map[string]reflect.Type {
+	return map[string]map[string]reflect.Type{
+		"Options": {
+			"sqsx":       reflect.TypeFor[sqsx.Options](),
+			"cache":      reflect.TypeFor[cache.Options](),
+			"kmskeyring": reflect.TypeFor[kmskeyring.Options](),
+			"middleware": reflect.TypeFor[middleware.Options](),
+			"sqs":        reflect.TypeFor[sqs.Options](),
+			"kms":        reflect.TypeFor[kms.Options](),
+		},
+		"Policy": {"sqsx": reflect.TypeFor[sqsx.Policy]()},
+	}
+}
+
+// hasSetting reports whether a name means a field that exists. Without a package
+// it is one of the package where it is written or, in all other places, of sqsx;
+// "o" may be the options of any.
+func hasSetting(where, pkg, structure, field string) bool {
+	structs := settings()[structure]
+	if structs == nil { // o, co, ko
+		for _, typ := range settings()["Options"] {
+			if _, ok := typ.FieldByName(field); ok {
+				return true
+			}
+		}
+		return false
+	}
+	typ := structs[stdcmp.Or(pkg, where)]
+	if typ == nil {
+		typ = structs["sqsx"]
+	}
+	_, ok := typ.FieldByName(field)
+	return ok
+}
+
+// TestSettingsThatAreNamedExist: each setting that an error, a log line or a
+// document sends people to is there.
+func TestSettingsThatAreNamedExist(t *testing.T) {
+	t.Parallel()
+	variables := environmentVariables(t)
+	named := make(map[string]int)
+	look := func(kind, file, where, text string) {
+		for _, m := range settingName.FindAllStringSubmatch(text, -1) {
+			named[kind]++
+			if !hasSetting(where, m[1], m[2], m[3]) {
+				t.Errorf("%s names %s, which is no field", file, m[0])
+			}
+		}
+	}
+	for _, name := range goFiles(t, func(name string) bool {
+		return !strings.HasSuffix(name, "_test.go") && !strings.HasPrefix(name, "integration/")
+	}) {
+		where := path.Base(path.Dir(filepath.ToSlash(name)))
+		for _, s := range literals(t, name) {
+			look("strings", name, where, s)
+			for _, variable := range environmentName.FindAllString(s, -1) {
+				if named["variables"]++; !slices.Contains(variables, variable) {
+					t.Errorf("%s names %s, which sqsx/env.go does not have", name, variable)
+				}
+			}
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ParseComments|parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range file.Comments {
+			look("comments", name, where, c.Text())
+		}
+	}
+	for name, text := range documents(t) {
+		look("documents", name, "sqsx", text)
+	}
+	for kind, least := range map[string]int{"strings": 20, "comments": 20, "documents": 50, "variables": 15} {
+		if named[kind] < least {
+			t.Errorf("found %d settings named in %s, want at least %d: the test looks in the wrong place", named[kind], kind, least)
 		}
 	}
 }
@@ -393,6 +495,86 @@ func thousands(n int64) string {
 	return s
 }
 
+// tableRows returns the cells of the rows of the table that follows marker,
+// without its heading.
+func tableRows(t *testing.T, text, marker string) [][]string {
+	t.Helper()
+	_, rest, found := strings.Cut(text, marker)
+	if !found {
+		t.Fatalf("%q not found", marker)
+	}
+	var rows [][]string
+	for line := range strings.Lines(rest) {
+		line, isRow := strings.CutPrefix(strings.TrimSpace(line), "|")
+		if !isRow && len(rows) > 0 {
+			break
+		}
+		if isRow {
+			cells := strings.Split(strings.TrimSuffix(line, "|"), "|")
+			for i := range cells {
+				cells[i] = strings.TrimSpace(cells[i])
+			}
+			rows = append(rows, cells)
+		}
+	}
+	if len(rows) < 3 {
+		t.Fatalf("no table after %q", marker)
+	}
+	return rows[2:]
+}
+
+// TestDollars computes the dollars of docs/cost.md from its calls of KMS, and
+// looks for those of other documents among them.
+func TestDollars(t *testing.T) {
+	t.Parallel()
+	docs := documents(t)
+	cost := docs["docs/cost.md"]
+	const perRequest = 0.03 / 10_000 // dollars
+	dollars := func(calls string) string {
+		n, err := strconv.ParseFloat(strings.ReplaceAll(calls, ",", ""), 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return "$" + strconv.FormatFloat(n*perRequest, 'f', 2, 64)
+	}
+	var want [][]string
+	for _, row := range tableRows(t, cost, "<!-- table: begin -->") {
+		want = append(want, append(slices.Clone(row[:4]), dollars(row[6]), dollars(row[8]), dollars(row[9])))
+	}
+	if diff := cmp.Diff(want, tableRows(t, cost, "## In dollars")); diff != "" {
+		t.Errorf("docs/cost.md: the dollars that follow from its calls (-) and those that it says (+) differ:\n%s", diff)
+	}
+	said := 0
+	for _, name := range []string{"README.md", "docs/adoption.md"} {
+		for _, amount := range regexp.MustCompile(`\$\d+\.\d\d`).FindAllString(docs[name], -1) {
+			if said++; !strings.Contains(cost, " "+amount+" ") {
+				t.Errorf("%s says %s, which docs/cost.md does not", name, amount)
+			}
+		}
+	}
+	if said < 4 {
+		t.Errorf("found %d amounts in other documents, want at least 4", said)
+	}
+}
+
+// TestModulesCompiledIn compares the list of docs/adoption.md with what a
+// service compiles in with package sqsx.
+func TestModulesCompiledIn(t *testing.T) {
+	t.Parallel()
+	out, err := exec.CommandContext(t.Context(), "go", "list", "-deps", "-f", "{{with .Module}}{{.Path}}{{end}}", "./sqsx").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	inCode := slices.DeleteFunc(strings.Fields(string(out)), func(path string) bool { return path == module })
+	_, section, _ := strings.Cut(read(t, "docs/adoption.md"), "<!-- modules: begin -->")
+	section, _, _ = strings.Cut(section, "<!-- modules: end -->")
+	var documented []string
+	for _, m := range regexp.MustCompile("(?m)^- `([^`]+)`$").FindAllStringSubmatch(section, -1) {
+		documented = append(documented, m[1])
+	}
+	sameSet(t, "modules", documented, inCode)
+}
+
 // TestHoldTable looks for every time of the hold in its section of
 // docs/operations.md.
 func TestHoldTable(t *testing.T) {
@@ -468,6 +650,33 @@ func TestDocCodeIsTested(t *testing.T) {
 			code := unindented(m[2])
 			if !slices.ContainsFunc(tested, func(file string) bool { return strings.Contains(file, "\n"+code) }) {
 				t.Errorf("%s: this code is in no example:\n%s", name, m[2])
+			}
+		}
+	}
+	if blocks == 0 {
+		t.Error("no Go block found")
+	}
+}
+
+// TestReadmeCodeIsSafeToCopy: what stands in the README is copied by people who
+// read nothing else.
+func TestReadmeCodeIsSafeToCopy(t *testing.T) {
+	t.Parallel()
+	weaker := []string{"AcceptPlaintext", "NoSeal", "NoBinding", "Unlimited", "Discovery"}
+	for _, field := range weaker[:3] {
+		if _, ok := reflect.TypeFor[sqsx.Policy]().FieldByName(field); !ok {
+			t.Errorf("Policy has no field %s", field)
+		}
+	}
+	blocks := 0
+	for _, m := range fence.FindAllStringSubmatch(read(t, "README.md"), -1) {
+		if m[1] != "go" {
+			continue
+		}
+		blocks++
+		for _, setting := range weaker {
+			if strings.Contains(m[2], setting) {
+				t.Errorf("this code gives up protection by %s:\n%s", setting, m[2])
 			}
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -96,26 +97,24 @@ func Example_options() {
 	ctx := context.Background()
 	server, cfg, queueURL := world(ctx)
 	defer server.Close()
-	_, err := sqs.NewFromConfig(cfg).SendMessage(ctx, &sqs.SendMessageInput{QueueUrl: queueURL, MessageBody: aws.String("sent before the migration")})
-	if err != nil {
-		log.Fatal(err)
-	}
 
 	sealer, err := sqsx.NewFromConfig(cfg, "alias/orders", func(o *sqsx.Options) {
 		o.EncryptionContext = map[string]string{"environment": "production"}
 		o.Cache = func(co *cache.Options) { co.ReusePeriod = 15 * time.Minute }
 		o.Queues = map[string]sqsx.Policy{
-			"orders*": {AcceptPlaintext: true},
+			"orders*": {MaxMessageBytes: 262_144},
 		}
 	})
 	if err != nil {
 		log.Fatal(err)
 	}
-	out, err := sealer.Wrap(sqs.NewFromConfig(cfg)).ReceiveMessage(ctx, &sqs.ReceiveMessageInput{QueueUrl: queueURL})
-	if err != nil {
-		log.Fatal(err)
+	client := sealer.Wrap(sqs.NewFromConfig(cfg))
+	for _, size := range []int{190_000, 200_000} { // 200,000 bytes fit in plaintext only
+		_, err = client.SendMessage(ctx, &sqs.SendMessageInput{QueueUrl: queueURL, MessageBody: aws.String(strings.Repeat("x", size))})
+		tooLarge, ok := errors.AsType[*sqsx.TooLargeError](err)
+		fmt.Println(size, ok && tooLarge.Limit == 262_144)
 	}
-	info, _ := sqsx.InfoOf(out.ResultMetadata, *out.Messages[0].MessageId)
-	fmt.Println(*out.Messages[0].Body, info.Sealed)
-	// Output: sent before the migration false
+	// Output:
+	// 190000 false
+	// 200000 true
 }

@@ -76,4 +76,4 @@ var ErrInstalledTwice = errors.New("sealq: two different sealers are installed i
 
 // ErrUninitialized stops every call of a nil or zero [Middleware]. No request
 // was made.
-var ErrUninitialized = errors.New("sealq: the installed sealer is nil or its zero value: make one with its constructor, and check the constructor's error")
+var ErrUninitialized = errors.New("sealq: the sealer is nil or its zero value: make one with its constructor, and check the constructor's error")

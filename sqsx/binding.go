@@ -67,22 +67,39 @@ func (p *compiledPolicy) bindingName(q middleware.Queue) (string, error) {
 // queue. They come before any message is sent or received.
 var errQueueUnknown = errors.New("sqsx: the queue's ARN is unknown, and messages are bound to it")
 
+// accountRemedy is for a queue URL without an account: a bare name, or a URL of
+// an emulator such as http://localhost:9324/queue/orders.
+const accountRemedy = "use a queue URL that has one, or set Options.Account (SEALQ_ACCOUNT)"
+
 func requireARN(q middleware.Queue) (string, error) {
 	if arn := q.ARN(); arn != "" {
 		return arn, nil
 	}
 	switch {
 	case q.Account == "":
-		return "", fmt.Errorf("%w: %q has no account: use the full queue URL, set Options.Account, or set Policy.LogicalQueue", errQueueUnknown, q.Name)
+		return "", advise(accountRemedy+", or bind to a name with Policy.LogicalQueue", "%w: %q names no account of 12 digits", errQueueUnknown, q.URL)
 	case q.Region == "":
-		return "", fmt.Errorf("%w: the Region of %q is not set: set Options.Region or the client's Region", errQueueUnknown, q.Name)
+		return "", advise("set the client's Region (AWS_REGION), or Options.Region", "%w: the Region of %q is not set", errQueueUnknown, q.URL)
 	}
-	return "", fmt.Errorf("%w: %q is not a queue URL: use the full queue URL", errQueueUnknown, q.Name)
+	return "", advise("use the queue's URL", "%w: %q is not a queue URL", errQueueUnknown, q.URL)
 }
 
-// errOwnContext tells, within ErrContextMismatch, the pairs of the user from the
-// queue.
-var errOwnContext = errors.New("producer and consumer must set the same")
+// What tells apart the ways in which a message's context is not the reader's.
+var (
+	// errOwnContext: the pairs of the user.
+	errOwnContext = fmt.Errorf("%w: producer and consumer differ in Options.EncryptionContext", envelope.ErrContextMismatch)
+	// errNoQueue: the message names none.
+	errNoQueue = fmt.Errorf("%w: the message names no queue", envelope.ErrContextMismatch)
+	// errLogicalQueue: at least one of the two is bound to a logical name.
+	errLogicalQueue = fmt.Errorf("%w: producer and consumer differ in Policy.LogicalQueue", envelope.ErrContextMismatch)
+)
+
+const (
+	ownContextRemedy   = "set the same pairs on both (SEALQ_ENCRYPTION_CONTEXT)"
+	noQueueRemedy      = "let its producer name the queue (one that is not sealq writes \"" + queueKey + "\" into the encryption context), or set Policy.NoBinding (SEALQ_NO_BINDING) on this consumer, which then opens messages of every queue"
+	logicalQueueRemedy = "set the same name for this queue on both"
+	otherQueueRemedy   = "if messages of that queue are expected here, add its ARN to Policy.AcceptQueues; else look for what copies messages"
+)
 
 // sendContext is the encryption context of every message sent to q.
 func (s *settings) sendContext(p *compiledPolicy, q middleware.Queue) (envelope.EncryptionContext, error) {
@@ -105,15 +122,18 @@ func (s *settings) accept(p *compiledPolicy, q middleware.Queue, binding string,
 	return func(ec envelope.EncryptionContext) error {
 		for name := range ec {
 			if hasReservedPrefix(name) && name != queueKey {
-				return fmt.Errorf("%w: the message uses %.80q, a feature of a later release of sealq: upgrade this consumer", envelope.ErrUnsupported, name)
+				return advise("upgrade this consumer", "%w: the message uses %.80q, a feature of a later release of sealq", envelope.ErrUnsupported, name)
 			}
 			if s.shadows(name) {
-				return fmt.Errorf("%w: the name %.80q differs from one of Options.context in case only: %w", envelope.ErrContextMismatch, name, errOwnContext)
+				return advise(ownContextRemedy, "%w: the message's name %.80q differs from the consumer's in case only", errOwnContext, name)
 			}
 		}
 		for name, want := range s.context {
-			if got, present := ec[name]; !present || got != want {
-				return fmt.Errorf("%w: %q is absent or differs from Options.context: %w", envelope.ErrContextMismatch, name, errOwnContext)
+			switch got, present := ec[name]; {
+			case !present:
+				return advise(ownContextRemedy, "%w: the message has no %q", errOwnContext, name)
+			case got != want:
+				return advise(ownContextRemedy, "%w: the message has another value of %q", errOwnContext, name)
 			}
 		}
 		if p.NoBinding {
@@ -124,10 +144,26 @@ func (s *settings) accept(p *compiledPolicy, q middleware.Queue, binding string,
 			return nil
 		}
 		if !present {
-			return fmt.Errorf("%w: the message names no queue: its producer must write %q, or this queue's policy must set NoBinding", envelope.ErrContextMismatch, queueKey)
+			return advise(noQueueRemedy, "%w", errNoQueue)
 		}
-		return fmt.Errorf("%w: the message was sealed for queue %.200q, and was received from %q: it was copied or moved; to open such messages here, add that queue to Policy.AcceptQueues", envelope.ErrContextMismatch, bound, binding)
+		return mismatchedQueue(bound, binding)
 	}
+}
+
+// mismatchedQueue is the error of a message that is bound to another name than
+// its reader. AcceptQueues is no remedy for a logical name, which it refuses.
+func mismatchedQueue(bound, binding string) error {
+	isARN := func(name string) bool { return strings.HasPrefix(name, "arn:") }
+	switch {
+	case isARN(bound) && isARN(binding):
+		return advise(otherQueueRemedy, "%w: the message was sealed for queue %.200q, and was received from %q: it was copied or moved", envelope.ErrContextMismatch, bound, binding)
+	case isARN(bound):
+		return advise(logicalQueueRemedy+"; to open what was sealed before, add that ARN to Policy.AcceptQueues meanwhile",
+			"%w: the message is bound to the ARN %.200q, the consumer to the logical name %q", errLogicalQueue, bound, binding)
+	case isARN(binding):
+		return advise(logicalQueueRemedy, "%w: the message is bound to the logical name %.200q, the consumer to the ARN %q", errLogicalQueue, bound, binding)
+	}
+	return advise(logicalQueueRemedy, "%w: the message is bound to the logical name %.200q, the consumer to %q", errLogicalQueue, bound, binding)
 }
 
 // welcomes reports whether a queue of this policy and this binding name opens

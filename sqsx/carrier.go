@@ -44,11 +44,17 @@ const (
 var ErrNotSealed = fmt.Errorf("%w: not sealed", envelope.ErrInvalidMessage)
 
 var (
-	errPlaintext     = fmt.Errorf("%w: its producer does not seal; set Policy.AcceptPlaintext while producers are migrated", ErrNotSealed)
-	errAttributeLost = fmt.Errorf("%w: the body is the second half of a sealed message whose %q attribute was lost: something between sender and receiver copies bodies without attributes; let it copy both, or set Policy.BodyCarrier on the sender", envelope.ErrMalformed, attributeName)
-	errWrapped       = fmt.Errorf("%w: the body is a sealed message with white space or a quotation mark in front of it: something between sender and receiver rewrites bodies", envelope.ErrMalformed)
-	errSNSEnvelope   = fmt.Errorf("%w: a sealed message inside an SNS notification: set RawMessageDelivery on the SNS subscription", envelope.ErrUnsupported)
-	errVersion1      = fmt.Errorf("%w: the body is a version 1 AWS Encryption SDK message, which does not commit to its key: let its producer use a committing algorithm suite", envelope.ErrUnsupported)
+	errPlaintext = advise("install sealq in its producer. Only while producers are being migrated, Policy.AcceptPlaintext (SEALQ_ACCEPT_PLAINTEXT) delivers such messages, and anyone who may send to the queue can then forge one",
+		"%w: the body is plaintext", ErrNotSealed)
+	errAlreadyOpened = advise("an installed client delivers messages opened: handle them as they are, and give OpenMessages only what arrived by another way",
+		"%w: this Sealer has opened the message already", ErrNotSealed)
+	errSNSPlain = advise("SNS does not seal: seal in the publisher, by Sealer.SealMessage for this queue, publish the body and the attributes that it returns, and set RawMessageDelivery on the subscription",
+		"%w: the body is an SNS notification", ErrNotSealed)
+	errAttributeLost = advise("let what copies messages copy attributes, too; for OpenMessages receive with MessageAttributeNames \"All\", and in Lambda convert MessageAttributes; or set Policy.BodyCarrier (SEALQ_BODY_CARRIER) on the sender",
+		"%w: the body is the second half of a sealed message whose %q attribute was lost on the way", envelope.ErrMalformed, attributeName)
+	errWrapped     = fmt.Errorf("%w: the body is a sealed message with white space or a quotation mark in front of it: something between sender and receiver rewrites bodies", envelope.ErrMalformed)
+	errSNSEnvelope = advise("set RawMessageDelivery on the SNS subscription", "%w: a sealed message inside an SNS notification", envelope.ErrUnsupported)
+	errVersion1    = advise("let its producer use a committing algorithm suite", "%w: the body is a version 1 AWS Encryption SDK message, which does not commit to its key", envelope.ErrUnsupported)
 )
 
 // sealedPart returns the sealed message that m carries. ok is false if m is

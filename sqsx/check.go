@@ -23,7 +23,7 @@ type CheckError struct {
 
 // Error names the halves that fail and why.
 func (e *CheckError) Error() string {
-	if e.Seal != nil && e.Seal == e.Open {
+	if sameCause(e.Seal, e.Open) {
 		return fmt.Sprintf("sqsx: queue %q: cannot seal or open: %v", e.Queue, e.Seal)
 	}
 	var parts []string
@@ -34,6 +34,47 @@ func (e *CheckError) Error() string {
 		parts = append(parts, fmt.Sprintf("cannot open: %v", e.Open))
 	}
 	return fmt.Sprintf("sqsx: queue %q: %s", e.Queue, strings.Join(parts, "; "))
+}
+
+// sameCause reports whether two errors tell of one thing, so that one text will
+// do: they are one, or the key service gave one answer to two questions, or to
+// none. A missing permission is of one question only.
+func sameCause(a, b error) bool {
+	if a == nil || b == nil {
+		return false
+	}
+	if a == b {
+		return true
+	}
+	x, y := answers(a), answers(b)
+	switch {
+	case len(x) == 0 && len(y) == 0:
+		return errors.Is(a, envelope.ErrUnavailable) && errors.Is(b, envelope.ErrUnavailable)
+	case len(x) != 1 || len(y) != 1:
+		return false
+	}
+	return x[0].ErrorCode() == y[0].ErrorCode() && x[0].ErrorMessage() == y[0].ErrorMessage() &&
+		!strings.HasPrefix(x[0].ErrorCode(), "AccessDenied")
+}
+
+// answers returns the answers of services in the tree of err.
+func answers(err error) []smithy.APIError {
+	if answer, ok := err.(smithy.APIError); ok {
+		return []smithy.APIError{answer}
+	}
+	switch u := err.(type) {
+	case interface{ Unwrap() error }:
+		if inner := u.Unwrap(); inner != nil {
+			return answers(inner)
+		}
+	case interface{ Unwrap() []error }:
+		var found []smithy.APIError
+		for _, inner := range u.Unwrap() {
+			found = append(found, answers(inner)...)
+		}
+		return found
+	}
+	return nil
 }
 
 // Unwrap returns the errors of both halves.
@@ -85,6 +126,7 @@ func (s *Sealer) Check(ctx context.Context, queue string) error {
 // check fills in result. Its error is one of configuration, common to both
 // halves.
 func (c *codec) check(ctx context.Context, q middleware.Queue, result *CheckError) error {
+	c.counters.begin(ctx, q)
 	policy, err := c.table.find(q)
 	if err != nil {
 		return err

@@ -31,6 +31,7 @@ type codec struct {
 	counters *counters
 	hold     hold.Breaker
 	sizes    *headerSizes
+	opened   *recent
 }
 
 var _ middleware.Codec = (*codec)(nil)
@@ -49,6 +50,7 @@ func (c *codec) MaxMessageBytes(q middleware.Queue) int {
 // key is asked for; trouble with the key is common to all entries.
 func (c *codec) Seal(ctx context.Context, q middleware.Queue, entries []types.SendMessageBatchRequestEntry) ([]middleware.Sealed, error) {
 	q = c.complete(q)
+	c.counters.begin(ctx, q)
 	policy, err := c.table.find(q)
 	if err != nil {
 		return nil, err
@@ -62,7 +64,8 @@ func (c *codec) Seal(ctx context.Context, q middleware.Queue, entries []types.Se
 		return sealed, nil
 	}
 	ctx, span := startSpan(ctx, "sealq.Seal")
-	defer span.End()
+	done := 0
+	defer func() { endSeal(span, q, len(entries), done) }()
 
 	ec, err := c.sendContext(policy, q)
 	if err != nil {
@@ -83,6 +86,7 @@ func (c *codec) Seal(ctx context.Context, q middleware.Queue, entries []types.Se
 		}
 		if sealed[i].Content, err = c.sealEntry(ctx, policy, q, ec, &entries[i]); err != nil {
 			c.counters.sealFailed.add(ctx, q, len(entries))
+			done = 0 // nothing is sent
 			return nil, err
 		}
 		done++
@@ -144,6 +148,7 @@ func (c *codec) sealEntry(ctx context.Context, p *compiledPolicy, q middleware.Q
 // Admit implements middleware.Codec.
 func (c *codec) Admit(ctx context.Context, q middleware.Queue, in *sqs.ReceiveMessageInput, client func() *sqs.Client) (middleware.Admission, error) {
 	q = c.complete(q)
+	c.counters.begin(ctx, q)
 	// What would fail every message of the response fails the call now, before
 	// the messages are received and their receive counts rise.
 	policy, err := c.table.find(q)
@@ -169,12 +174,13 @@ const smallBody = 16 << 10
 // those under the same.
 func (c *codec) Open(ctx context.Context, q middleware.Queue, messages []types.Message) []middleware.Opened {
 	q = c.complete(q)
+	c.counters.begin(ctx, q)
 	ctx, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
 	ctx, span := startSpan(ctx, "sealq.Open")
-	defer span.End()
-
 	opened := make([]middleware.Opened, len(messages))
+	defer func() { endOpen(span, q, messages, opened) }()
+
 	policy, err := c.table.find(q)
 	var binding string
 	if err == nil {
@@ -233,7 +239,7 @@ func (c *codec) openMessage(ctx context.Context, p *compiledPolicy, kr envelope.
 	case err != nil:
 		return withhold(err)
 	case !ok && !p.AcceptPlaintext:
-		return withhold(errPlaintext)
+		return withhold(c.notSealed(m))
 	case !ok:
 		return middleware.Opened{
 			Content: middleware.Content{Body: aws.ToString(m.Body), Attributes: m.MessageAttributes, NoDigests: p.NoDigests},
@@ -244,6 +250,7 @@ func (c *codec) openMessage(ctx context.Context, p *compiledPolicy, kr envelope.
 	if err != nil {
 		return withhold(ownDeadline(err))
 	}
+	c.opened.add(aws.ToString(m.MessageId))
 	return middleware.Opened{
 		// The middleware takes out the attribute that it was told about.
 		Content: middleware.Content{Body: string(result.Plaintext), Attributes: m.MessageAttributes, NoDigests: p.NoDigests},

@@ -3,6 +3,7 @@ package sqsx
 import (
 	"context"
 	"fmt"
+	"sync"
 	"sync/atomic"
 
 	"github.com/aws/smithy-go/metrics"
@@ -90,6 +91,53 @@ type counters struct {
 	sealed, sentPlain, sealFailed, opened, openedPlain counter
 	held, emptied, asked, parked, takenBack            counter
 	withheld                                           [classes]counter
+
+	instruments []*counter // all that the meter has; nil: no meter
+
+	mu    sync.Mutex // guards begun
+	begun map[middleware.Queue]struct{}
+}
+
+// maxBegun bounds the queues that are known to have begun, each of which takes
+// about as many bytes as its names are long, and a hundred more. A process with
+// more of them begins some again, which adds nothing to their counts.
+const maxBegun = 8192
+
+// begin has every counter of a queue start at 0 with the queue's first use: an
+// alarm on an increase would not see the first event of a counter that begins
+// with it.
+func (c *counters) begin(ctx context.Context, q middleware.Queue) {
+	if c.instruments == nil || !c.isNew(q) {
+		return
+	}
+	for _, counter := range c.instruments {
+		counter.measure(ctx, q, 0)
+	}
+}
+
+// isNew reports whether this is the first use of q.
+func (c *counters) isNew(q middleware.Queue) bool {
+	if q.Partition != "" && q.Region != "" && q.Account != "" && q.Name != "" {
+		q.URL = "" // there is an ARN, and many URLs stand for it
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, known := c.begun[q]; known {
+		return false
+	}
+	if c.begun == nil || len(c.begun) >= maxBegun {
+		c.begun = make(map[middleware.Queue]struct{})
+	}
+	c.begun[q] = struct{}{}
+	return true
+}
+
+// queueLabel names a queue to people and to meters.
+func queueLabel(q middleware.Queue) string {
+	if arn := q.ARN(); arn != "" {
+		return arn
+	}
+	return q.URL
 }
 
 // counter counts for Stats and, if there is a meter, for it too.
@@ -104,11 +152,14 @@ func (c *counter) add(ctx context.Context, q middleware.Queue, n int) {
 		return
 	}
 	c.n.Add(uint64(n))
-	if c.instrument == nil {
-		return
+	if c.instrument != nil {
+		c.measure(ctx, q, n)
 	}
+}
+
+func (c *counter) measure(ctx context.Context, q middleware.Queue, n int) {
 	c.instrument.Add(ctx, int64(n), func(o *metrics.RecordMetricOptions) {
-		o.Properties.Set("queue", q.ARN())
+		o.Properties.Set("queue", queueLabel(q))
 		if c.cause != "" {
 			o.Properties.Set("cause", c.cause)
 		}
@@ -149,6 +200,7 @@ func newCounters(provider metrics.MeterProvider, caches []*cache.Keyring) (*coun
 		}
 		for _, counter := range spec.counters {
 			counter.instrument = instrument
+			c.instruments = append(c.instruments, counter)
 		}
 	}
 	return c, observeCaches(meter, caches)

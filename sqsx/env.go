@@ -1,7 +1,9 @@
 package sqsx
 
 import (
+	"context"
 	"fmt"
+	"log/slog"
 	"maps"
 	"math"
 	"os"
@@ -67,6 +69,10 @@ const (
 //
 // The environment has the last word: it replaces the values that optFns set,
 // adds to their lists and maps, and switches settings of policies on, never off.
+//
+// Settings that give up protection (SEALQ_ACCEPT_PLAINTEXT, SEALQ_NO_SEAL,
+// SEALQ_NO_BINDING) are said in [Options.Logger]: one line at level WARN for each
+// queue pattern in them, when the Sealer is made.
 func NewFromEnv(cfg aws.Config, optFns ...func(*Options)) (*Sealer, error) {
 	env, err := sealqEnvironment(os.Environ())
 	if err != nil {
@@ -88,7 +94,24 @@ func NewFromEnv(cfg aws.Config, optFns ...func(*Options)) (*Sealer, error) {
 		// Whoever reads this has the variables, and not the code.
 		return nil, &ConfigError{fmt.Errorf("%w (set in the environment: %s)", err, strings.Join(slices.Sorted(maps.Keys(env)), ", "))}
 	}
+	s.reporter.warnOf(env)
 	return s, nil
+}
+
+// warnOf says which settings of the environment give up protection. Code that
+// does so can be reviewed; a variable is set by somebody else, at another time.
+func (r *reporter) warnOf(env map[string]string) {
+	for _, flag := range policyFlags() {
+		if flag.warning == "" {
+			continue
+		}
+		queues := list(env[flag.variable])
+		slices.Sort(queues)
+		for _, queue := range slices.Compact(queues) {
+			r.log().LogAttrs(context.Background(), slog.LevelWarn, "sealq: "+flag.warning,
+				slog.String("variable", flag.variable), slog.String("queue", queue))
+		}
+	}
 }
 
 // sealqEnvironment picks this package's variables out of an environment.
@@ -199,18 +222,19 @@ func (o *Options) cacheFromEnvironment(env map[string]string) error {
 type policyFlag struct {
 	variable string
 	set      func(*Policy)
+	warning  string // what it gives up; empty: nothing
 }
 
 func policyFlags() []policyFlag {
 	return []policyFlag{
-		{envAcceptPlaintext, func(p *Policy) { p.AcceptPlaintext = true }},
-		{envNoSeal, func(p *Policy) { p.NoSeal = true }},
-		{envBodyCarrier, func(p *Policy) { p.BodyCarrier = true }},
-		{envStrictQueue, func(p *Policy) { p.StrictQueue = true }},
-		{envNoBinding, func(p *Policy) { p.NoBinding = true }},
-		{envNoHold, func(p *Policy) { p.NoHold = true }},
-		{envNoReceiveErrors, func(p *Policy) { p.NoReceiveErrors = true }},
-		{envNoDigests, func(p *Policy) { p.NoDigests = true }},
+		{envAcceptPlaintext, func(p *Policy) { p.AcceptPlaintext = true }, "plaintext is accepted: anyone who may send to the queue can forge a message"},
+		{envNoSeal, func(p *Policy) { p.NoSeal = true }, "messages are sent in plaintext"},
+		{envBodyCarrier, func(p *Policy) { p.BodyCarrier = true }, ""},
+		{envStrictQueue, func(p *Policy) { p.StrictQueue = true }, ""},
+		{envNoBinding, func(p *Policy) { p.NoBinding = true }, "messages are bound to no queue, and those of any queue are opened"},
+		{envNoHold, func(p *Policy) { p.NoHold = true }, ""},
+		{envNoReceiveErrors, func(p *Policy) { p.NoReceiveErrors = true }, ""},
+		{envNoDigests, func(p *Policy) { p.NoDigests = true }, ""},
 	}
 }
 

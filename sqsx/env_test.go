@@ -1,7 +1,9 @@
 package sqsx_test
 
 import (
+	"bytes"
 	"errors"
+	"log/slog"
 	"os"
 	"strings"
 	"testing"
@@ -184,5 +186,54 @@ func TestEnvironmentOnTopOfCode(t *testing.T) {
 	}
 	if _, err := sqsx.FromEnvironment(sqsx.Options{Queues: queues(arnOf("orders"))}, []string{"SEALQ_ACCEPT_PLAINTEXT=orders"}); err == nil {
 		t.Error("a name in the environment took away the policy that code gives the queue by its ARN")
+	}
+}
+
+// TestEnvironmentThatGivesUpProtectionIsLogged: who reads the log of a service
+// learns of settings that its code does not show.
+func TestEnvironmentThatGivesUpProtectionIsLogged(t *testing.T) {
+	w := newWorld(t)
+	setenv(t, map[string]string{
+		"SEALQ_KEY_ID":           w.key,
+		"SEALQ_NO_SEAL":          "legacy-*, exact,legacy-*",
+		"SEALQ_ACCEPT_PLAINTEXT": "legacy-in*",
+		"SEALQ_NO_BINDING":       "anywhere",
+		"SEALQ_BODY_CARRIER":     "*",
+		"SEALQ_STRICT_QUEUE":     "strict",
+	})
+	var log bytes.Buffer
+	s, err := sqsx.NewFromEnv(w.cfg, func(o *sqsx.Options) {
+		o.Logger = slog.New(slog.NewTextHandler(&log, nil))
+		o.Queues = map[string]sqsx.Policy{"in-code": {NoSeal: true}}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for line := range strings.Lines(log.String()) {
+		_, line, _ = strings.Cut(line, " level=")
+		got = append(got, strings.TrimSpace(line))
+	}
+	want := []string{
+		`WARN msg="sealq: plaintext is accepted: anyone who may send to the queue can forge a message" variable=SEALQ_ACCEPT_PLAINTEXT queue=legacy-in*`,
+		`WARN msg="sealq: messages are sent in plaintext" variable=SEALQ_NO_SEAL queue=exact`,
+		`WARN msg="sealq: messages are sent in plaintext" variable=SEALQ_NO_SEAL queue=legacy-*`,
+		`WARN msg="sealq: messages are bound to no queue, and those of any queue are opened" variable=SEALQ_NO_BINDING queue=anywhere`,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("log: %s", diff)
+	}
+	log.Reset()
+	send(t, s.Wrap(w.plain), w.queue("exact"), "x")
+	if log.Len() > 0 {
+		t.Errorf("said again: %s", log.String())
+	}
+
+	setenv(t, map[string]string{"SEALQ_KEY_ID": w.key, "SEALQ_REUSE_PERIOD": "60", "SEALQ_STRICT_QUEUE": "*"})
+	if _, err := sqsx.NewFromEnv(w.cfg, func(o *sqsx.Options) { o.Logger = slog.New(slog.NewTextHandler(&log, nil)) }); err != nil {
+		t.Fatal(err)
+	}
+	if log.Len() > 0 {
+		t.Errorf("got %s, want nothing of settings that give up nothing", log.String())
 	}
 }

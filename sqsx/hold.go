@@ -33,7 +33,7 @@ func (c *codec) admit(ctx context.Context, q middleware.Queue, policy *compiledP
 		return middleware.Admission{}, nil
 	}
 	r := hold.Receive{
-		Name:       holdName(q),
+		Name:       queueLabel(q),
 		Queue:      &heldQueue{c, policy, q, aws.ToString(in.QueueUrl), client},
 		FIFO:       q.FIFO(),
 		Plaintext:  policy.AcceptPlaintext,
@@ -68,14 +68,6 @@ func (c *codec) countHeld(ctx context.Context, q middleware.Queue, err error) {
 	}
 }
 
-// holdName is the name of a queue in the hold.
-func holdName(q middleware.Queue) string {
-	if arn := q.ARN(); arn != "" {
-		return arn
-	}
-	return q.URL
-}
-
 // note tells the hold how the messages of a response fared. keys are the data
 // keys that opened them.
 func (c *codec) note(q middleware.Queue, policy *compiledPolicy, messages []types.Message, opened []middleware.Opened, keys []hold.DataKey) {
@@ -106,7 +98,7 @@ func (c *codec) note(q middleware.Queue, policy *compiledPolicy, messages []type
 			r.Messages = append(r.Messages, m)
 		}
 	}
-	c.hold.Note(holdName(q), r)
+	c.hold.Note(queueLabel(q), r)
 }
 
 // ownContext reports whether m was sealed under exactly the context that this
@@ -264,7 +256,7 @@ func (h *heldQueue) denied(ctx context.Context, permission string, err error) er
 		return err
 	}
 	h.codec.log().LogAttrs(ctx, slog.LevelWarn, "sealq: messages cannot be parked: permission missing",
-		slog.String("queue", holdName(h.queue)),
+		slog.String("queue", queueLabel(h.queue)),
 		slog.String("permission", permission),
 		slog.String("error", err.Error()),
 		slog.String("remedy", "grant "+permission+" on the queue to this role: without it, messages that do not open come back at full pace and reach the dead-letter queue sooner"),

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -15,6 +17,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 	"github.com/aws/smithy-go/metrics"
 	"github.com/aws/smithy-go/tracing"
 	"github.com/google/go-cmp/cmp"
@@ -27,13 +30,16 @@ import (
 type meter struct {
 	metrics.Meter
 
+	counters []string // names
+
 	mu    sync.Mutex
 	sums  map[string]int64
+	zeros map[string]int // measurements of 0
 	async map[string]metrics.Int64Callback
 }
 
 func newMeter() *meter {
-	return &meter{sums: make(map[string]int64), async: make(map[string]metrics.Int64Callback)}
+	return &meter{sums: make(map[string]int64), zeros: make(map[string]int), async: make(map[string]metrics.Int64Callback)}
 }
 
 type provider struct{ m metrics.Meter }
@@ -41,6 +47,7 @@ type provider struct{ m metrics.Meter }
 func (p provider) Meter(string, ...metrics.MeterOption) metrics.Meter { return p.m }
 
 func (m *meter) Int64Counter(name string, _ ...metrics.InstrumentOption) (metrics.Int64Counter, error) {
+	m.counters = append(m.counters, name)
 	return instrument{m, name}, nil
 }
 
@@ -72,6 +79,9 @@ func (i instrument) Observe(_ context.Context, n int64, opts ...metrics.RecordMe
 	i.m.mu.Lock()
 	defer i.m.mu.Unlock()
 	i.m.sums[key] += n
+	if n == 0 {
+		i.m.zeros[key]++
+	}
 }
 
 // collect reads the instruments that are asked, and returns all that is not 0.
@@ -131,6 +141,74 @@ func TestMetricsAndStats(t *testing.T) {
 	}
 }
 
+// TestCountersBeginAtZero: an alarm on the increase of a counter does not see
+// the first event if the counter begins with it. So all of a queue's begin with
+// its first use, once.
+func TestCountersBeginAtZero(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	meter := newMeter()
+	s := w.sealer(func(o *sqsx.Options) {
+		o.MeterProvider = provider{meter}
+		o.Queues = map[string]sqsx.Policy{"unsealed": {NoSeal: true}}
+	})
+	client := s.Wrap(w.plain)
+	for _, name := range []string{"sent-to", "unsealed"} {
+		send(t, client, w.queue(name), "x")
+	}
+	if _, err := receive(t.Context(), client, w.queue("received-from")); err != nil {
+		t.Fatal(err)
+	}
+	s.OpenMessages(t.Context(), arnOf("opened"), []types.Message{{Body: aws.String("plaintext")}})
+	if err := s.Check(t.Context(), arnOf("checked")); err != nil {
+		t.Fatal(err)
+	}
+	begun := func() map[string]int {
+		meter.mu.Lock()
+		defer meter.mu.Unlock()
+		return maps.Clone(meter.zeros)
+	}
+	before := begun()
+	for _, queue := range []string{"sent-to", "unsealed", "received-from", "opened", "checked"} {
+		for _, counter := range meter.counters {
+			series := []string{""}
+			if counter == "sealq.messages.withheld" {
+				series = []string{" message", " unavailable", " refused"}
+			}
+			for _, cause := range series {
+				if key := counter + " " + arnOf(queue) + cause; before[key] != 1 {
+					t.Errorf("%s: got %d measurements of 0 after the first use, want 1", key, before[key])
+				}
+			}
+		}
+	}
+	if len(meter.counters) < 7 {
+		t.Errorf("got the counters %v, want all", meter.counters)
+	}
+	// Another use, and another URL of a queue, begin nothing anew.
+	send(t, client, w.queue("sent-to"), "y")
+	send(t, client, "https://queue.amazonaws.com/000000000000/sent-to", "z")
+	if diff := cmp.Diff(before, begun()); diff != "" {
+		t.Errorf("measurements of 0 after further uses: %s", diff)
+	}
+}
+
+// TestCountersOfAQueueWithoutAnARN: a queue without an account, which is bound
+// to a logical name, is called by its URL.
+func TestCountersOfAQueueWithoutAnARN(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	meter := newMeter()
+	s := w.sealer(logical("orders"), func(o *sqsx.Options) { o.MeterProvider, o.Region = provider{meter}, w.cfg.Region })
+	const url = "http://localhost:9324/queue/orders"
+	if _, err := s.SealMessage(t.Context(), url, &sqs.SendMessageInput{MessageBody: aws.String("x")}); err != nil {
+		t.Fatal(err)
+	}
+	if got := meter.collect(t.Context()); got["sealq.messages.sealed "+url] != 1 {
+		t.Errorf("got %v, want one message sealed for %s", got, url)
+	}
+}
+
 type failingMeter struct{ metrics.Meter }
 
 func (m *failingMeter) Int64Counter(string, ...metrics.InstrumentOption) (metrics.Int64Counter, error) {
@@ -145,34 +223,145 @@ func TestMeterThatFails(t *testing.T) {
 	}
 }
 
-// tracer notes the names of spans, nested as they are.
+// tracer collects spans as they end.
 type tracer struct {
 	mu    sync.Mutex
-	spans []string
+	ended []spanSeen
+}
+
+// spanSeen is what a span said.
+type spanSeen struct {
+	Name       string
+	Properties map[string]any
+	Failed     bool
 }
 
 func (p *tracer) Tracer(string, ...tracing.TracerOption) tracing.Tracer { return p }
 
 func (p *tracer) StartSpan(ctx context.Context, name string, _ ...tracing.SpanOption) (context.Context, tracing.Span) {
-	p.mu.Lock()
-	p.spans = append(p.spans, name)
-	p.mu.Unlock()
-	_, span := tracing.StartSpan(context.Background(), name)
+	span := &tracedSpan{tracer: p, seen: spanSeen{Name: name, Properties: make(map[string]any)}}
 	return tracing.WithSpan(ctx, span), span
 }
 
+// named returns what the ended spans of a name said, and forgets all spans.
+func (p *tracer) named(name string) []spanSeen {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	found := slices.DeleteFunc(p.ended, func(s spanSeen) bool { return s.Name != name })
+	p.ended = nil
+	return found
+}
+
+type tracedSpan struct {
+	tracing.Span // what is not overridden is not called
+	tracer       *tracer
+
+	mu    sync.Mutex
+	seen  spanSeen
+	ended bool
+}
+
+func (s *tracedSpan) Name() string                 { return s.seen.Name }
+func (s *tracedSpan) Context() tracing.SpanContext { return tracing.SpanContext{} }
+
+func (s *tracedSpan) SetProperty(k, v any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	// As in OpenTelemetry, an ended span takes nothing. A KMS client without a
+	// tracer adds a request ID of its own to the span around it.
+	if name := fmt.Sprint(k); !s.ended && strings.HasPrefix(name, "sealq.") {
+		s.seen.Properties[name] = v
+	}
+}
+
+func (s *tracedSpan) SetStatus(status tracing.SpanStatus) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.seen.Failed = status == tracing.SpanStatusError
+}
+
+func (s *tracedSpan) End() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended { // the SDK ends some of its own twice
+		return
+	}
+	s.ended = true
+	s.tracer.mu.Lock()
+	defer s.tracer.mu.Unlock()
+	s.tracer.ended = append(s.tracer.ended, s.seen)
+}
+
+// TestSpans: a span says which queue, how many messages, and what became of
+// them, and is one of an error if not all went well.
 func TestSpans(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	spans := &tracer{}
-	s := w.sealer()
-	client := sqs.NewFromConfig(w.cfg, s.Install, func(o *sqs.Options) { o.TracerProvider = spans })
-	requireSealed(t, w, client, w.queue("orders"))
-	for _, want := range []string{"sealq.Seal", "sealq.Open"} {
-		if !strings.Contains(strings.Join(spans.spans, ","), want) {
-			t.Errorf("got spans %v, want %s among them", spans.spans, want)
+	client := sqs.NewFromConfig(w.cfg, w.sealer().Install, func(o *sqs.Options) { o.TracerProvider = spans })
+	orders, fifo := w.queue("orders"), w.queue("orders.fifo")
+	want := func(what, name, queue string, messages int, well string, n int, ill string) {
+		t.Helper()
+		expected := []spanSeen{{
+			Name:       name,
+			Properties: map[string]any{"sealq.queue": arnOf(queue), "sealq.messages": messages, well: n, ill: messages - n},
+			Failed:     n < messages,
+		}}
+		if diff := cmp.Diff(expected, spans.named(name)); diff != "" {
+			t.Errorf("%s: %s", what, diff)
 		}
 	}
+	sealed := func(what, queue string, messages, n int) {
+		t.Helper()
+		want(what, "sealq.Seal", queue, messages, "sealq.sealed", n, "sealq.failed")
+	}
+	opened := func(what, queue string, messages, n int) {
+		t.Helper()
+		want(what, "sealq.Open", queue, messages, "sealq.delivered", n, "sealq.withheld")
+	}
+
+	send(t, client, orders, "one")
+	sealed("a send", "orders", 1, 1)
+	twice := sealedBy(t, w.sealer(func(o *sqsx.Options) { o.Policy.BodyCarrier = true }))
+	if _, err := client.SendMessageBatch(t.Context(), &sqs.SendMessageBatchInput{QueueUrl: &orders, Entries: []types.SendMessageBatchRequestEntry{
+		{Id: aws.String("a"), MessageBody: aws.String("two")},
+		{Id: aws.String("b"), MessageBody: twice.Body},
+	}}); err != nil {
+		t.Fatal(err)
+	}
+	sealed("a batch with an entry that is sealed already", "orders", 2, 1)
+	if _, err := receive(t.Context(), client, orders); err != nil {
+		t.Fatal(err)
+	}
+	opened("a receive", "orders", 2, 2)
+
+	w.put(orders, badMessage{body: "plaintext"})
+	send(t, client, orders, "three")
+	if _, err := receive(t.Context(), client, orders); err != nil {
+		t.Fatal(err)
+	}
+	opened("a receive with plaintext", "orders", 2, 1)
+
+	sendTo := func(c *sqs.Client, body string) {
+		t.Helper()
+		if _, err := c.SendMessage(t.Context(), &sqs.SendMessageInput{QueueUrl: &fifo, MessageBody: &body, MessageGroupId: aws.String("g"), MessageDeduplicationId: &body}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sendTo(w.plain, "plaintext")
+	sendTo(client, "behind-it")
+	spans.named("")
+	if _, err := receive(t.Context(), client, fifo); err == nil {
+		t.Fatal("a group was delivered from its second message on")
+	}
+	opened("a FIFO group behind plaintext", "orders.fifo", 2, 0)
+
+	w.server.Intercept(kmsFails(errors.New("no route")))
+	fresh := sqs.NewFromConfig(w.cfg, w.sealer().Install, func(o *sqs.Options) { o.TracerProvider = spans })
+	if _, err := fresh.SendMessage(t.Context(), &sqs.SendMessageInput{QueueUrl: &orders, MessageBody: aws.String("x")}); err == nil {
+		t.Fatal("sent without a key")
+	}
+	sealed("a send without a data key", "orders", 1, 0)
 }
 
 // TestSpansOfOneReceiveDoNotRace opens messages of several data keys inside

@@ -75,13 +75,14 @@ type Options struct {
 	// message's visibility timeout runs; several receives may call it at once.
 	OnWithheld func(context.Context, *OpenError)
 
-	// MeterProvider receives the metrics that [Stats] counts; nil: none. An
-	// adapter for OpenTelemetry is
-	// github.com/aws/smithy-go/metrics/smithyotelmetrics.
+	// MeterProvider receives the metrics that [Stats] counts; nil: none. All
+	// counters of a queue start at 0 with its first use. An adapter for
+	// OpenTelemetry is github.com/aws/smithy-go/metrics/smithyotelmetrics.
 	MeterProvider metrics.MeterProvider
 
 	// Logger receives a line for each kind of trouble with a queue, at most one
-	// every ten seconds. Nil: slog.Default(), as it is at the time of the line.
+	// every ten seconds, and from NewFromEnv one for each setting of the
+	// environment that gives up protection. Nil: slog.Default(), as it is at the time of the line.
 	Logger *slog.Logger
 }
 
@@ -113,10 +114,12 @@ type compiledPolicy struct {
 	accept  []pattern
 }
 
+var errNilKeyring = errors.New("sqsx: the keyring is nil: check the error of the constructor that made it")
+
 // compile checks o and builds a cache for kr and for every keyring in a policy.
 func compile(kr envelope.Keyring, o Options) (*settings, error) {
 	if isNil(kr) {
-		return nil, errors.New("sqsx: the keyring is nil")
+		return nil, errNilKeyring
 	}
 	if err := checkContext(o.EncryptionContext); err != nil {
 		return nil, fmt.Errorf("sqsx: EncryptionContext: %w", err)
@@ -203,7 +206,7 @@ type cacheSet struct {
 
 func (c *cacheSet) of(kr envelope.Keyring) (*cache.Keyring, error) {
 	if isNil(kr) {
-		return nil, errors.New("sqsx: the keyring is nil")
+		return nil, errNilKeyring
 	}
 	if cached, ok := kr.(*cache.Keyring); ok {
 		if cached.Next() == nil {

@@ -123,6 +123,9 @@ func (p *Policy) validate() error {
 	}
 	for _, text := range p.AcceptQueues {
 		if _, err := parseARNPattern(text); err != nil {
+			if !strings.HasPrefix(text, "arn:") {
+				return fmt.Errorf("AcceptQueues: %w; for messages that are bound to a logical name, set the same LogicalQueue", err)
+			}
 			return fmt.Errorf("AcceptQueues: %w", err)
 		}
 	}
@@ -172,7 +175,7 @@ func (t *policyTable) find(q middleware.Queue) (*compiledPolicy, error) {
 	arn := q.ARN()
 	for _, rule := range t.rules {
 		if rule.arn && arn == "" && strings.HasPrefix(q.Name, rule.name()) && (!rule.exact || q.Name == rule.name()) {
-			return nil, fmt.Errorf("%w: %q has no account, so it is unknown whether the policy for %q applies: use the full queue URL, or set Options.Account", errQueueUnknown, q.Name, rule.text)
+			return nil, advise(accountRemedy, "%w: %q names no account of 12 digits, so it is unknown whether the policy for %q applies", errQueueUnknown, q.URL, rule.text)
 		}
 		if rule.matches(q.Name, arn) {
 			return rule.policy, nil

@@ -1,6 +1,7 @@
 package sqsx
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+	"github.com/aws/smithy-go"
 	smithymiddleware "github.com/aws/smithy-go/middleware"
 
 	"github.com/sealq/sealq/envelope"
@@ -86,11 +88,10 @@ func (r *reporter) report(ctx context.Context, e *OpenError) {
 		return // the message before it has been reported
 	}
 	r.counters.withheld[classify(e.Err)].add(ctx, e.Queue, 1)
-	diagnosis, remedy := diagnose(e.Err)
-	queue := e.Queue.ARN()
-	if queue == "" {
-		queue = e.Queue.URL
-	}
+	diagnosis, usual := diagnose(e.Err)
+	cause, remedy := takeRemedy(e.Err)
+	remedy = cmp.Or(remedy, usual)
+	queue := queueLabel(e.Queue)
 	suppressed, due := r.due(logKind{queue, diagnosis})
 	if !due {
 		return
@@ -100,7 +101,7 @@ func (r *reporter) report(ctx context.Context, e *OpenError) {
 		slog.String("message_id", aws.ToString(e.Message.MessageId)),
 		slog.String("receive_count", e.Message.Attributes[string(types.MessageSystemAttributeNameApproximateReceiveCount)]),
 		slog.Bool("temporary", e.Temporary),
-		slog.String("error", e.Err.Error()),
+		slog.String("error", cause),
 		slog.String("remedy", remedy),
 		slog.Int("more_since_last_line", suppressed),
 	)
@@ -114,18 +115,17 @@ func (r *reporter) emptied(ctx context.Context, q middleware.Queue, err error) {
 	if !errors.Is(err, ErrHeld) {
 		return
 	}
-	diagnosis, remedy := diagnose(err)
-	queue := q.ARN()
-	if queue == "" {
-		queue = q.URL
-	}
+	diagnosis, usual := diagnose(err)
+	cause, remedy := takeRemedy(err)
+	remedy = cmp.Or(remedy, usual)
+	queue := queueLabel(q)
 	suppressed, due := r.due(logKind{queue, "receives held: " + diagnosis})
 	if !due {
 		return
 	}
 	r.log().LogAttrs(ctx, slog.LevelWarn, "sealq: receives held: "+diagnosis,
 		slog.String("queue", queue),
-		slog.String("error", err.Error()),
+		slog.String("error", cause),
 		slog.String("remedy", remedy),
 		slog.Int("more_since_last_line", suppressed),
 	)
@@ -163,36 +163,63 @@ func (r *reporter) due(kind logKind) (suppressed int, due bool) {
 }
 
 // diagnose names the likely cause of a message that did not open, and what to
-// do. docs/operations.md lists the same lines with more room.
+// do if the error itself is no [advice]. docs/operations.md lists the same lines
+// with more room.
 func diagnose(err error) (diagnosis, remedy string) {
 	switch {
+	case errors.Is(err, errAlreadyOpened):
+		return "opened already", ""
+	case errors.Is(err, errSNSPlain):
+		return "SNS notification", ""
 	case errors.Is(err, ErrNotSealed):
-		return "not sealed", "a producer sends plaintext: install sealq there, or set Policy.AcceptPlaintext (SEALQ_ACCEPT_PLAINTEXT) during migration"
+		return "not sealed", ""
 	case errors.Is(err, errAttributeLost):
-		return "header lost", "something copies bodies without attributes: let it copy both, or set Policy.BodyCarrier (SEALQ_BODY_CARRIER) on the sender"
+		return "header lost", ""
 	case errors.Is(err, errSNSEnvelope):
-		return "SNS envelope", "set RawMessageDelivery on the SNS subscription"
+		return "SNS envelope", ""
 	}
 	if errors.Is(err, errQueueUnknown) {
-		return "queue unknown", "give the full queue URL or ARN, or set Options.Account (SEALQ_ACCOUNT) and Options.Region"
+		return "queue unknown", "give the queue's full URL or ARN"
 	}
 	switch classify(err) {
 	case keyUnavailable:
+		if !errors.Is(err, envelope.ErrUnavailable) {
+			return "no time left", "nothing is lost: the message becomes visible again; the caller's context ended before the message was opened: give it more time, or fewer messages"
+		}
 		return "key service unavailable", "nothing is lost: the message becomes visible again; check that AWS KMS can be reached and that credentials are valid"
 	case keyRefused:
 		return "key refused", "see in the error what KMS says: the key must exist and be enabled, and this role needs kms:Decrypt and, for aliases and key IDs, kms:DescribeKey"
 	}
 	switch {
 	case errors.Is(err, errOwnContext):
-		return "sealed under another encryption context", "set the same Options.EncryptionContext (SEALQ_ENCRYPTION_CONTEXT) on producer and consumer"
+		return "sealed under another encryption context", ""
+	case errors.Is(err, errNoQueue):
+		return "sealed for no queue", ""
+	case errors.Is(err, errLogicalQueue):
+		return "sealed for another logical queue", ""
 	case errors.Is(err, envelope.ErrContextMismatch):
-		return "sealed for another queue", "if messages of that queue are expected here, add it to Policy.AcceptQueues; else look for who copies messages"
+		return "sealed for another queue", ""
+	case errors.Is(err, envelope.ErrNoMatchingKey) && notDecrypted(err):
+		return "not decrypted by its key", "look for what rewrites messages, or for who sends: to configure further keys does not help"
 	case errors.Is(err, envelope.ErrNoMatchingKey):
-		return "sealed under a key that is not configured", "add the key's ARN to the keyring's DecryptKeys (SEALQ_DECRYPT_KEYS) if it is yours; else look for who sends"
+		return "sealed under a key that is not configured", "if the key is yours, do as the error says; else look for who sends"
 	case errors.Is(err, envelope.ErrUnsupported):
-		return "unsupported format", "upgrade this consumer, or let the producer use a committing algorithm suite"
+		return "unsupported format", "upgrade this consumer, or let the producer do without what the error names"
 	case errors.Is(err, envelope.ErrAuthentication):
 		return "altered after sealing", "the message was damaged or forged: look for what rewrites bodies or attributes"
 	}
 	return "malformed", "the message was damaged, truncated or forged: look for what rewrites bodies or attributes"
+}
+
+// notDecrypted reports whether AWS KMS had the key and could not decrypt with it.
+func notDecrypted(err error) bool {
+	refusal, ok := errors.AsType[smithy.APIError](err)
+	if !ok {
+		return false
+	}
+	switch refusal.ErrorCode() {
+	case "InvalidCiphertextException", "IncorrectKeyException", "ValidationException":
+		return true
+	}
+	return false
 }

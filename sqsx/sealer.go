@@ -11,6 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+	smithymiddleware "github.com/aws/smithy-go/middleware"
 
 	"github.com/sealq/sealq/envelope"
 	"github.com/sealq/sealq/envelope/kmskeyring"
@@ -88,7 +89,7 @@ func newSealer(kr envelope.Keyring, o Options) (*Sealer, error) {
 	if err != nil {
 		return nil, &ConfigError{err}
 	}
-	c := &codec{settings: settings, counters: counters, sizes: &headerSizes{}}
+	c := &codec{settings: settings, counters: counters, sizes: &headerSizes{}, opened: newRecent()}
 	reporter := &reporter{settings: settings, counters: counters}
 	m, err := middleware.New(c, func(mo *middleware.Options) { mo.OnWithheld, mo.OnEmptied = reporter.report, reporter.emptied })
 	if err != nil {
@@ -117,11 +118,11 @@ func (s *Sealer) interceptor() *middleware.Middleware {
 
 // Wrap returns a client that seals and opens and is otherwise like client: it
 // has the same HTTP client, endpoint, credentials and logger, the very instances,
-// and retries as it does. client itself does not change. A nil client gives one that refuses
-// every send and receive.
+// and retries as it does. client itself does not change. A nil client gives one
+// whose every call fails, with an error that says so.
 func (s *Sealer) Wrap(client *sqs.Client) *sqs.Client {
 	if client == nil {
-		return sqs.New(sqs.Options{}, (*Sealer)(nil).Install)
+		return sqs.New(sqs.Options{APIOptions: []func(*smithymiddleware.Stack) error{refuseNilClient}}, s.Install)
 	}
 	o := client.Options()
 	return sqs.New(o, func(fresh *sqs.Options) {
@@ -130,6 +131,10 @@ func (s *Sealer) Wrap(client *sqs.Client) *sqs.Client {
 		fresh.HTTPClient = o.HTTPClient
 		fresh.Protocol = o.Protocol
 	}, s.Install)
+}
+
+func refuseNilClient(*smithymiddleware.Stack) error {
+	return errors.New("sqsx: Sealer.Wrap was given a nil *sqs.Client: give it one made by sqs.NewFromConfig or sqs.New")
 }
 
 // InstallConfig makes every client that is later made with
@@ -233,7 +238,7 @@ func (s *Sealer) queue(queue string) (middleware.Queue, error) {
 		return q, err
 	}
 	if s.codec.region == "" {
-		return middleware.Queue{}, fmt.Errorf("%w: the Region of %q is not set: give the queue's ARN, or set Options.Region", errQueueUnknown, queue)
+		return middleware.Queue{}, advise("give the queue's ARN, or set Options.Region", "%w: the Region of %q is not set", errQueueUnknown, queue)
 	}
 	q, err := middleware.ParseQueueURL(queue, s.codec.region)
 	if err != nil {

@@ -68,7 +68,7 @@ const sizesKept = 1024
 
 func (h *headerSizes) record(q middleware.Queue, n int) {
 	h.mu.RLock()
-	known := h.m[holdName(q)]
+	known := h.m[queueLabel(q)]
 	h.mu.RUnlock()
 	if known == n {
 		return
@@ -78,12 +78,12 @@ func (h *headerSizes) record(q middleware.Queue, n int) {
 	if h.m == nil || len(h.m) >= sizesKept {
 		h.m = make(map[string]int)
 	}
-	h.m[holdName(q)] = n
+	h.m[queueLabel(q)] = n
 }
 
 func (h *headerSizes) lookup(q middleware.Queue) (int, bool) {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
-	n, ok := h.m[holdName(q)]
+	n, ok := h.m[queueLabel(q)]
 	return n, ok
 }

@@ -4,8 +4,81 @@ import (
 	"context"
 	"slices"
 
+	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 	"github.com/aws/smithy-go/tracing"
+
+	"github.com/sealq/sealq/middleware"
 )
+
+// Properties of the spans sealq.Seal and sealq.Open. They hold the queue's name
+// and numbers, and nothing of what a message holds.
+const (
+	propertyQueue     = "sealq.queue"
+	propertyMessages  = "sealq.messages"
+	propertySealed    = "sealq.sealed"
+	propertyFailed    = "sealq.failed"
+	propertyDelivered = "sealq.delivered"
+	propertyWithheld  = "sealq.withheld"
+)
+
+// endSeal ends the span of a send of which some messages were sealed and the
+// others failed.
+func endSeal(span tracing.Span, q middleware.Queue, messages, sealed int) {
+	if traced(span) {
+		describe(span, q, messages)
+		span.SetProperty(propertySealed, sealed)
+		span.SetProperty(propertyFailed, messages-sealed)
+		failIf(span, sealed < messages)
+	}
+	span.End()
+}
+
+// endOpen ends the span of a receive of which some messages are delivered and
+// the others are withheld.
+func endOpen(span tracing.Span, q middleware.Queue, messages []types.Message, opened []middleware.Opened) {
+	if traced(span) {
+		delivered := deliverable(q, messages, opened)
+		describe(span, q, len(messages))
+		span.SetProperty(propertyDelivered, delivered)
+		span.SetProperty(propertyWithheld, len(messages)-delivered)
+		failIf(span, delivered < len(messages))
+	}
+	span.End()
+}
+
+// traced reports whether there is a tracer behind the span. A call without one
+// need not pay for the queue's name.
+func traced(span tracing.Span) bool {
+	nobody, _ := tracing.GetSpan(context.Background())
+	return span != nobody
+}
+
+func describe(span tracing.Span, q middleware.Queue, messages int) {
+	span.SetProperty(propertyQueue, queueLabel(q))
+	span.SetProperty(propertyMessages, messages)
+}
+
+func failIf(span tracing.Span, failed bool) {
+	if failed {
+		span.SetStatus(tracing.SpanStatusError)
+	}
+}
+
+// deliverable is the number of messages that will be delivered: those that open,
+// but on a FIFO queue not those behind one that does not.
+func deliverable(q middleware.Queue, messages []types.Message, opened []middleware.Opened) int {
+	var behind []int
+	if q.FIFO() {
+		behind = middleware.HeldBehind(messages, opened)
+	}
+	n := 0
+	for i, o := range opened {
+		if o.Err == nil && (behind == nil || behind[i] < 0) {
+			n++
+		}
+	}
+	return n
+}
 
 // startSpan starts a span from whose context several goroutines may start
 // others. smithy keeps the spans of a context in a slice, and appends to it

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
@@ -256,17 +258,18 @@ func (d *decryption) failure() error {
 		if key == "" {
 			key = "Options.Discovery"
 		}
-		text := fmt.Sprintf("the message is encrypted under keys that this keyring (%q) may not use; if you trust them:", key)
+		var arns []string
 		for _, arn := range d.rejected[:min(len(d.rejected), maxSuggested)] {
-			text += fmt.Sprintf(" o.DecryptKeys = append(o.DecryptKeys, %q)", arn.String())
+			arns = append(arns, strconv.Quote(arn.String()))
 		}
+		names := strings.Join(arns, ", ")
 		if more := len(d.rejected) - maxSuggested; more > 0 {
-			text += fmt.Sprintf(" and %d more", more)
+			names += fmt.Sprintf(" and %d more", more)
 		}
-		d.fault("%s", text)
+		d.fault("the message is encrypted under keys that this keyring (%q) may not use (%s): %s", key, trustRemedy, names)
 	}
 	if len(d.errs) == 0 {
-		d.fault("the message has no encrypted data key of provider %q", ProviderID)
+		d.fault("the message has no encrypted data key of provider %q: it was sealed with another kind of keyring, and opens with one of that kind", ProviderID)
 	}
 	return envelope.JoinKeyErrors(d.errs...)
 }

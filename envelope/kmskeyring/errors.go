@@ -110,6 +110,10 @@ func classify(q question, err error) error {
 	return q.refused(err, &envelope.RefusedError{}, "")
 }
 
+// trustRemedy names the setting wherever people have it: it is read by those who
+// configure this package, sqsx or the environment.
+const trustRemedy = "keys of yours belong in kmskeyring.Options.DecryptKeys: set it by sqsx.Options.KMSKeyring or SEALQ_DECRYPT_KEYS"
+
 const credentialsRemedy = "the AWS credentials of this process are at fault, not the key"
 
 // kmsCode returns the code of an answer of KMS. There is none in err if KMS was
@@ -189,7 +193,7 @@ func (q question) checkUnsupported(err error) error {
 // stop its consumers, by naming a key that refuses them.
 func (q question) refused(err error, r *envelope.RefusedError, hint string) error {
 	if !q.configured {
-		return q.messageFault(err, fmt.Sprintf("to rely on this key: o.DecryptKeys = append(o.DecryptKeys, %q)", q.keyInfo))
+		return q.messageFault(err, "the configuration does not name this key, so its refusal counts against the message; "+trustRemedy)
 	}
 	r.SealOnly = q.sealOnly && r.KeyInfo != ""
 	r.Err = fmt.Errorf("kmskeyring: %s: %w%s", q, own(err), remedy(hint))

@@ -99,7 +99,7 @@ func (k *Keyring) discover(keyID string) error {
 		return fmt.Errorf("kmskeyring: key ID %q together with Options.Discovery: a discovery keyring decrypts only and has no key of its own", keyID)
 	}
 	if k.opts.StrictAlias || k.opts.Region != "" {
-		return errors.New("kmskeyring: Options.StrictAlias and Options.Region have no meaning with Options.Discovery")
+		return errors.New("kmskeyring: Options.StrictAlias and Options.Region have no meaning with Options.Discovery: leave them out; Discovery has a Region of its own")
 	}
 	return k.opts.Discovery.check()
 }
@@ -110,7 +110,7 @@ func (k *Keyring) configure(keyID string) error {
 		return err
 	}
 	if k.opts.StrictAlias && !k.form.alias() {
-		return fmt.Errorf("kmskeyring: Options.StrictAlias with key ID %q, which is not an alias", keyID)
+		return fmt.Errorf("kmskeyring: Options.StrictAlias with key ID %q, which is not an alias: leave it out, since only an alias can move to another key", keyID)
 	}
 	switch k.form {
 	case formKeyARN:
