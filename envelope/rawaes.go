@@ -86,7 +86,7 @@ func (k *RawAESKeyring) wrap(ctx context.Context, secret *[DataKeySize]byte, ec 
 		return EncryptedDataKey{}, err
 	}
 	if err := checkContextSize(ec); err != nil {
-		return EncryptedDataKey{}, err
+		return EncryptedDataKey{}, fmt.Errorf("envelope: %w", err)
 	}
 	info := make([]byte, 0, len(k.name)+rawAESInfoSize)
 	info = k.appendInfoPrefix(info)
