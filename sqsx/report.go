@@ -140,6 +140,8 @@ func diagnose(err error) (diagnosis, remedy string) {
 		return "not sealed", "a producer sends plaintext: install sealq there, or set Policy.AcceptPlaintext (SEALQ_ACCEPT_PLAINTEXT) during migration"
 	case errors.Is(err, errAttributeLost):
 		return "header lost", "something copies bodies without attributes: let it copy both, or set Policy.BodyCarrier (SEALQ_BODY_CARRIER) on the sender"
+	case errors.Is(err, errEncodedAgain):
+		return "encoded once more", "something that copies messages encoded a part that is text or bytes already, such as Lambda's binaryValue: let it decode first, or set Policy.BodyCarrier (SEALQ_BODY_CARRIER) on the sender"
 	case errors.Is(err, errSNSEnvelope):
 		return "SNS envelope", "set RawMessageDelivery on the SNS subscription"
 	}
