@@ -255,23 +255,22 @@ const wrapping = " \t\r\n\"'\\\ufeff"
 
 // isEncodedAgain reports whether base64 begins with base64 of a sealed message.
 func isEncodedAgain(start []byte) bool {
-	var inner [beginningSize]byte
+	var inner, buf [beginningSize]byte
 	n, _ := base64.StdEncoding.Decode(inner[:], start[:len(start)/4*4]) // as far as it is base64
-	return formOfBase64(inner[:n]) != plain
+	return formOfBase64(beginning(buf[:0], string(inner[:n]))) != plain
 }
 
 // isHex reports whether body, without its wrapping, begins with hex of a sealed
 // message.
 func isHex(body string) bool {
-	if !strings.HasPrefix(body, "02") && !strings.HasPrefix(body, "ff") && !strings.HasPrefix(body, "FF") {
+	if body == "" || body[0] != '0' && body[0] != 'f' && body[0] != 'F' {
 		return false // neither a version nor a frame mark
 	}
 	var b [headerBeginning]byte
 	n, _ := hex.Decode(b[:], []byte(body[:min(len(body), 2*len(b))])) // as far as it is hex
 	var start [beginningSize]byte
 	base64.StdEncoding.Encode(start[:], b[:n])
-	found := formOfBase64(start[:base64.StdEncoding.EncodedLen(n)])
-	return found == whole || found == half
+	return formOfBase64(start[:base64.StdEncoding.EncodedLen(n)]) != plain
 }
 
 // fromAttribute joins the two halves. The attribute decides: whatever its

@@ -172,6 +172,7 @@ func TestPlaintextThatBeginsAlike(t *testing.T) {
 		"digits":                       "020478123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890",
 		"hex":                          "020578" + strings.Repeat("ab", 100),
 		"base64 of text":               base64.StdEncoding.EncodeToString([]byte(strings.Repeat("Ag, an order. ", 20))),
+		"base64 of a sentence":         base64.StdEncoding.EncodeToString([]byte("AgR4 is how a sealed body starts; this one is a sentence")),
 		"slashes":                      "/////",
 		"an SNS notification":          `{"Type":"Notification","Message":"hello","MessageAttributes":{"tenant":{"Type":"String","Value":"a"}}}`,
 		"an event":                     `{"detail-type":"EC2 Instance State-change Notification","detail":{"x":"AgR4"}}`,
