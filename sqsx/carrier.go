@@ -185,7 +185,7 @@ const headerBeginning = 42
 
 // beginsHeader reports whether base64 that begins with a version and a suite of
 // ours can be the beginning of a message. Of random bytes that begin alike it
-// finds one in about 65,000, so that base64 of random bytes is taken for a
+// finds one in about 45,000, so that base64 of random bytes is taken for a
 // message once in 10^11 times and more, and not once in 8 million.
 //
 // It relies on the three lengths alone: a message that was altered anywhere else

@@ -194,7 +194,7 @@ func TestPlaintextThatBeginsAlike(t *testing.T) {
 
 // TestRandomBase64IsPlaintext: base64 of random bytes begins like a whole message
 // once in 8 million times, which is often enough to matter in a busy queue. Of
-// those, what follows decides: one in 65,000 has lengths that fit.
+// those, what follows decides: one in 45,000 has lengths that fit.
 func TestRandomBase64IsPlaintext(t *testing.T) {
 	t.Parallel()
 	e := newEnds(t)
