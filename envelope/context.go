@@ -16,6 +16,9 @@ const reservedPrefix = "aws-crypto-"
 // that verifies it: base64 of a compressed P-384 point.
 const publicKeyName = reservedPrefix + "public-key"
 
+// publicKeyPairSize is what that pair takes of a serialized context.
+const publicKeyPairSize = 2 + len(publicKeyName) + 2 + publicKeyTextSize
+
 // checkWritable returns an error if ec is not a context that this package
 // writes. It names keys, but no values.
 func checkWritable(ec EncryptionContext) error {
@@ -33,17 +36,32 @@ func checkWritable(ec EncryptionContext) error {
 			return fmt.Errorf("envelope: value of encryption context key %q is not UTF-8", k)
 		}
 	}
-	return checkContextSize(ec)
+	if err := checkContextSize(ec); err != nil {
+		return fmt.Errorf("envelope: %w", err)
+	}
+	return nil
 }
 
-// checkContextSize returns an error if ec is beyond the limits of a context,
-// and so also if a length would not fit its field.
+// checkContextSize returns an error, without the package's name, if ec is beyond
+// the limits of a context, and so also if a length would not fit its field.
+//
+// The public key of a signed message does not count: it is the format's, and
+// what a sender may put in must not depend on the suite. One that is longer than
+// a public key is, is counted.
 func checkContextSize(ec EncryptionContext) error {
-	if len(ec) > maxContextPairs {
-		return fmt.Errorf("envelope: encryption context has %d pairs, want at most %d", len(ec), maxContextPairs)
+	pairs, size := len(ec), contextSize(ec)
+	if key, ok := ec[publicKeyName]; ok && len(key) <= publicKeyTextSize {
+		pairs--
+		size -= 2 + len(publicKeyName) + 2 + len(key)
+		if pairs == 0 {
+			size = 0 // an empty context has no count
+		}
 	}
-	if n := contextSize(ec); n > maxContextBytes {
-		return fmt.Errorf("envelope: encryption context takes %d bytes, want at most %d", n, maxContextBytes)
+	if pairs > maxContextPairs {
+		return fmt.Errorf("encryption context has %d pairs, want at most %d", pairs, maxContextPairs)
+	}
+	if size > maxContextBytes {
+		return fmt.Errorf("encryption context takes %d bytes, want at most %d", size, maxContextBytes)
 	}
 	return nil
 }
@@ -90,13 +108,15 @@ func parseContext(field []byte) (EncryptionContext, error) {
 	if len(field) == 0 {
 		return EncryptionContext{}, nil
 	}
-	if len(field) > maxContextBytes {
-		return nil, fmt.Errorf("%w: encryption context takes %d bytes, want at most %d", ErrUnsupported, len(field), maxContextBytes)
+	// Before anything is allocated, with room for a public key. Whether there is
+	// one, and the exact limits, is known at the end.
+	if len(field) > maxContextBytes+publicKeyPairSize {
+		return nil, fmt.Errorf("%w: encryption context takes %d bytes, want at most %d besides a public key", ErrUnsupported, len(field), maxContextBytes)
 	}
 	r := reader{rest: field}
 	count := int(r.uint16())
-	if count > maxContextPairs {
-		return nil, fmt.Errorf("%w: encryption context has %d pairs, want at most %d", ErrUnsupported, count, maxContextPairs)
+	if count > maxContextPairs+1 {
+		return nil, fmt.Errorf("%w: encryption context has %d pairs, want at most %d besides a public key", ErrUnsupported, count, maxContextPairs)
 	}
 	if count == 0 {
 		// The one form of an empty context is an empty field.
@@ -124,6 +144,9 @@ func parseContext(field []byte) (EncryptionContext, error) {
 	}
 	if len(r.rest) != 0 {
 		return nil, fmt.Errorf("%w: encryption context is followed by %d bytes inside its field", ErrMalformed, len(r.rest))
+	}
+	if err := checkContextSize(ec); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrUnsupported, err)
 	}
 	return ec, nil
 }

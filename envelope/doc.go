@@ -7,17 +7,19 @@
 //
 // # What it promises
 //
-//   - Messages sealed here open with every official AWS Encryption SDK that holds
+//   - Messages sealed here open with the official AWS Encryption SDKs that hold
 //     the wrapping key, and messages that those SDKs write with a committing
-//     algorithm suite open here. Messages sealed by any v1 release of this
-//     module open with every later v1.
+//     algorithm suite open here. It is tested with those for Go, Java,
+//     JavaScript, Python and Rust; docs/compatibility.md has the differences.
+//     Messages sealed by any v1 release of this module open with every later v1.
 //   - One suite is written: 0x0478, AES-256-GCM with HKDF-SHA512 and key
 //     commitment. 0x0578, the same with an ECDSA P-384 signature, is read as well.
 //     There is nothing to choose and so nothing to choose wrongly; suites that do
 //     not commit to their key are refused.
 //   - Plaintext is returned only when all of a message has been authenticated.
 //   - The whole message is parsed, under named limits, before a keyring is asked:
-//     at most 16 encrypted data keys, 128 pairs and 8,192 bytes of context,
+//     at most 16 encrypted data keys, 128 pairs and 8,192 bytes of context (the
+//     public key of a signed message apart),
 //     65,536 bytes of header, 65,536 frames.
 //   - Every error says whether the message is at fault or the world:
 //     see [ErrInvalidMessage] and its neighbours. No error holds plaintext, key

@@ -1,5 +1,7 @@
 package envelope
 
+import "sync/atomic"
+
 // Limits that tests approach from both sides.
 const (
 	MaxWrittenKeys   = maxWrittenKeys
@@ -14,3 +16,6 @@ const (
 	MaxSignature     = maxSignature
 	FrameLength      = frameLength
 )
+
+// DrawMessageID draws as Seal does under a data key with this count.
+func DrawMessageID(seals *atomic.Uint64) [messageIDSize]byte { return hedged(randomMessageID, seals) }

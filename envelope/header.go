@@ -26,6 +26,9 @@ import (
 const (
 	version1 = 1
 	version2 = 2
+	// lastVersion bounds the bytes that are taken for the version of a later
+	// format. From 32 on they are text: what was altered, not upgraded.
+	lastVersion = 31
 
 	typeCustomerData = 0x80 // version 1 only
 
@@ -68,9 +71,10 @@ type Header struct {
 // alias b.
 //
 // An error wraps [ErrMalformed] or [ErrUnsupported]. ErrUnsupported means that
-// b does start like a message of the format, but of a version, of a suite or of
-// a size that this package does not open; bytes that start with 1 get it only
-// if they hold a whole header of format version 1.
+// b does start like a message of the format, but of a version, a suite, a
+// content type or a size that this package does not open. Bytes that start with
+// 1 get it only if they hold a whole header of format version 1. A first byte
+// of 3 to 31 is taken for a later version; 0, and 32 to 255, are malformed.
 func ParseHeader(b []byte) (*Header, error) {
 	h, n, err := parseHeader(b)
 	if err != nil {
@@ -103,7 +107,7 @@ func (h *Header) Marshal() ([]byte, error) {
 		return nil, fmt.Errorf("envelope: %w", tooManyKeys(len(h.EncryptedDataKeys), maxReadKeys))
 	}
 	if err := checkContextSize(h.EncryptionContext); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("envelope: %w", err)
 	}
 	for _, k := range h.EncryptedDataKeys {
 		if err := checkKeySizes(k); err != nil {
@@ -201,7 +205,7 @@ func parseHeaderFields(b []byte) (header, int, error) {
 		}
 		return header{}, 0, fmt.Errorf("%w: neither version 1 nor version 2 of the message format", ErrMalformed)
 	default:
-		return header{}, 0, fmt.Errorf("%w: format version is %d, want %d", ErrMalformed, version, version2)
+		return header{}, 0, otherVersion(b)
 	}
 	h := header{suite: suiteID(r.uint16())}
 	if r.short {
@@ -231,8 +235,10 @@ func parseHeaderFields(b []byte) (header, int, error) {
 		return header{}, 0, errTruncated
 	}
 	switch {
+	case contentType == 0:
+		return header{}, 0, fmt.Errorf("%w: content type is 0, want %d or %d", ErrMalformed, contentSingleBlock, contentFramed)
 	case contentType != contentFramed && contentType != contentSingleBlock:
-		return header{}, 0, fmt.Errorf("%w: content type is %d, want %d or %d", ErrMalformed, contentType, contentSingleBlock, contentFramed)
+		return header{}, 0, fmt.Errorf("%w: content type is %d, want %d or %d; upgrade this reader if a later release wrote it", ErrUnsupported, contentType, contentSingleBlock, contentFramed)
 	case contentType == contentFramed && h.frameLength == 0:
 		return header{}, 0, fmt.Errorf("%w: framed message with frame length 0", ErrMalformed)
 	case contentType == contentSingleBlock && h.frameLength != 0:
@@ -250,6 +256,21 @@ func parseHeaderFields(b []byte) (header, int, error) {
 		}
 	}
 	return h, len(b) - len(r.rest), nil
+}
+
+// otherVersion says what b, whose first byte is no version that is known, may
+// be: what a later release wrote, or a header that was encoded on its way.
+func otherVersion(b []byte) error {
+	switch first := b[0]; {
+	case bytes.HasPrefix(b, []byte("AgR4")), bytes.HasPrefix(b, []byte("AgV4")):
+		return fmt.Errorf("%w: these bytes are base64 of a header, and not the header: it was encoded once more on its way", ErrMalformed)
+	case bytes.HasPrefix(b, []byte("020478")), bytes.HasPrefix(b, []byte("020578")):
+		return fmt.Errorf("%w: these bytes are hex of a header, and not the header: it was encoded on its way", ErrMalformed)
+	case first > version2 && first <= lastVersion:
+		return fmt.Errorf("%w: format version is %d, want %d; upgrade this reader if a later release wrote it", ErrUnsupported, first, version2)
+	default:
+		return fmt.Errorf("%w: the header starts with the byte %#02x, want format version %d", ErrMalformed, first, version2)
+	}
 }
 
 // parseKeys parses a header's encrypted data keys.

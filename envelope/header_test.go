@@ -2,6 +2,7 @@ package envelope_test
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"maps"
@@ -75,16 +76,26 @@ func TestParseHeaderRefuses(t *testing.T) {
 		class  error
 		text   string
 	}{
-		"text":                    {[]byte(`{"orderId":1}`), envelope.ErrMalformed, "format version is 123, want 2"},
-		"version 3":               {at(0, 3), envelope.ErrMalformed, "format version is 3, want 2"},
+		"text":                    {[]byte(`{"orderId":1}`), envelope.ErrMalformed, "starts with the byte 0x7b"},
+		"empty byte":              {at(0, 0), envelope.ErrMalformed, "starts with the byte 0x00"},
+		"version 3":               {at(0, 3), envelope.ErrUnsupported, "format version is 3, want 2; upgrade"},
+		"version 31":              {at(0, 31), envelope.ErrUnsupported, "format version is 31, want 2; upgrade"},
+		"white space":             {at(0, ' '), envelope.ErrMalformed, "starts with the byte 0x20"},
+		"a high byte":             {at(0, 0xff), envelope.ErrMalformed, "starts with the byte 0xff"},
+		"version 3 alone":         {[]byte{3}, envelope.ErrUnsupported, "format version is 3, want 2; upgrade"},
+		"base64 of a header":      {[]byte(base64.StdEncoding.EncodeToString(base.build(t).Header)), envelope.ErrMalformed, "base64 of a header"},
+		"base64 of a signed one":  {[]byte("AgV4" + strings.Repeat("A", 40)), envelope.ErrMalformed, "base64 of a header"},
+		"hex of a header":         {[]byte(hex.EncodeToString(base.build(t).Header)), envelope.ErrMalformed, "hex of a header"},
 		"version 1":               {v1, envelope.ErrUnsupported, "message of format version 1"},
 		"version 1, cut":          {v1[:len(v1)-1], envelope.ErrMalformed, ""},
 		"version 1, bad suite":    {append([]byte{1, 0x80, 9}, v1[3:]...), envelope.ErrMalformed, ""},
+		"version 1, other type":   {append([]byte{1, 0x81}, v1[2:]...), envelope.ErrMalformed, ""},
 		"one byte of 1":           {[]byte{1}, envelope.ErrMalformed, ""},
 		"suite 0x0178":            {at(1, 0x01, 0x78), envelope.ErrUnsupported, "algorithm suite is 0x0178, want 0x0478 or 0x0578"},
 		"suite 0x0678":            {at(1, 0x06, 0x78), envelope.ErrUnsupported, "algorithm suite is 0x0678"},
 		"content type 0":          {at(-53, 0), envelope.ErrMalformed, "content type is 0"},
-		"content type 3":          {at(-53, 3), envelope.ErrMalformed, "content type is 3"},
+		"content type 3":          {at(-53, 3), envelope.ErrUnsupported, "content type is 3, want 1 or 2; upgrade"},
+		"content type 255":        {at(-53, 255), envelope.ErrUnsupported, "content type is 255, want 1 or 2; upgrade"},
 		"frame length 0":          {at(-53, 2, 0, 0, 0, 0), envelope.ErrMalformed, "framed message with frame length 0"},
 		"block with frame length": {at(-53, 1, 0, 0, 0, 1), envelope.ErrMalformed, "frame length is 1 in a message without frames"},
 		"no key":                  {message{keys: []envelope.EncryptedDataKey{}}.build(t).Header, envelope.ErrMalformed, "no encrypted data key"},
@@ -134,6 +145,7 @@ func TestParseHeaderTruncated(t *testing.T) {
 
 func TestReadLimits(t *testing.T) {
 	t.Parallel()
+	signer := newSigner(t)
 	edk := func(id, info, ciphertext int) []envelope.EncryptedDataKey {
 		return []envelope.EncryptedDataKey{{
 			ProviderID:   strings.Repeat("i", id),
@@ -169,6 +181,9 @@ func TestReadLimits(t *testing.T) {
 		"context pairs": {func(n int) message { return message{ec: pairs(n)} }, envelope.MaxContextPairs, "129 pairs, want at most 128"},
 		"context bytes": {func(n int) message { return message{ec: sized(n)} }, envelope.MaxContextBytes, "8193 bytes, want at most 8192"},
 		"header":        {headerOf, envelope.MaxHeader, "header takes over 65536 bytes"},
+		// The public key of a signed message is the format's, not the sender's.
+		"context pairs, signed": {func(n int) message { return message{suite: 0x0578, signer: signer, ec: pairs(n)} }, envelope.MaxContextPairs, "130 pairs, want at most 128 besides a public key"},
+		"context bytes, signed": {func(n int) message { return message{suite: 0x0578, signer: signer, ec: sized(n)} }, envelope.MaxContextBytes, "8286 bytes, want at most 8192 besides a public key"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync/atomic"
 )
 
 // EncryptionContext is a set of name and value pairs that is authenticated
@@ -54,8 +55,8 @@ func (k EncryptedDataKey) Clone() EncryptedDataKey {
 const DataKeySize = 32
 
 // DataKey is a plaintext data key of [DataKeySize] bytes together with its
-// encrypted forms. It is immutable, is used by pointer, and is safe for
-// concurrent use.
+// encrypted forms. It is immutable but for a count of the messages that were
+// sealed with it, is used by pointer, and is safe for concurrent use.
 //
 // The bytes sit behind a closure. A function value prints as an address under
 // every verb of fmt, is refused by encoding/json and is opaque to log/slog, so
@@ -64,6 +65,7 @@ const DataKeySize = 32
 type DataKey struct {
 	secret    func() *[DataKeySize]byte
 	encrypted func() []EncryptedDataKey
+	seals     *atomic.Uint64 // the messages sealed with it; copies share it
 }
 
 // NewDataKey returns a data key made of plaintext, which must be [DataKeySize]
@@ -84,6 +86,7 @@ func NewDataKey(plaintext []byte, encrypted ...EncryptedDataKey) (*DataKey, erro
 	return &DataKey{
 		secret:    func() *[DataKeySize]byte { return &secret },
 		encrypted: func() []EncryptedDataKey { return copies },
+		seals:     new(atomic.Uint64),
 	}, nil
 }
 

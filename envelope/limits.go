@@ -27,7 +27,8 @@ const (
 
 	// maxContextPairs and maxContextBytes (the serialized form, count
 	// included) are our own choice. A queue binding with a dozen pairs of the
-	// user's takes well under 1 KiB.
+	// user's takes well under 1 KiB. The pair that the format itself adds to a
+	// signed message, "aws-crypto-public-key", does not count.
 	maxContextPairs = 128
 	maxContextBytes = 8192
 

@@ -2,7 +2,6 @@ package envelope
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"slices"
@@ -62,15 +61,14 @@ func Seal(ctx context.Context, kr Keyring, plaintext []byte, ec EncryptionContex
 		return Message{}, err
 	}
 	keys := key.encrypted()
-	messageID := make([]byte, messageIDSize)
-	rand.Read(messageID)
-	c, err := newMessageCipher(suiteCommit, key.secret(), messageID)
+	messageID := hedged(randomMessageID, key.seals)
+	c, err := newMessageCipher(suiteCommit, key.secret(), messageID[:])
 	if err != nil {
 		return Message{}, err
 	}
 	n := HeaderSize(ec, keys)
 	b := make([]byte, 0, n+int(size))
-	b = appendHeader(b, suiteCommit, messageID, ec, keys, frameLength, c.commitment)
+	b = appendHeader(b, suiteCommit, messageID[:], ec, keys, frameLength, c.commitment)
 	b = c.appendHeaderTag(b, b)
 	b = appendBody(b, c, plaintext)
 	return Message{Header: b[:n:n], Body: b[n:]}, nil

@@ -54,8 +54,8 @@ type messageCipher struct {
 	// aad is reused by every frame.
 	aad [messageIDSize + len(labelSingleBlock) + 4 + 8]byte
 	// zeroIV is the header's IV. The message key is derived from a message ID
-	// of 256 random bits, so that it seals one message only, in which the
-	// header has IV 0 and frames have IVs 1, 2, 3...
+	// of 256 random bits (see hedged), so that it seals one message only, in
+	// which the header has IV 0 and frames have IVs 1, 2, 3...
 	zeroIV [ivSize]byte
 }
 

@@ -4,10 +4,10 @@ import (
 	"bytes"
 	"context"
 	"crypto/cipher"
-	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"unicode/utf8"
 )
 
@@ -21,6 +21,7 @@ import (
 type RawAESKeyring struct {
 	namespace, name string
 	aead            func() cipher.AEAD // behind a closure for the same reason as a DataKey's bytes
+	draws           *atomic.Uint64     // data keys and IVs drawn; copies share it
 }
 
 var (
@@ -62,13 +63,15 @@ func NewRawAESKeyring(namespace, name string, key []byte) (*RawAESKeyring, error
 	if err != nil {
 		return nil, err
 	}
-	return &RawAESKeyring{namespace: namespace, name: name, aead: func() cipher.AEAD { return aead }}, nil
+	return &RawAESKeyring{namespace: namespace, name: name, aead: func() cipher.AEAD { return aead }, draws: new(atomic.Uint64)}, nil
 }
 
 // GenerateDataKey implements [Keyring].
 func (k *RawAESKeyring) GenerateDataKey(ctx context.Context, ec EncryptionContext) (*DataKey, error) {
-	var secret [DataKeySize]byte
-	rand.Read(secret[:])
+	if err := k.usable(ctx); err != nil {
+		return nil, err
+	}
+	secret := hedged(randomDataKey, k.draws)
 	wrapped, err := k.wrap(ctx, &secret, ec)
 	if err != nil {
 		return nil, err
@@ -89,12 +92,13 @@ func (k *RawAESKeyring) wrap(ctx context.Context, secret *[DataKeySize]byte, ec 
 		return EncryptedDataKey{}, err
 	}
 	if err := checkContextSize(ec); err != nil {
-		return EncryptedDataKey{}, err
+		return EncryptedDataKey{}, fmt.Errorf("envelope: %w", err)
 	}
 	info := make([]byte, 0, len(k.name)+rawAESInfoSize)
 	info = k.appendInfoPrefix(info)
 	iv := info[len(info) : len(info)+ivSize]
-	rand.Read(iv)
+	random := hedged(randomWrapIV, k.draws)
+	copy(iv, random[:])
 	aad := appendContext(make([]byte, 0, contextSize(ec)), ec)
 	return EncryptedDataKey{
 		ProviderID:   k.namespace,

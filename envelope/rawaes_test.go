@@ -6,6 +6,7 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -182,5 +183,54 @@ func TestRawAESKeyringUnusable(t *testing.T) {
 	}
 	if _, err := envelope.Seal(t.Context(), kr, nil, envelope.EncryptionContext{"k": strings.Repeat("v", 70000)}); err == nil {
 		t.Error("sealed a context of 70,000 bytes")
+	}
+}
+
+// TestRawAESKeyringOfASignedMessage: the pair with the public key is the
+// format's own, and does not count towards the limits of a context.
+func TestRawAESKeyringOfASignedMessage(t *testing.T) {
+	t.Parallel()
+	kr := newRaw(t, "key", 1)
+	key, err := envelope.NewDataKey(testKey, testEDK)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pairs := func(n int, publicKey string) envelope.EncryptionContext {
+		ec := envelope.EncryptionContext{"aws-crypto-public-key": publicKey}
+		for i := range n {
+			ec[fmt.Sprint(i)] = "v"
+		}
+		return ec
+	}
+	text := strings.Repeat("A", 68)
+	tests := map[string]struct {
+		ec   envelope.EncryptionContext
+		want string // empty: accepted
+	}{
+		"pairs N":          {pairs(envelope.MaxContextPairs, text), ""},
+		"pairs N+1":        {pairs(envelope.MaxContextPairs+1, text), "129 pairs, want at most 128"},
+		"bytes N":          {envelope.EncryptionContext{"aws-crypto-public-key": text, "k": strings.Repeat("v", envelope.MaxContextBytes-7)}, ""},
+		"bytes N+1":        {envelope.EncryptionContext{"aws-crypto-public-key": text, "k": strings.Repeat("v", envelope.MaxContextBytes-6)}, "8193 bytes, want at most 8192"},
+		"no public key":    {pairs(envelope.MaxContextPairs, text+"A"), "129 pairs, want at most 128"},
+		"beyond its field": {pairs(0, strings.Repeat("A", 1<<16)), "65563 bytes, want at most 8192"},
+	}
+	for name, test := range tests {
+		edk, err := kr.WrapDataKey(t.Context(), key, test.ec)
+		if test.want == "" {
+			if err != nil {
+				t.Errorf("%s: wrap: %v", name, err)
+				continue
+			}
+			if _, err := kr.DecryptDataKey(t.Context(), []envelope.EncryptedDataKey{edk}, test.ec); err != nil {
+				t.Errorf("%s: decrypt: %v", name, err)
+			}
+			continue
+		}
+		if err == nil || !strings.Contains(err.Error(), test.want) || !strings.HasPrefix(err.Error(), "envelope: encryption context") {
+			t.Errorf("%s: wrap: got %v, want %q", name, err, test.want)
+		}
+		if _, err := kr.DecryptDataKey(t.Context(), []envelope.EncryptedDataKey{testEDK}, test.ec); !errors.Is(err, envelope.ErrUnsupported) || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%s: decrypt: got %v, want ErrUnsupported with %q", name, err, test.want)
+		}
 	}
 }

@@ -8,13 +8,18 @@ import (
 	"fmt"
 )
 
+const (
+	publicKeySize     = 1 + 48 // a compressed point of P-384
+	publicKeyTextSize = (publicKeySize + 2) / 3 * 4
+)
+
 // parsePublicKey parses the public key that a signed message carries in its
 // context.
 func parsePublicKey(value string) (*ecdsa.PublicKey, error) {
 	// Strict refuses stray trailing bits. A decoder skips newlines even so,
-	// and the length check after it sees to those: 49 bytes take 68 characters.
+	// and the length check after it sees to those.
 	point, err := base64.StdEncoding.Strict().DecodeString(value)
-	if err != nil || len(value) != base64.StdEncoding.EncodedLen(1+48) {
+	if err != nil || len(value) != publicKeyTextSize {
 		return nil, fmt.Errorf("%w: %s is not base64 of a compressed P-384 point", ErrMalformed, publicKeyName)
 	}
 	x, y := elliptic.UnmarshalCompressed(elliptic.P384(), point)

@@ -1,15 +1,19 @@
 package sqsx
 
 import (
+	"bytes"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+	"github.com/aws/smithy-go"
 
 	"github.com/sealq/sealq/envelope"
 )
@@ -29,16 +33,6 @@ const (
 	crowdedAttributes = 9
 )
 
-// Beginnings of bodies that are never plaintext.
-const (
-	// Base64 of version 2 and algorithm suite 0x0478 or 0x0578: a whole message.
-	bodyPrefix0478 = "AgR4"
-	bodyPrefix0578 = "AgV4"
-	// Base64 of the final-frame mark and sequence number 1: the rest of a
-	// message of one frame, as sealq writes it, without its header.
-	lonePrefixFinal = "/////wAAAAE"
-)
-
 // ErrNotSealed reports a message that is not sealed, on a queue whose policy
 // does not accept plaintext.
 var ErrNotSealed = fmt.Errorf("%w: not sealed", envelope.ErrInvalidMessage)
@@ -52,9 +46,13 @@ var (
 		"%w: the body is an SNS notification", ErrNotSealed)
 	errAttributeLost = advise("let what copies messages copy attributes, too; for OpenMessages receive with MessageAttributeNames \"All\", and in Lambda convert MessageAttributes; or set Policy.BodyCarrier (SEALQ_BODY_CARRIER) on the sender",
 		"%w: the body is the second half of a sealed message whose %q attribute was lost on the way", envelope.ErrMalformed, attributeName)
-	errWrapped     = fmt.Errorf("%w: the body is a sealed message with white space or a quotation mark in front of it: something between sender and receiver rewrites bodies", envelope.ErrMalformed)
-	errSNSEnvelope = advise("set RawMessageDelivery on the SNS subscription", "%w: a sealed message inside an SNS notification", envelope.ErrUnsupported)
-	errVersion1    = advise("let its producer use a committing algorithm suite", "%w: the body is a version 1 AWS Encryption SDK message, which does not commit to its key", envelope.ErrUnsupported)
+	errRewritten    = fmt.Errorf("%w: the body is a sealed message, or half of one, with something in front of it or in it that is not its own (white space, a quotation mark, an escape): something between sender and receiver rewrites bodies", envelope.ErrMalformed)
+	errEncodedAgain = fmt.Errorf("%w: encoded once more", envelope.ErrMalformed)
+	errSNSEnvelope  = advise("set RawMessageDelivery on the SNS subscription", "%w: a sealed message inside an SNS notification", envelope.ErrUnsupported)
+	errVersion1     = advise("let its producer use a committing algorithm suite", "%w: the body is a version 1 AWS Encryption SDK message, which does not commit to its key", envelope.ErrUnsupported)
+	errNotUTF8      = fmt.Errorf("%w: the body is not UTF-8, which SQS does not carry", envelope.ErrMalformed)
+
+	errBodyEncodedAgain = advise("let what copies bodies copy them as they are", "%w: the body is a sealed message, or half of one, in base64 of its base64 or in hex: whatever copied it encoded what is text already", errEncodedAgain)
 )
 
 // sealedPart returns the sealed message that m carries. ok is false if m is
@@ -65,69 +63,262 @@ func sealedPart(m *types.Message) (msg envelope.Message, ok bool, err error) {
 		msg, err = fromAttribute(header, body)
 		return msg, true, err
 	}
-	return sealedInBody(body, 0)
+	return sealedInBody(body)
 }
 
-// sealedInBody is sealedPart for a message without our attribute. depth is the number
-// of SNS notifications around body.
-func sealedInBody(body string, depth int) (msg envelope.Message, ok bool, err error) {
-	if bare := strings.TrimLeft(body, wrapping); len(bare) < len(body) && beginsSealed(bare) {
-		return msg, true, errWrapped
-	}
-	switch {
-	case strings.HasPrefix(body, bodyPrefix0478), strings.HasPrefix(body, bodyPrefix0578):
+// sealedInBody is sealedPart for a message without our attribute.
+func sealedInBody(body string) (msg envelope.Message, ok bool, err error) {
+	switch formOf(body, 0) {
+	case plain:
+		return msg, false, nil
+	case whole:
 		msg, err = fromBody(body)
-		return msg, true, err
-	case strings.HasPrefix(body, lonePrefixFinal):
-		return msg, true, errAttributeLost
-	case isVersion1(body):
-		return msg, true, errVersion1
-	case isSealedInSNS(body, depth):
-		return msg, true, errSNSEnvelope
+	case half:
+		err = errAttributeLost
+	case rewritten:
+		err = errRewritten
+	case encodedAgain:
+		err = errBodyEncodedAgain
+	case version1:
+		err = errVersion1
+	case inSNS:
+		err = errSNSEnvelope
+	case notUTF8:
+		err = errNotUTF8
 	}
-	return msg, false, nil
+	return msg, true, err
 }
 
-// isSealedBody reports whether a body that somebody wants sealed is a whole
-// message already, as SealMessage made it or a tool has moved it. Its beginning
-// alone does not tell: other base64 may begin alike.
-func isSealedBody(body string) bool {
-	if !strings.HasPrefix(body, bodyPrefix0478) && !strings.HasPrefix(body, bodyPrefix0578) {
+// sealedAlready returns the error of a send whose body a reader would not take
+// for plaintext, and nil for all others. It is sealed, or was: sealed once more,
+// it would reach the consumer as ciphertext.
+func sealedAlready(body string) error {
+	var what string
+	switch formOf(body, 0) {
+	case plain:
+		return nil
+	case whole:
+		what = "is a sealed message"
+		if _, err := fromBody(body); err != nil {
+			what = "begins like a sealed message, though it is none that opens"
+		}
+	case half:
+		what = "is the second half of a sealed message, without its attribute \"" + attributeName + "\""
+	case rewritten:
+		what = "is a sealed message, or half of one, with something in front of it or in it"
+	case encodedAgain:
+		what = "is a sealed message, or half of one, that was encoded once more"
+	case version1:
+		what = "is a version 1 AWS Encryption SDK message"
+	case inSNS:
+		what = "is an SNS notification of a sealed message"
+	case notUTF8:
+		what = "may be an SNS notification of a sealed message (it is not UTF-8, and was not read)"
+	}
+	return &smithy.GenericAPIError{
+		Code:    "InvalidParameterValue",
+		Message: "the body " + what + ": if it were sealed again, its consumer would get ciphertext; send on what was received as it was received, body and attributes, with a client that has no Sealer",
+		Fault:   smithy.FaultClient,
+	}
+}
+
+// form is what a body is by its beginning, which holds on sending as on
+// receiving: whatever is not plain is never sealed and never taken for
+// plaintext.
+type form int
+
+const (
+	plain        form = iota
+	whole             // base64 of a message, in the body carrier; what is behind the beginning may be wrong
+	half              // the same of what follows the header, in the attribute carrier
+	rewritten         // one of these, with more in front or in between
+	encodedAgain      // base64 of the base64 of one of these, or hex
+	version1          // base64 of a version 1 AWS Encryption SDK message
+	inSNS             // an SNS notification of one of these
+	notUTF8           // what may be an SNS notification, and cannot have come through SQS
+)
+
+// Beginnings of base64 that is never plaintext.
+const (
+	// Version 2 and algorithm suite 0x0478 or 0x0578. More is asked of what
+	// follows: see beginsHeader.
+	bodyPrefix0478 = "AgR4"
+	bodyPrefix0578 = "AgV4"
+	// The final-frame mark and sequence number 1: the rest of a message of one
+	// frame, as sealq writes it, without its header.
+	lonePrefixFinal = "/////wAAAAE"
+)
+
+// formOf recognises what body is. depth is the number of SNS notifications
+// around it.
+func formOf(body string, depth int) form {
+	var buf [beginningSize]byte
+	text := strings.TrimLeft(body, wrapping)
+	start := beginning(buf[:0], text)
+	switch found := formOfBase64(start); {
+	case found == whole && (strings.HasPrefix(body, bodyPrefix0478) || strings.HasPrefix(body, bodyPrefix0578)),
+		found == half && strings.HasPrefix(body, lonePrefixFinal),
+		found == version1:
+		return found
+	case found != plain:
+		return rewritten
+	case isEncodedAgain(start), isHex(text):
+		return encodedAgain
+	}
+	return formOfSNS(text, depth)
+}
+
+// formOfBase64 returns whole, half, version1 or plain for the beginning of
+// base64.
+func formOfBase64(start []byte) form {
+	switch {
+	case bytes.HasPrefix(start, []byte(bodyPrefix0478)), bytes.HasPrefix(start, []byte(bodyPrefix0578)):
+		if beginsHeader(start) {
+			return whole
+		}
+	case bytes.HasPrefix(start, []byte(lonePrefixFinal)):
+		return half
+	case isVersion1(start):
+		return version1
+	}
+	return plain
+}
+
+// headerBeginning is the number of bytes at the beginning of a header that
+// beginsHeader looks at: version 1, suite 2, message ID 32, context length 2,
+// pair count 2, length of the first name 2, and one more.
+const headerBeginning = 42
+
+// beginsHeader reports whether base64 that begins with a version and a suite of
+// ours can be the beginning of a message. Of random bytes that begin alike it
+// finds one in about 45,000, so that base64 of random bytes is taken for a
+// message once in 10^11 times and more, and not once in 8 million.
+//
+// It relies on the three lengths alone: a message that was altered anywhere else
+// is still found. Whoever alters those on purpose could as well send any other
+// text. What is shorter than what it looks at holds no ciphertext.
+func beginsHeader(start []byte) bool {
+	var b [headerBeginning]byte
+	if len(start) < base64.StdEncoding.EncodedLen(headerBeginning) {
 		return false
 	}
-	_, err := fromBody(body)
-	return err == nil
+	if _, err := base64.StdEncoding.Decode(b[:], start[:base64.StdEncoding.EncodedLen(headerBeginning)]); err != nil {
+		return true // padding in the middle: not to be read, and not to be ruled out
+	}
+	size, pairs, name := at16(b[35:]), at16(b[37:]), at16(b[39:])
+	if size == 0 { // what follows is the count of data keys
+		return b[1] == 4 // a signed message has at least its public key
+	}
+	const pair = 2 + 2 // two lengths
+	return size <= maxContextField && 1 <= pairs && pairs <= maxContextFieldPairs && 2+pairs*pair+name <= size
+}
+
+// Limits of envelope on a context, with the public key of a signed message.
+const (
+	maxContextField      = 8192 + 93
+	maxContextFieldPairs = 128 + 1
+)
+
+func at16(b []byte) int { return int(b[0])<<8 | int(b[1]) }
+
+// beginningSize is the number of characters of base64 that beginning returns:
+// enough to look at headerBeginning bytes through one more base64.
+const beginningSize = (headerBeginning+2)/3*4/3*4 + 4
+
+// beginning appends to dst the characters of base64 that body, without its
+// wrapping, begins with, at most beginningSize, as they were before somebody
+// printed, wrapped or escaped them, or took them for a form. Both alphabets of
+// base64 are written as the standard one.
+func beginning(dst []byte, body string) []byte {
+	if len(body) > 2 && body[0] == 'b' && (body[1] == '\'' || body[1] == '"') { // as Python prints bytes
+		body = body[2:]
+	}
+	for i := 0; i < len(body) && len(dst) < beginningSize; i++ {
+		switch c := body[i]; {
+		case 'A' <= c && c <= 'Z', 'a' <= c && c <= 'z', '0' <= c && c <= '9', c == '+', c == '/', c == '=':
+			dst = append(dst, c)
+		case c == '-', c == ' ': // URL-safe, or a plus sign decoded as in a form
+			dst = append(dst, '+')
+		case c == '_':
+			dst = append(dst, '/')
+		case c == '\r', c == '\n', c == '\t', c == '\\': // the last as in JSON, before a slash
+		case c == '%' && len(body)-i > 2 && strings.EqualFold(body[i+1:i+3], "2b"):
+			dst = append(dst, '+')
+			i += 2
+		case c == '%' && len(body)-i > 2 && strings.EqualFold(body[i+1:i+3], "2f"):
+			dst = append(dst, '/')
+			i += 2
+		default:
+			return dst
+		}
+	}
+	return dst
 }
 
 // wrapping is what tools put in front of a body that they quote, print or save:
-// white space, a quotation mark of JSON, a byte order mark.
-const wrapping = " \t\r\n\"\ufeff"
+// white space, a quotation mark, one that is escaped, a byte order mark.
+const wrapping = " \t\r\n\"'\\\ufeff"
 
-// beginsSealed recognises a sealed body, or a half of one, by its beginning.
-func beginsSealed(body string) bool {
-	return strings.HasPrefix(body, bodyPrefix0478) || strings.HasPrefix(body, bodyPrefix0578) ||
-		strings.HasPrefix(body, lonePrefixFinal) || isVersion1(body)
+// isEncodedAgain reports whether base64 begins with base64 of a sealed message.
+func isEncodedAgain(start []byte) bool {
+	var inner, buf [beginningSize]byte
+	n, _ := base64.StdEncoding.Decode(inner[:], start[:len(start)/4*4]) // as far as it is base64
+	return formOfBase64(beginning(buf[:0], string(inner[:n]))) != plain
+}
+
+// isHex reports whether body, without its wrapping, begins with hex of a sealed
+// message.
+func isHex(body string) bool {
+	if body == "" || body[0] != '0' && body[0] != 'f' && body[0] != 'F' {
+		return false // neither a version nor a frame mark
+	}
+	var b [headerBeginning]byte
+	n, _ := hex.Decode(b[:], []byte(body[:min(len(body), 2*len(b))])) // as far as it is hex
+	var start [beginningSize]byte
+	base64.StdEncoding.Encode(start[:], b[:n])
+	return formOfBase64(start[:base64.StdEncoding.EncodedLen(n)]) != plain
 }
 
 // fromAttribute joins the two halves. The attribute decides: whatever its
 // type, its presence says that the message is sealed.
 func fromAttribute(header types.MessageAttributeValue, body string) (envelope.Message, error) {
 	if t := aws.ToString(header.DataType); t != attributeType {
-		return envelope.Message{}, fmt.Errorf("%w: the attribute %q has type %.40q, want %q", envelope.ErrMalformed, attributeName, t, attributeType)
+		if isEncodedHeader([]byte(aws.ToString(header.StringValue))) {
+			return envelope.Message{}, fmt.Errorf("%w: the attribute %q has type %.40q and holds base64 or hex of the header, want type %q and the header itself: decode it where the message was copied", errEncodedAgain, attributeName, t, attributeType)
+		}
+		return envelope.Message{}, fmt.Errorf("%w: the attribute %q has type %.40q, want %q: let what copied the message keep the types of attributes", envelope.ErrMalformed, attributeName, t, attributeType)
+	}
+	if isEncodedHeader(header.BinaryValue) {
+		return envelope.Message{}, fmt.Errorf("%w: the attribute %q holds base64 or hex of the header, and not the header: decode it where the message was copied (Lambda gives binaryValue in base64, and boto3 sends such a text as it is), or set Policy.BodyCarrier on the sender", errEncodedAgain, attributeName)
+	}
+	if isHex(strings.TrimLeft(body, wrapping)) {
+		return envelope.Message{}, errBodyEncodedAgain
 	}
 	rest, err := decodeBase64(body)
 	if err != nil {
 		return envelope.Message{}, err
 	}
+	if bytes.HasPrefix(rest, []byte(lonePrefixFinal)) {
+		return envelope.Message{}, errBodyEncodedAgain
+	}
 	return envelope.Message{Header: header.BinaryValue, Body: rest}, nil
 }
 
+// isEncodedHeader reports whether b is text that begins with base64 of a header,
+// base64 of that again, or hex.
+func isEncodedHeader(b []byte) bool {
+	var buf [beginningSize]byte
+	text := strings.TrimLeft(string(b[:min(len(b), 4*beginningSize)]), wrapping)
+	start := beginning(buf[:0], text)
+	return formOfBase64(start) == whole || isEncodedAgain(start) || isHex(text)
+}
+
 func fromBody(body string) (envelope.Message, error) {
-	whole, err := decodeBase64(body)
+	message, err := decodeBase64(body)
 	if err != nil {
 		return envelope.Message{}, err
 	}
-	return envelope.Split(whole)
+	return envelope.Split(message)
 }
 
 // decodeBase64 accepts exactly one spelling of the bytes.
@@ -151,12 +342,13 @@ var version1Suites = []uint16{0x0014, 0x0046, 0x0078, 0x0114, 0x0146, 0x0178, 0x
 // isVersion1 recognises base64 of a version 1 message header by its version, its
 // type 0x80 and a suite of that version. What follows need not be base64 as we
 // write it: other producers break its lines or leave out the padding.
-func isVersion1(body string) bool {
-	if len(body) < 8 || !strings.HasPrefix(body, "AY") { // base64 of 01 80
+func isVersion1(start []byte) bool {
+	if len(start) < 8 || !bytes.HasPrefix(start, []byte("AY")) { // base64 of 01 80
 		return false
 	}
-	head, err := base64.StdEncoding.DecodeString(body[:8])
-	return err == nil && head[0] == 1 && head[1] == 0x80 && slices.Contains(version1Suites, uint16(head[2])<<8|uint16(head[3]))
+	var head [6]byte
+	_, err := base64.StdEncoding.Decode(head[:], start[:8])
+	return err == nil && head[0] == 1 && head[1] == 0x80 && slices.Contains(version1Suites, uint16(at16(head[2:])))
 }
 
 // maxSNSDepth bounds how many notifications inside one another are looked into:
@@ -164,17 +356,22 @@ func isVersion1(body string) bool {
 // is fed from another topic makes 2.
 const maxSNSDepth = 3
 
-// isSealedInSNS recognises the JSON that SNS wraps around a message when raw
-// delivery is off, if what it wraps was sealed. Deeper nesting than there is in
+// formOfSNS recognises the JSON that SNS wraps around a message when raw
+// delivery is off, if what it wraps was sealed. body is without its wrapping.
+// Deeper nesting than there is in
 // practice counts as sealed: it must not become a way to have ciphertext
 // delivered as a body.
-func isSealedInSNS(body string, depth int) bool {
-	body = strings.TrimLeft(body, wrapping)
-	if !strings.HasPrefix(body, "{") || !strings.Contains(body, "Notification") {
-		return false
+func formOfSNS(body string, depth int) form {
+	if !strings.HasPrefix(body, "{") || !hasNotification(body) {
+		return plain
 	}
 	if depth == maxSNSDepth {
-		return true
+		return inSNS
+	}
+	// The parser would replace each byte of what is not UTF-8 by three, and more
+	// than once. SQS carries UTF-8 only, so that nobody misses such a body.
+	if !utf8.ValidString(body) {
+		return notUTF8
 	}
 	var notification struct {
 		Type              string
@@ -186,12 +383,31 @@ func isSealedInSNS(body string, depth int) bool {
 	err := json.Unmarshal([]byte(body), &notification)
 	_, oddType := errors.AsType[*json.UnmarshalTypeError](err)
 	if err != nil && !oddType || notification.Type != "Notification" {
-		return false
+		return plain
 	}
 	// A field of another type than SNS writes is left out; the rest is there.
 	if notification.MessageAttributes.Sealq != nil || oddType && strings.Contains(body, `"`+attributeName+`"`) {
-		return true
+		return inSNS
 	}
-	_, sealed, _ := sealedInBody(notification.Message, depth+1)
-	return sealed
+	if formOf(notification.Message, depth+1) != plain {
+		return inSNS
+	}
+	return plain
+}
+
+// hasNotification reports whether body contains "Notification" with its quotation
+// marks. Senders ask this of every JSON object: a search that begins with the N
+// takes a twentieth of the time of one that begins with a quotation mark.
+func hasNotification(body string) bool {
+	const end = `Notification"`
+	for {
+		i := strings.Index(body, end)
+		if i < 0 {
+			return false
+		}
+		if i > 0 && body[i-1] == '"' {
+			return true
+		}
+		body = body[i+len(end):]
+	}
 }

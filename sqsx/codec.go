@@ -99,12 +99,8 @@ func (c *codec) Seal(ctx context.Context, q middleware.Queue, entries []types.Se
 // already, and that sealing takes away what a FIFO queue needs to recognise a
 // message sent twice.
 func (c *codec) checkEntry(q middleware.Queue, e *types.SendMessageBatchRequestEntry) error {
-	if isSealedBody(aws.ToString(e.MessageBody)) {
-		return &smithy.GenericAPIError{
-			Code:    "InvalidParameterValue",
-			Message: "the body is a sealed message, and would be sealed twice: send it with a client that has no Sealer",
-			Fault:   smithy.FaultClient,
-		}
+	if err := sealedAlready(aws.ToString(e.MessageBody)); err != nil {
+		return err
 	}
 	if q.FIFO() && e.MessageDeduplicationId == nil && c.deduplicationKey == nil {
 		return &smithy.GenericAPIError{

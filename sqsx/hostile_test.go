@@ -181,6 +181,15 @@ func hostileMessages(t testing.TB, w *world, queue string) []hostile {
 	return all
 }
 
+// notUTF8 is three notifications inside one another around bytes that are not
+// UTF-8. SQS does not carry such a body: a caller of OpenMessages has to bring it
+// along.
+func notUTF8() hostile {
+	body := nested(3, "@")
+	body = strings.ReplaceAll(body, "@", strings.Repeat("\xff", 1<<20-4096))
+	return hostile{badMessage: badMessage{name: "a MiB that is not UTF-8", body: body, want: envelope.ErrMalformed}}
+}
+
 // keyCountAt is where the count of encrypted data keys stands: after version 1
 // byte, suite 2, message ID 32, context length 2 and context.
 func keyCountAt(header []byte) int { return 37 + int(binary.BigEndian.Uint16(header[35:])) }
@@ -270,6 +279,11 @@ func TestHostileMessagesAllocateLittle(t *testing.T) {
 	kinds := hostileMessages(t, w, "orders")
 	for _, bad := range badMessages(t, w, "orders") {
 		kinds = append(kinds, hostile{badMessage: bad})
+	}
+	kinds = append(kinds, notUTF8())
+	_, withheld := w.sealer().OpenMessages(t.Context(), arnOf("orders"), []types.Message{{Body: aws.String(notUTF8().body)}})
+	if len(withheld) != 1 || !errors.Is(withheld[0], envelope.ErrMalformed) || !strings.Contains(withheld[0].Error(), "not UTF-8") {
+		t.Errorf("a MiB that is not UTF-8: got %v withheld, want it malformed", withheld)
 	}
 	for _, accept := range []bool{false, true} {
 		s := w.sealer(func(o *sqsx.Options) { o.Policy.AcceptPlaintext = accept })
@@ -516,7 +530,7 @@ func BenchmarkHostileMessages(b *testing.B) {
 	}
 	body, header := w.sealed("orders", strings.Repeat("x", 700<<10))
 	run("good 700 KiB", body, sealqAttribute(header))
-	for _, kind := range hostileMessages(b, w, "orders") {
+	for _, kind := range append(hostileMessages(b, w, "orders"), notUTF8()) {
 		run(kind.name, kind.body, kind.attributes)
 	}
 }

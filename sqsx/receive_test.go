@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -45,6 +46,9 @@ func badMessages(t testing.TB, w *world, queue string) []badMessage {
 	}
 	header := func(b []byte) map[string]types.MessageAttributeValue {
 		return map[string]types.MessageAttributeValue{"sealq": {DataType: aws.String("Binary"), BinaryValue: b}}
+	}
+	text := func(s string) map[string]types.MessageAttributeValue {
+		return map[string]types.MessageAttributeValue{"sealq": {DataType: aws.String("String"), StringValue: &s}}
 	}
 	flipped := func(b []byte, i int) []byte { b = bytes.Clone(b); b[i] ^= 1; return b }
 
@@ -127,6 +131,16 @@ func badMessages(t testing.TB, w *world, queue string) []badMessage {
 		{"SNS envelope with attributes as a list", sns("plain", `,"MessageAttributes":[{"Name":"sealq"}]`), nil, envelope.ErrUnsupported, "RawMessageDelivery"},
 		{"another spelling of sealq: that folds", b64(long.Body), header(long.Header), envelope.ErrUnsupported, "upgrade"},
 		{"another spelling of sealq:", b64(shouting.Body), header(shouting.Header), envelope.ErrUnsupported, "upgrade"},
+		{"a later version of the format", good, header(append([]byte{3}, goodHeader[1:]...)), envelope.ErrUnsupported, "upgrade"},
+		{"header in base64 once more", good, header([]byte(b64(goodHeader))), envelope.ErrMalformed, "binaryValue"},
+		{"header in base64 twice more", good, header([]byte(b64([]byte(b64(goodHeader))))), envelope.ErrMalformed, "binaryValue"},
+		{"header in hex", good, header([]byte(hex.EncodeToString(goodHeader))), envelope.ErrMalformed, "binaryValue"},
+		{"header as text in base64", good, text(b64(goodHeader)), envelope.ErrMalformed, "decode it where the message was copied"},
+		{"header as text in hex", good, text(hex.EncodeToString(goodHeader)), envelope.ErrMalformed, "decode it where the message was copied"},
+		{"body in base64 once more", b64([]byte(good)), header(goodHeader), envelope.ErrMalformed, "base64 of its base64"},
+		{"body in hex", hex.EncodeToString(goodBody), header(goodHeader), envelope.ErrMalformed, "hex"},
+		{"whole in base64 once more", b64([]byte(b64(whole))), nil, envelope.ErrMalformed, "base64 of its base64"},
+		{"whole in hex", hex.EncodeToString(whole), nil, envelope.ErrMalformed, "hex"},
 		{"version 1, lines broken", "AYADeI" + strings.Repeat("A", 70) + "\r\n" + strings.Repeat("A", 20), nil, envelope.ErrUnsupported, "version 1"},
 		{"version 1", "AYADeI" + strings.Repeat("A", 98), nil, envelope.ErrUnsupported, "version 1"},
 	}

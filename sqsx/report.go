@@ -175,6 +175,8 @@ func diagnose(err error) (diagnosis, remedy string) {
 		return "not sealed", ""
 	case errors.Is(err, errAttributeLost):
 		return "header lost", ""
+	case errors.Is(err, errEncodedAgain):
+		return "encoded once more", "something that copies messages encoded a part that is text or bytes already, such as Lambda's binaryValue: let it decode first, or set Policy.BodyCarrier (SEALQ_BODY_CARRIER) on the sender"
 	case errors.Is(err, errSNSEnvelope):
 		return "SNS envelope", ""
 	}

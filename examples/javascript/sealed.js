@@ -83,6 +83,13 @@ function joined(received) {
   // Buffer skips what is not base64; one message has one spelling.
   if (rest.toString('base64') !== received.Body) throw new NotOpened('the body is not base64')
   if (!attribute) return rest // the whole message is in the body
-  if (!attribute.BinaryValue?.length) throw new NotOpened('the attribute holds no header')
-  return Buffer.concat([attribute.BinaryValue, rest])
+  // Nor another type, such as Binary.x.
+  if (attribute.DataType !== 'Binary') throw new NotOpened(`the attribute has type '${attribute.DataType}', want 'Binary'`)
+  const header = Buffer.from(attribute.BinaryValue ?? [])
+  if (/^Ag[RV]4/.test(header.subarray(0, 4).toString('latin1'))) {
+    // A copier passed on binaryValue as Lambda gives it.
+    throw new NotOpened('the header was base64-encoded once more: let the copier decode it')
+  }
+  if (!header.length) throw new NotOpened('the attribute holds no header')
+  return Buffer.concat([header, rest])
 }

@@ -93,6 +93,11 @@ def joined(received):
         raise NotOpened("the body is not base64 as sealq writes it")
     if attribute is None:
         return rest  # the whole message is in the body
-    if not attribute.get("BinaryValue"):
+    if attribute["DataType"] != "Binary":  # nor another type, such as Binary.x
+        raise NotOpened(f"the attribute has type {attribute['DataType']!r}, want 'Binary'")
+    header = attribute.get("BinaryValue", b"")
+    if header.startswith((b"AgR4", b"AgV4")):  # a copier passed on binaryValue as Lambda gives it
+        raise NotOpened("the header was base64-encoded once more: let the copier decode it")
+    if not header:
         raise NotOpened("the attribute holds no header")
-    return attribute["BinaryValue"] + rest
+    return header + rest

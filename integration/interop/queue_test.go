@@ -263,9 +263,14 @@ func TestExamplesRefuse(t *testing.T) {
 	w := newWorld(t, "interop-refuse")
 	other := w.queue(t, "interop-refuse-other", nil)
 	whole := func(m []byte) string { return base64.StdEncoding.EncodeToString(m) }
+	type attribute = types.MessageAttributeValue
+	binary := func(dataType string, b []byte) *attribute {
+		return &attribute{DataType: &dataType, BinaryValue: b}
+	}
+	asText := func(s string) *attribute { return &attribute{DataType: aws.String("String"), StringValue: &s} }
 	cases := map[string]struct {
-		body      func(t *testing.T, queue string) string
-		attribute *types.MessageAttributeValue
+		body      func(t *testing.T, queue string) string // nil: the second half of a message
+		attribute func(header []byte) *attribute
 		want      string
 	}{
 		"plaintext": {
@@ -292,8 +297,24 @@ func TestExamplesRefuse(t *testing.T) {
 		},
 		"header-that-is-no-header": {
 			body:      func(t *testing.T, queue string) string { return whole(w.sealedFor(t, queue)) },
-			attribute: &types.MessageAttributeValue{DataType: aws.String("String"), StringValue: aws.String("x")},
-			want:      "no header", // though the body alone would open
+			attribute: func([]byte) *attribute { return asText("x") },
+			want:      "has type 'String'", // though the body alone would open
+		},
+		"header-of-another-type": {
+			attribute: func(header []byte) *attribute { return binary("Binary.x", header) }, // its bytes would open
+			want:      "has type 'Binary.x'",
+		},
+		"header-as-text": {
+			attribute: func(header []byte) *attribute { return asText(whole(header)) },
+			want:      "has type 'String'",
+		},
+		"header-encoded-once-more": {
+			attribute: func(header []byte) *attribute { return binary("Binary", []byte(whole(header))) },
+			want:      "once more",
+		},
+		"header-of-one-byte": {
+			attribute: func(header []byte) *attribute { return binary("Binary", header[:1]) },
+			want:      "not opened",
 		},
 	}
 	for _, e := range exampleLanguages() {
@@ -302,9 +323,16 @@ func TestExamplesRefuse(t *testing.T) {
 			run := e.program(t, w.endpoint)
 			for name, c := range cases {
 				queue := w.queue(t, "interop-"+e.folder+"-"+name, nil)
-				in := &sqs.SendMessageInput{QueueUrl: &queue, MessageBody: aws.String(c.body(t, queue))}
+				m, err := envelope.Split(w.sealedFor(t, queue))
+				if err != nil {
+					t.Fatal(err)
+				}
+				in := &sqs.SendMessageInput{QueueUrl: &queue, MessageBody: aws.String(whole(m.Body))}
+				if c.body != nil {
+					in.MessageBody = aws.String(c.body(t, queue))
+				}
 				if c.attribute != nil {
-					in.MessageAttributes = map[string]types.MessageAttributeValue{"sealq": *c.attribute}
+					in.MessageAttributes = map[string]attribute{"sealq": *c.attribute(m.Header)}
 				}
 				if _, err := w.plain.SendMessage(t.Context(), in); err != nil {
 					t.Fatal(err)

@@ -115,9 +115,9 @@ func (p *producer) altered() {
 	p.refused(authentication, "first frame of another message", slices.Concat(message[:body], other[body:body+wholeFrame], message[body+wholeFrame:]), ec)
 	p.refused(authentication, "body of another message", slices.Concat(message[:body], other[body:]), ec)
 
-	set(malformed, "format version 3", 0, 3)
+	set(unsupported, "format version 3", 0, 3)
 	set(unsupported, "suite 0178, without commitment, in format version 2", 1, 0x01, 0x78)
-	set(malformed, "content type 3", body-contentTypeEnd, 3)
+	set(unsupported, "content type 3", body-contentTypeEnd, 3)
 	set(malformed, "frame length 0 with frames", body-frameLengthEnd, 0, 0, 0, 0)
 	set(malformed, "first frame has number 2", body, 0, 0, 0, 2)
 	flip(malformed, "first frame's IV is not its number", body+sequenceSize+ivSize-1)
