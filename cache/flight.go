@@ -114,33 +114,38 @@ func (k *Keyring) fetch(ctx context.Context, s *side, f *flight, edks []envelope
 
 	if s.opens {
 		key, err := k.next.DecryptDataKey(ctx, edks, ec)
-		out = k.examine(s, key, err)
+		out = k.examine(ctx, s, key, err)
 		if out.class == answered {
 			out = matchOpened(out, edks)
 		}
 	} else {
 		key, err := k.next.GenerateDataKey(ctx, ec)
-		out = k.examine(s, key, err)
+		out = k.examine(ctx, s, key, err)
 	}
 }
 
-// examine classifies an answer of the next keyring.
-func (k *Keyring) examine(s *side, key *envelope.DataKey, err error) outcome {
+// examine classifies an answer of the next keyring. ctx is the fetch's.
+func (k *Keyring) examine(ctx context.Context, s *side, key *envelope.DataKey, err error) outcome {
 	if err == nil && key == nil {
 		err = errors.New("cache: the keyring returned neither a data key nor an error")
 	}
 	out := outcome{class: s.classify(err), key: key, err: err}
 	switch {
-	case out.class == unavailable && !errors.Is(err, envelope.ErrUnavailable):
-		// The context that ended is the fetch's. It must not look like the
-		// caller's, so the error does not stay in the chain.
-		out.err = fmt.Errorf("cache: %w: no answer within %v", envelope.ErrUnavailable, k.opts.FetchTimeout)
+	case out.class == unavailable && ctx.Err() != nil && !errors.Is(err, envelope.ErrUnavailable):
+		out.err = k.noAnswer()
+	case out.class == unavailable:
+		out.err = asUnavailable(err)
 	case out.class == answered:
 		for _, edk := range key.EncryptedDataKeys() {
 			out.infos = append(out.infos, string(edk.ProviderInfo))
 		}
 	}
 	return out
+}
+
+// noAnswer is the error of a call to the next keyring that its deadline ended.
+func (k *Keyring) noAnswer() error {
+	return fmt.Errorf("cache: %w: no answer within %v", envelope.ErrUnavailable, k.opts.FetchTimeout)
 }
 
 // matchOpened finds which of edks the key was opened from. A key that is stored

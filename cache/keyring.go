@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/sealq/sealq/envelope"
+	"github.com/sealq/sealq/internal/keyerr"
 )
 
 // Keyring is a cache in front of another [envelope.Keyring]. Make one with
@@ -29,7 +30,10 @@ type Keyring struct {
 	stats            Stats
 }
 
-var _ envelope.Purger = (*Keyring)(nil)
+var (
+	_ envelope.Purger         = (*Keyring)(nil)
+	_ envelope.DecryptChecker = (*Keyring)(nil)
+)
 
 // reach is what a refusal of a whole wrapping key concerns: all data keys under
 // it, or those for sealing.
@@ -103,6 +107,37 @@ func (k *Keyring) Next() envelope.Keyring {
 		return nil
 	}
 	return k.next
+}
+
+// CheckDecrypt implements [envelope.DecryptChecker]: it asks the next keyring,
+// under the deadline of a fetch, and answers nothing from memory. A next keyring
+// that is no DecryptChecker is [envelope.ErrCheckUnsupported]. A panic of it, and
+// an error of the network's, are [envelope.ErrUnavailable].
+func (k *Keyring) CheckDecrypt(ctx context.Context, ec envelope.EncryptionContext) error {
+	if err := k.ready(ctx); err != nil {
+		return err
+	}
+	next, ok := k.next.(envelope.DecryptChecker)
+	if !ok {
+		return fmt.Errorf("cache: %w: the next keyring has no CheckDecrypt", envelope.ErrCheckUnsupported)
+	}
+	asking, cancel := context.WithTimeout(ctx, k.opts.FetchTimeout)
+	defer cancel()
+	ec = ec.Clone()
+	err := envelope.CheckAny(asking, func(ctx context.Context) error { return next.CheckDecrypt(ctx, ec) })
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case errors.Is(err, envelope.ErrCheckUnsupported):
+		return keyerr.NotCallers(err)
+	case asking.Err() != nil && !errors.Is(err, envelope.ErrUnavailable):
+		return k.noAnswer()
+	case k.decrypt.classify(err) == unavailable:
+		return asUnavailable(err)
+	}
+	return err
 }
 
 // Purge forgets every key and every failure, and cancels the fetches under

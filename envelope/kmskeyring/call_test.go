@@ -53,14 +53,33 @@ func TestHangingKMSEnds(t *testing.T) {
 			if got := class(t.Context(), err); got != "unavailable" {
 				t.Errorf("%s: got class %q (%v), want unavailable", name, got, err)
 			}
-			if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
-				t.Errorf("%s: %v looks like the end of the caller's context", name, err)
+			if how := looksCancelled(err); how != "" {
+				t.Errorf("%s: %v looks like the end of the caller's context to %s", name, err, how)
 			}
 			if d := time.Since(start); d != kmskeyring.CallTimeout {
 				t.Errorf("%s took %v, want %v", name, d, kmskeyring.CallTimeout)
 			}
 		}
 	})
+}
+
+// looksCancelled says how a consumer loop would take err for the end of its own
+// context, or for a call that it cancelled.
+func looksCancelled(err error) string {
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		return "errors.Is"
+	}
+	if _, ok := errors.AsType[*smithy.CanceledError](err); ok {
+		return "errors.As of *smithy.CanceledError"
+	}
+	if _, ok := errors.AsType[*aws.RequestCanceledError](err); ok {
+		return "errors.As of *aws.RequestCanceledError"
+	}
+	var mark interface{ CanceledError() bool }
+	if errors.As(err, &mark) {
+		return "errors.As of CanceledError() bool"
+	}
+	return ""
 }
 
 func TestCallersEndIsNoVerdict(t *testing.T) {

@@ -1,7 +1,6 @@
 package kmskeyring
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -12,6 +11,7 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"github.com/sealq/sealq/envelope"
+	"github.com/sealq/sealq/internal/keyerr"
 )
 
 type operation string
@@ -224,23 +224,8 @@ func own(err error) error {
 		}
 		return errors.New("the answer could not be decoded")
 	}
-	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
-		return &notTheCallers{err}
-	}
-	return err
+	return keyerr.NotCallers(err)
 }
-
-// notTheCallers hides the context package's errors from errors.Is, and only
-// these.
-type notTheCallers struct{ err error }
-
-func (e *notTheCallers) Error() string { return e.err.Error() }
-
-func (e *notTheCallers) Is(target error) bool {
-	return target != context.DeadlineExceeded && target != context.Canceled && errors.Is(e.err, target)
-}
-
-func (e *notTheCallers) As(target any) bool { return errors.As(e.err, target) }
 
 // shorten bounds what an answer says before it goes into an error.
 func shorten(s string) string {
