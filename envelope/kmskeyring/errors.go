@@ -81,7 +81,7 @@ func classify(q question, err error) error {
 			return q.checkUnsupported(err) // it asks for the ciphertext
 		}
 		if q.op == opDecrypt {
-			return q.messageFault(err, "the message was sealed under another encryption context, or was altered")
+			return q.messageFault(err, otherContext)
 		}
 		return q.refused(err, &envelope.RefusedError{}, "")
 
@@ -109,6 +109,8 @@ func classify(q question, err error) error {
 	}
 	return q.refused(err, &envelope.RefusedError{}, "")
 }
+
+const otherContext = "the message was sealed under another encryption context, or was altered"
 
 const credentialsRemedy = "the AWS credentials of this process are at fault, not the key"
 
@@ -179,9 +181,35 @@ func (q question) messageFault(err error, hint string) error {
 	return fmt.Errorf("kmskeyring: %s: %w: %w%s", q, envelope.ErrNoMatchingKey, own(err), remedy(hint))
 }
 
+// notAsked reports an encrypted data key that KMS is not asked about now. It is
+// no outage.
+func (q question) notAsked(why string) error {
+	return &notAskedError{fmt.Errorf("kmskeyring: %s: %w: not asked now: %s", q, envelope.ErrUnavailable, why)}
+}
+
+// notAskedError is its error, and [keyerr.ErrNotAsked].
+type notAskedError struct{ error }
+
+func (e *notAskedError) Unwrap() error        { return e.error }
+func (e *notAskedError) Is(target error) bool { return target == keyerr.ErrNotAsked }
+
 // checkUnsupported reports an answer to a dry run that is none.
 func (q question) checkUnsupported(err error) error {
 	return fmt.Errorf("kmskeyring: %s: %w: the endpoint does not answer dry runs: %w", q, envelope.ErrCheckUnsupported, own(err))
+}
+
+// toRely is the remedy for a refusal of a key that only the message names.
+func (q question) toRely() string {
+	return fmt.Sprintf("to rely on this key: o.DecryptKeys = append(o.DecryptKeys, %q)", q.keyInfo)
+}
+
+// remembered reports what KMS said of an encrypted data key before.
+func (q question) remembered(v verdict) error {
+	err := errors.New("KMS did not decrypt it before, and is not asked again")
+	if v.fact {
+		return q.messageFault(err, otherContext)
+	}
+	return q.messageFault(err, q.toRely())
 }
 
 // refused is a refusal, of the reach of r. For a key that only the message
@@ -189,7 +217,7 @@ func (q question) checkUnsupported(err error) error {
 // stop its consumers, by naming a key that refuses them.
 func (q question) refused(err error, r *envelope.RefusedError, hint string) error {
 	if !q.configured {
-		return q.messageFault(err, fmt.Sprintf("to rely on this key: o.DecryptKeys = append(o.DecryptKeys, %q)", q.keyInfo))
+		return q.messageFault(err, q.toRely())
 	}
 	r.SealOnly = q.sealOnly && r.KeyInfo != ""
 	r.Err = fmt.Errorf("kmskeyring: %s: %w%s", q, own(err), remedy(hint))

@@ -11,6 +11,14 @@ import (
 	"syscall"
 )
 
+// ErrNotAsked marks an envelope.ErrUnavailable that is no outage: a keyring chose
+// not to ask the key service now. It has no text of its own.
+var ErrNotAsked error = notAsked{}
+
+type notAsked struct{}
+
+func (notAsked) Error() string { return "not asked" }
+
 // cancellation is how the AWS SDK marks a call that a context ended
 // (smithy.CanceledError, aws.RequestCanceledError).
 type cancellation interface{ CanceledError() bool }
