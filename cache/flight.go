@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/sealq/sealq/envelope"
+	"github.com/sealq/sealq/internal/keyerr"
 )
 
 // flight is one call to the next keyring, and the callers who wait for it.
@@ -25,6 +26,8 @@ type flight struct {
 	set        identity
 	asked      []identity
 	probes     []*failure
+	info       string // the wrapping key that it asks about alone, for opening
+	timeout    time.Duration
 	// seats are the callers who may still join. Where MaxMessages bounds the
 	// use of a key, a caller is promised one use when it joins, and one who
 	// leaves does not give it back: the count may be too high, never too low.
@@ -55,9 +58,12 @@ func (k *Keyring) start(ctx context.Context, ids []identity, q *query, ask []int
 		set:        setIdentity(asked),
 		asked:      asked,
 		seats:      math.MaxUint64,
+		timeout:    k.opts.FetchTimeout,
 		done:       make(chan struct{}),
 	}
-	if !s.opens {
+	if s.opens {
+		k.wrapping.begin(f, q.edks, ask)
+	} else {
 		f.seats = k.opts.MaxMessages
 	}
 	for _, a := range ask {
@@ -92,7 +98,7 @@ func (f *flight) probe(fl *failure) {
 
 // fetch calls the next keyring and finishes f, whatever happens.
 func (k *Keyring) fetch(ctx context.Context, s *side, f *flight, edks []envelope.EncryptedDataKey, ec envelope.EncryptionContext) {
-	ctx, cancel := context.WithTimeout(ctx, k.opts.FetchTimeout)
+	ctx, cancel := context.WithTimeout(ctx, f.timeout)
 	defer cancel()
 	defer context.AfterFunc(f.generation.ctx, cancel)()
 
@@ -114,25 +120,25 @@ func (k *Keyring) fetch(ctx context.Context, s *side, f *flight, edks []envelope
 
 	if s.opens {
 		key, err := k.next.DecryptDataKey(ctx, edks, ec)
-		out = k.examine(ctx, s, key, err)
+		out = s.examine(ctx, f, key, err)
 		if out.class == answered {
 			out = matchOpened(out, edks)
 		}
 	} else {
 		key, err := k.next.GenerateDataKey(ctx, ec)
-		out = k.examine(ctx, s, key, err)
+		out = s.examine(ctx, f, key, err)
 	}
 }
 
-// examine classifies an answer of the next keyring. ctx is the fetch's.
-func (k *Keyring) examine(ctx context.Context, s *side, key *envelope.DataKey, err error) outcome {
+// examine classifies an answer of the next keyring to f. ctx is the fetch's.
+func (s *side) examine(ctx context.Context, f *flight, key *envelope.DataKey, err error) outcome {
 	if err == nil && key == nil {
 		err = errors.New("cache: the keyring returned neither a data key nor an error")
 	}
 	out := outcome{class: s.classify(err), key: key, err: err}
 	switch {
 	case out.class == unavailable && ctx.Err() != nil && !errors.Is(err, envelope.ErrUnavailable):
-		out.err = k.noAnswer()
+		out.err = noAnswer(f.timeout)
 	case out.class == unavailable:
 		out.err = asUnavailable(err)
 	case out.class == answered:
@@ -144,8 +150,8 @@ func (k *Keyring) examine(ctx context.Context, s *side, key *envelope.DataKey, e
 }
 
 // noAnswer is the error of a call to the next keyring that its deadline ended.
-func (k *Keyring) noAnswer() error {
-	return fmt.Errorf("cache: %w: no answer within %v", envelope.ErrUnavailable, k.opts.FetchTimeout)
+func noAnswer(timeout time.Duration) error {
+	return fmt.Errorf("cache: %w: no answer within %v", envelope.ErrUnavailable, timeout)
 }
 
 // matchOpened finds which of edks the key was opened from. A key that is stored
@@ -179,6 +185,7 @@ func (k *Keyring) finish(s *side, f *flight, out outcome) {
 	for _, fl := range f.probes {
 		fl.probe = nil
 	}
+	k.wrapping.end(f)
 	if out.class == answered {
 		if fl := k.overruled(s, f, &out); fl != nil {
 			out = outcome{class: refused, err: fl.err}
@@ -232,6 +239,7 @@ func (k *Keyring) keep(s *side, f *flight, out *outcome) {
 			k.refused.delete(at)
 		}
 	}
+	k.wrapping.answer(out.infos, f.began)
 	e := &entry{key: out.key, infos: out.infos, asked: f.began, due: refreshAge(&k.opts, s.opens)}
 	if !s.opens {
 		e.uses = k.opts.MaxMessages - f.seats
@@ -246,9 +254,16 @@ func (k *Keyring) keep(s *side, f *flight, out *outcome) {
 
 // lost records a fetch that brought no key.
 func (k *Keyring) lost(s *side, f *flight, out *outcome, now time.Time) {
+	if s.opens {
+		k.wrapping.fail(f, out, now, k.opts.ReusePeriod)
+	}
 	switch out.class {
 	case unavailable:
 		k.stats.Unavailable++
+		if errors.Is(out.err, keyerr.ErrNotAsked) {
+			// No outage: nothing is bridged, and nothing is to be waited for.
+			return
+		}
 		inHand := false
 		for _, id := range f.asked {
 			if e := s.keys.peek(id); e != nil {

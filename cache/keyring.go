@@ -27,6 +27,7 @@ type Keyring struct {
 	generation       *generation
 	encrypt, decrypt side
 	refused          *lru[reach, *failure]
+	wrapping         wrappingKeys
 	stats            Stats
 }
 
@@ -96,6 +97,7 @@ func New(next envelope.Keyring, optFns ...func(*Options)) (*Keyring, error) {
 		failures: newLRU[identity, *failure](o.NegativeEntries),
 	}
 	k.refused = newLRU[reach, *failure](o.NegativeEntries)
+	k.wrapping = newWrappingKeys(o.NegativeEntries)
 	k.forget()
 	return k, nil
 }
@@ -133,7 +135,7 @@ func (k *Keyring) CheckDecrypt(ctx context.Context, ec envelope.EncryptionContex
 	case errors.Is(err, envelope.ErrCheckUnsupported):
 		return keyerr.NotCallers(err)
 	case asking.Err() != nil && !errors.Is(err, envelope.ErrUnavailable):
-		return k.noAnswer()
+		return noAnswer(k.opts.FetchTimeout)
 	case k.decrypt.classify(err) == unavailable:
 		return asUnavailable(err)
 	}
@@ -172,6 +174,7 @@ func (k *Keyring) forget() {
 		s.flights = make(map[identity]*flight)
 	}
 	k.refused.clear()
+	k.wrapping.clear()
 }
 
 // GenerateDataKey implements [envelope.Keyring]. It returns the data key in
@@ -349,6 +352,11 @@ func (k *Keyring) join(ctx context.Context, ids []identity, q *query, now time.T
 			}
 		}
 		ask = append(ask, i)
+	}
+	if s.opens {
+		var away verdict
+		ask, away = k.reachable(q.edks, ask, now)
+		known = weightier(known, away)
 	}
 	if len(ask) == 0 {
 		return nil, known

@@ -77,6 +77,7 @@ type decryption struct {
 	ec       envelope.EncryptionContext
 	ecHash   *[sha256.Size]byte // of ec; nil: not needed yet
 	tried    []keyARN           // each once, whether or not it took a call
+	asked    bool               // KMS, to decrypt
 	errs     []error
 	rejected []keyARN // keys that the message names and the keyring may not use, each once
 
@@ -257,6 +258,7 @@ func (d *decryption) ask(ctx context.Context, c candidate) (*envelope.DataKey, e
 	if !verdicts.mayAsk(id, time.Now()) {
 		return nil, c.question().notAsked(fmt.Sprintf("%d messages a second do not decrypt, and no more are tried; see who sends them", failuresPerSecond))
 	}
+	d.asked = true
 	key, err := d.keyring.decrypt(ctx, c, d.ec)
 	verdicts.note(id, err, time.Now())
 	return key, err
@@ -316,7 +318,11 @@ func (d *decryption) failure() error {
 	if len(d.errs) == 0 {
 		d.fault("the message has no encrypted data key of provider %q", ProviderID)
 	}
-	return envelope.JoinKeyErrors(d.errs...)
+	err := envelope.JoinKeyErrors(d.errs...)
+	if !d.asked && envelope.MessageAtFault(err) {
+		return &notAskedError{err} // a cache must not take it for a sign of life
+	}
+	return err
 }
 
 // fault records a cause that is the message's.

@@ -187,7 +187,7 @@ func (q question) notAsked(why string) error {
 	return &notAskedError{fmt.Errorf("kmskeyring: %s: %w: not asked now: %s", q, envelope.ErrUnavailable, why)}
 }
 
-// notAskedError is its error, and [keyerr.ErrNotAsked].
+// notAskedError is error, and [keyerr.ErrNotAsked].
 type notAskedError struct{ error }
 
 func (e *notAskedError) Unwrap() error        { return e.error }
