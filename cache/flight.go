@@ -247,8 +247,26 @@ func (k *Keyring) keep(s *side, f *flight, out *outcome) {
 			return // all promised to those who wait
 		}
 	}
-	if s.keys.put(id, e) {
-		k.stats.Evictions++
+	k.store(s, id, e)
+}
+
+// store keeps e, and makes room for it.
+func (k *Keyring) store(s *side, id identity, e *entry) {
+	now := time.Now()
+	// Two go for one that comes: keys that nobody has used for MaxStale leave
+	// memory, however large the bound is.
+	for range 2 {
+		if id, old, ok := s.keys.oldest(); ok && old.stage(now, &k.opts) == spent {
+			s.keys.delete(id)
+		}
+	}
+	old, evicted := s.keys.put(id, e)
+	if !evicted {
+		return
+	}
+	k.stats.Evictions++
+	if old.stage(now, &k.opts).usable() {
+		k.stats.EvictedInUse++
 	}
 }
 

@@ -32,6 +32,7 @@ type codec struct {
 	counters *counters
 	holds    *holds
 	sizes    *headerSizes
+	dropped  *evictions
 }
 
 var _ middleware.Codec = (*codec)(nil)
@@ -81,6 +82,7 @@ func (c *codec) Seal(ctx context.Context, q middleware.Queue, entries []types.Se
 		done++
 	}
 	c.counters.sealed.add(ctx, q, done)
+	c.dropped.look(ctx)
 	return sealed, nil
 }
 
@@ -196,6 +198,7 @@ func (c *codec) Open(ctx context.Context, q middleware.Queue, messages []types.M
 	wg.Wait()
 	c.holds.note(q, messages, opened, keys)
 	c.count(ctx, q, opened)
+	c.dropped.look(ctx)
 	return opened
 }
 

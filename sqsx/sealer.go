@@ -88,7 +88,7 @@ func newSealer(kr envelope.Keyring, o Options) (*Sealer, error) {
 	if err != nil {
 		return nil, &ConfigError{err}
 	}
-	c := &codec{settings: settings, counters: counters, sizes: &headerSizes{}}
+	c := &codec{settings: settings, counters: counters, sizes: &headerSizes{}, dropped: &evictions{settings: settings}}
 	c.holds = newHolds(c.askCache, c.askKeyring)
 	reporter := &reporter{settings: settings, counters: counters}
 	m, err := middleware.New(c, func(mo *middleware.Options) { mo.OnWithheld = reporter.report })
