@@ -48,7 +48,7 @@ func classify(q question, err error) error {
 		return q.checkUnsupported(err)
 	}
 	if !ok {
-		return q.unavailable(err, "")
+		return q.unavailable(err, notKMS(err))
 	}
 	switch code {
 	case "KMSInternalException", "KeyUnavailableException", "DependencyTimeoutException",
@@ -98,11 +98,15 @@ func classify(q question, err error) error {
 			reach.KeyInfo = q.keyInfo
 		}
 		return q.refused(err, reach, "check the name, the account and the Region")
+	case "UnknownOperationException", "UnknownOperation", "InvalidAction":
+		if !q.dryRun {
+			return q.refused(err, &envelope.RefusedError{}, notKMS(err))
+		}
 	case "InvalidGrantTokenException", "InvalidGrantIdException":
 		return q.refused(err, &envelope.RefusedError{EntryOnly: true}, "give Options.GrantTokens of grants on this key that still exist")
 	}
 	if status, ok := httpStatus(err); code == "" || code == "UnknownError" || ok && status >= 500 {
-		return q.unavailable(err, "")
+		return q.unavailable(err, notKMS(err))
 	}
 	if q.dryRun {
 		return q.checkUnsupported(err)
@@ -149,6 +153,20 @@ func httpStatus(err error) (int, bool) {
 	}
 	return response.HTTPStatusCode(), true
 }
+
+// notKMS names the host that gave an answer which is not AWS KMS's, and why it may
+// have been asked. It names nothing else of the URL, which may hold a password.
+// Where the network failed there is no such answer.
+func notKMS(err error) string {
+	response, ok := errors.AsType[*smithyhttp.ResponseError](err)
+	if _, answered := kmsStatus(err); !answered || !ok || response.Response.Request == nil || response.Response.Request.URL == nil || isCut(err) {
+		return ""
+	}
+	return fmt.Sprintf("%q answered, and not as AWS KMS does: if that is not its endpoint, see AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_KMS and the KMS client's BaseEndpoint", response.Response.Request.URL.Host)
+}
+
+// isCut reports whether an answer was lost on its way.
+func isCut(err error) bool { return keyerr.IsNetwork(err) || keyerr.IsCut(err) }
 
 func (q question) permissionRemedy() string {
 	if q.op == opDescribeKey {
