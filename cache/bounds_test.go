@@ -37,6 +37,39 @@ func TestLeastRecentlyUsedGoesFirst(t *testing.T) {
 	}
 }
 
+// TestEvictedInUse: a key that could have been used again is told apart from one
+// that had expired, and from one that nobody used for MaxStale, which goes by
+// itself.
+func TestEvictedInUse(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newService()
+		k := newCache(t, s, func(o *cache.Options) { o.EncryptEntries, o.MaxStale = 10, time.Hour })
+		check := func(when string, entries int, evictions, inUse uint64) {
+			t.Helper()
+			if st := k.Stats(); st.EncryptEntries != entries || st.Evictions != evictions || st.EvictedInUse != inUse {
+				t.Errorf("%s: got %d entries, %d evictions, %d of them in use; want %d, %d, %d",
+					when, st.EncryptEntries, st.Evictions, st.EvictedInUse, entries, evictions, inUse)
+			}
+		}
+		fill := func(from, n int) {
+			for i := range n {
+				generate(t, k, numbered(from+i))
+			}
+		}
+		fill(0, 10)
+		check("full", 10, 0, 0)
+		fill(10, 3)
+		check("at once", 10, 3, 3)
+		time.Sleep(cache.DefaultReusePeriod)
+		fill(20, 4)
+		check("expired", 10, 7, 3)
+		time.Sleep(time.Hour)
+		fill(30, 4)
+		check("spent", 6, 7, 3)
+	})
+}
+
 // Each bound holds at N and N+1, and no kind of entry pushes out another.
 func TestBoundsAreSeparate(t *testing.T) {
 	t.Parallel()

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/sealq/sealq/envelope"
+	"github.com/sealq/sealq/internal/clock"
 )
 
 // entry is a data key in hand.
@@ -43,7 +44,7 @@ func (e *entry) stage(now time.Time, o *Options) stage {
 	if e == nil {
 		return absent
 	}
-	age := elapsed(e.asked, now)
+	age := clock.Elapsed(e.asked, now)
 	switch {
 	case age < e.due && e.uses < prefetchAt(o.MaxMessages):
 		return fresh
@@ -51,7 +52,7 @@ func (e *entry) stage(now time.Time, o *Options) stage {
 		return due
 	case o.MaxStale == NoStale || age >= o.MaxStale:
 		return spent
-	case e.outage.count > 0 && elapsed(e.outage.last, now) < o.ReusePeriod:
+	case e.outage.count > 0 && clock.Elapsed(e.outage.last, now) < o.ReusePeriod:
 		// An outage is evidence for one ReusePeriod. After a longer silence the
 		// next use asks again, and waits: no key is handed out more than one
 		// ReusePeriod after the key service was last asked about it.
@@ -82,14 +83,6 @@ func refreshAge(o *Options, opens bool) time.Duration {
 
 // prefetchAt is the number of uses at which a refresh falls due.
 func prefetchAt(maxMessages uint64) uint64 { return maxMessages - maxMessages/10 }
-
-// elapsed is the time from one moment to a later one. The monotonic clock
-// stands still while a machine is suspended, or restored from a snapshot, and
-// the wall clock can be set back; the longer of the two never keeps a key alive
-// beyond its time.
-func elapsed(from, to time.Time) time.Duration {
-	return max(to.Sub(from), to.Round(0).Sub(from.Round(0)))
-}
 
 // outage counts the answers of [envelope.ErrUnavailable] since the key was
 // fetched.

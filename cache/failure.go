@@ -1,13 +1,13 @@
 package cache
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"time"
 
 	"github.com/sealq/sealq/envelope"
+	"github.com/sealq/sealq/internal/keyerr"
 )
 
 // class is what a fetch came to. A higher class outweighs a lower one where a
@@ -21,25 +21,32 @@ const (
 	unavailable              // the key service could not be asked
 )
 
-// classify sorts an answer of the next keyring.
+// classify sorts an answer of the next keyring, whatever that made of it.
 func (s *side) classify(err error) class {
 	switch {
 	case err == nil:
 		return answered
+	// The fetch has a context of its own: no caller ended it. Whoever did, or if
+	// the network failed, the key service has given no verdict.
+	case errors.Is(err, envelope.ErrUnavailable), keyerr.IsCancellation(err), keyerr.IsNetwork(err),
+		keyerr.IsCut(err) && !errors.Is(err, envelope.ErrInvalidMessage):
+		return unavailable
 	// A request to seal has no message that could be at fault.
 	case s.opens && envelope.MessageAtFault(err):
 		return invalid
-	// The fetch has a context of its own: no caller ended it. Whoever did, the
-	// key service has given no verdict.
-	case errors.Is(err, envelope.ErrUnavailable), isContextError(err):
-		return unavailable
 	default:
 		return refused
 	}
 }
 
-func isContextError(err error) bool {
-	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
+// asUnavailable returns err, of class unavailable, so that it says so to all who
+// get it, and looks like nobody's own cancellation.
+func asUnavailable(err error) error {
+	hidden := keyerr.NotCallers(err)
+	if errors.Is(hidden, envelope.ErrUnavailable) {
+		return hidden
+	}
+	return fmt.Errorf("cache: %w: %w", envelope.ErrUnavailable, hidden)
 }
 
 // failure is the memory of fetches that did not bring a key. It belongs to one

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/sealq/sealq/envelope"
+	"github.com/sealq/sealq/internal/keyerr"
 )
 
 // flight is one call to the next keyring, and the callers who wait for it.
@@ -25,6 +26,8 @@ type flight struct {
 	set        identity
 	asked      []identity
 	probes     []*failure
+	info       string // the wrapping key that it asks about alone, for opening
+	timeout    time.Duration
 	// seats are the callers who may still join. Where MaxMessages bounds the
 	// use of a key, a caller is promised one use when it joins, and one who
 	// leaves does not give it back: the count may be too high, never too low.
@@ -55,9 +58,12 @@ func (k *Keyring) start(ctx context.Context, ids []identity, q *query, ask []int
 		set:        setIdentity(asked),
 		asked:      asked,
 		seats:      math.MaxUint64,
+		timeout:    k.opts.FetchTimeout,
 		done:       make(chan struct{}),
 	}
-	if !s.opens {
+	if s.opens {
+		k.wrapping.begin(f, q.edks, ask)
+	} else {
 		f.seats = k.opts.MaxMessages
 	}
 	for _, a := range ask {
@@ -92,7 +98,7 @@ func (f *flight) probe(fl *failure) {
 
 // fetch calls the next keyring and finishes f, whatever happens.
 func (k *Keyring) fetch(ctx context.Context, s *side, f *flight, edks []envelope.EncryptedDataKey, ec envelope.EncryptionContext) {
-	ctx, cancel := context.WithTimeout(ctx, k.opts.FetchTimeout)
+	ctx, cancel := context.WithTimeout(ctx, f.timeout)
 	defer cancel()
 	defer context.AfterFunc(f.generation.ctx, cancel)()
 
@@ -114,33 +120,38 @@ func (k *Keyring) fetch(ctx context.Context, s *side, f *flight, edks []envelope
 
 	if s.opens {
 		key, err := k.next.DecryptDataKey(ctx, edks, ec)
-		out = k.examine(s, key, err)
+		out = s.examine(ctx, f, key, err)
 		if out.class == answered {
 			out = matchOpened(out, edks)
 		}
 	} else {
 		key, err := k.next.GenerateDataKey(ctx, ec)
-		out = k.examine(s, key, err)
+		out = s.examine(ctx, f, key, err)
 	}
 }
 
-// examine classifies an answer of the next keyring.
-func (k *Keyring) examine(s *side, key *envelope.DataKey, err error) outcome {
+// examine classifies an answer of the next keyring to f. ctx is the fetch's.
+func (s *side) examine(ctx context.Context, f *flight, key *envelope.DataKey, err error) outcome {
 	if err == nil && key == nil {
 		err = errors.New("cache: the keyring returned neither a data key nor an error")
 	}
 	out := outcome{class: s.classify(err), key: key, err: err}
 	switch {
-	case out.class == unavailable && !errors.Is(err, envelope.ErrUnavailable):
-		// The context that ended is the fetch's. It must not look like the
-		// caller's, so the error does not stay in the chain.
-		out.err = fmt.Errorf("cache: %w: no answer within %v", envelope.ErrUnavailable, k.opts.FetchTimeout)
+	case out.class == unavailable && ctx.Err() != nil && !errors.Is(err, envelope.ErrUnavailable):
+		out.err = noAnswer(f.timeout)
+	case out.class == unavailable:
+		out.err = asUnavailable(err)
 	case out.class == answered:
 		for _, edk := range key.EncryptedDataKeys() {
 			out.infos = append(out.infos, string(edk.ProviderInfo))
 		}
 	}
 	return out
+}
+
+// noAnswer is the error of a call to the next keyring that its deadline ended.
+func noAnswer(timeout time.Duration) error {
+	return fmt.Errorf("cache: %w: no answer within %v", envelope.ErrUnavailable, timeout)
 }
 
 // matchOpened finds which of edks the key was opened from. A key that is stored
@@ -174,6 +185,7 @@ func (k *Keyring) finish(s *side, f *flight, out outcome) {
 	for _, fl := range f.probes {
 		fl.probe = nil
 	}
+	k.wrapping.end(f)
 	if out.class == answered {
 		if fl := k.overruled(s, f, &out); fl != nil {
 			out = outcome{class: refused, err: fl.err}
@@ -227,6 +239,7 @@ func (k *Keyring) keep(s *side, f *flight, out *outcome) {
 			k.refused.delete(at)
 		}
 	}
+	k.wrapping.answer(out.infos, f.began)
 	e := &entry{key: out.key, infos: out.infos, asked: f.began, due: refreshAge(&k.opts, s.opens)}
 	if !s.opens {
 		e.uses = k.opts.MaxMessages - f.seats
@@ -234,16 +247,41 @@ func (k *Keyring) keep(s *side, f *flight, out *outcome) {
 			return // all promised to those who wait
 		}
 	}
-	if s.keys.put(id, e) {
-		k.stats.Evictions++
+	k.store(s, id, e)
+}
+
+// store keeps e, and makes room for it.
+func (k *Keyring) store(s *side, id identity, e *entry) {
+	now := time.Now()
+	// Two go for one that comes: keys that nobody has used for MaxStale leave
+	// memory, however large the bound is.
+	for range 2 {
+		if id, old, ok := s.keys.oldest(); ok && old.stage(now, &k.opts) == spent {
+			s.keys.delete(id)
+		}
+	}
+	old, evicted := s.keys.put(id, e)
+	if !evicted {
+		return
+	}
+	k.stats.Evictions++
+	if old.stage(now, &k.opts).usable() {
+		k.stats.EvictedInUse++
 	}
 }
 
 // lost records a fetch that brought no key.
 func (k *Keyring) lost(s *side, f *flight, out *outcome, now time.Time) {
+	if s.opens {
+		k.wrapping.fail(f, out, now, k.opts.ReusePeriod)
+	}
 	switch out.class {
 	case unavailable:
 		k.stats.Unavailable++
+		if errors.Is(out.err, keyerr.ErrNotAsked) {
+			// No outage: nothing is bridged, and nothing is to be waited for.
+			return
+		}
 		inHand := false
 		for _, id := range f.asked {
 			if e := s.keys.peek(id); e != nil {

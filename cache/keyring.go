@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/sealq/sealq/envelope"
+	"github.com/sealq/sealq/internal/keyerr"
 )
 
 // Keyring is a cache in front of another [envelope.Keyring]. Make one with
@@ -26,10 +27,14 @@ type Keyring struct {
 	generation       *generation
 	encrypt, decrypt side
 	refused          *lru[reach, *failure]
+	wrapping         wrappingKeys
 	stats            Stats
 }
 
-var _ envelope.Purger = (*Keyring)(nil)
+var (
+	_ envelope.Purger         = (*Keyring)(nil)
+	_ envelope.DecryptChecker = (*Keyring)(nil)
+)
 
 // reach is what a refusal of a whole wrapping key concerns: all data keys under
 // it, or those for sealing.
@@ -92,6 +97,7 @@ func New(next envelope.Keyring, optFns ...func(*Options)) (*Keyring, error) {
 		failures: newLRU[identity, *failure](o.NegativeEntries),
 	}
 	k.refused = newLRU[reach, *failure](o.NegativeEntries)
+	k.wrapping = newWrappingKeys(o.NegativeEntries)
 	k.forget()
 	return k, nil
 }
@@ -103,6 +109,37 @@ func (k *Keyring) Next() envelope.Keyring {
 		return nil
 	}
 	return k.next
+}
+
+// CheckDecrypt implements [envelope.DecryptChecker]: it asks the next keyring,
+// under the deadline of a fetch, and answers nothing from memory. A next keyring
+// that is no DecryptChecker is [envelope.ErrCheckUnsupported]. A panic of it, and
+// an error of the network's, are [envelope.ErrUnavailable].
+func (k *Keyring) CheckDecrypt(ctx context.Context, ec envelope.EncryptionContext) error {
+	if err := k.ready(ctx); err != nil {
+		return err
+	}
+	next, ok := k.next.(envelope.DecryptChecker)
+	if !ok {
+		return fmt.Errorf("cache: %w: the next keyring has no CheckDecrypt", envelope.ErrCheckUnsupported)
+	}
+	asking, cancel := context.WithTimeout(ctx, k.opts.FetchTimeout)
+	defer cancel()
+	ec = ec.Clone()
+	err := envelope.CheckAny(asking, func(ctx context.Context) error { return next.CheckDecrypt(ctx, ec) })
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case errors.Is(err, envelope.ErrCheckUnsupported):
+		return keyerr.NotCallers(err)
+	case asking.Err() != nil && !errors.Is(err, envelope.ErrUnavailable):
+		return noAnswer(k.opts.FetchTimeout)
+	case k.decrypt.classify(err) == unavailable:
+		return asUnavailable(err)
+	}
+	return err
 }
 
 // Purge forgets every key and every failure, and cancels the fetches under
@@ -137,6 +174,7 @@ func (k *Keyring) forget() {
 		s.flights = make(map[identity]*flight)
 	}
 	k.refused.clear()
+	k.wrapping.clear()
 }
 
 // GenerateDataKey implements [envelope.Keyring]. It returns the data key in
@@ -314,6 +352,11 @@ func (k *Keyring) join(ctx context.Context, ids []identity, q *query, now time.T
 			}
 		}
 		ask = append(ask, i)
+	}
+	if s.opens {
+		var away verdict
+		ask, away = k.reachable(q.edks, ask, now)
+		known = weightier(known, away)
 	}
 	if len(ask) == 0 {
 		return nil, known

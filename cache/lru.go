@@ -45,23 +45,29 @@ func (l *lru[K, V]) peek(key K) V {
 	return *new(V)
 }
 
-// put sets the value under key, marks it used, and reports whether another
-// entry had to go.
-func (l *lru[K, V]) put(key K, value V) (evicted bool) {
+// put sets the value under key and marks it used. If another entry had to go,
+// it returns that.
+func (l *lru[K, V]) put(key K, value V) (old V, evicted bool) {
 	if n := l.index[key]; n != nil {
 		n.value = value
 		n.unlink()
 		l.link(n)
-		return false
+		return old, false
 	}
 	if len(l.index) >= l.limit {
+		old, evicted = l.root.prev.value, true
 		l.delete(l.root.prev.key)
-		evicted = true
 	}
 	n := &node[K, V]{key: key, value: value}
 	l.index[key] = n
 	l.link(n)
-	return evicted
+	return old, evicted
+}
+
+// oldest yields the least recently used entry, if there is one.
+func (l *lru[K, V]) oldest() (key K, value V, ok bool) {
+	n := l.root.prev
+	return n.key, n.value, n != l.root
 }
 
 func (l *lru[K, V]) delete(key K) {

@@ -29,10 +29,13 @@ type Stats struct {
 	Invalid uint64
 	// Remembered counts calls answered with an error from memory.
 	Remembered uint64
-	// Evictions counts data keys that were dropped to make room. If it grows
-	// steadily, there are more distinct encryption contexts, or more data keys
-	// in flight, than the bounds allow for.
+	// Evictions counts data keys that were dropped to make room.
 	Evictions uint64
+	// EvictedInUse counts those of them that could have been used again without
+	// a fetch. If it grows, there are more distinct encryption contexts, or data
+	// keys of other processes, than EncryptEntries or DecryptEntries has room
+	// for, and each message may cost a call of the key service.
+	EvictedInUse uint64
 
 	// EncryptEntries and DecryptEntries are the data keys in hand.
 	// NegativeEntries are the failures that are remembered.
@@ -49,6 +52,6 @@ func (k *Keyring) Stats() Stats {
 	s := k.stats
 	s.EncryptEntries = k.encrypt.keys.len()
 	s.DecryptEntries = k.decrypt.keys.len()
-	s.NegativeEntries = k.encrypt.failures.len() + k.decrypt.failures.len() + k.refused.len()
+	s.NegativeEntries = k.encrypt.failures.len() + k.decrypt.failures.len() + k.refused.len() + k.wrapping.away.len()
 	return s
 }

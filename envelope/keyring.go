@@ -139,7 +139,8 @@ type Keyring interface {
 
 	// DecryptDataKey decrypts one of edks, which are alternatives: they hold
 	// the same data key under different wrapping keys. The result carries
-	// exactly the encrypted data key that was decrypted.
+	// exactly the encrypted data key that was decrypted. Of several under one
+	// wrapping key it may try the first only: no writer makes a second.
 	//
 	// An error wraps [ErrNoMatchingKey] if the keyring may use none of edks,
 	// or none decrypts under ec. If any attempt failed for a reason that is

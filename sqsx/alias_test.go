@@ -1,6 +1,10 @@
 package sqsx_test
 
 import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -10,8 +14,10 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 
+	"github.com/sealq/sealq/envelope"
 	"github.com/sealq/sealq/envelope/kmskeyring"
 	"github.com/sealq/sealq/sqsx"
+	"github.com/sealq/sealq/sqsx/sqsxtest"
 )
 
 // aliased makes the world's key "alias/orders", which stands for the key that it
@@ -121,6 +127,79 @@ func TestPurgeForgetsTheAlias(t *testing.T) {
 		consumer.Purge()
 		if err := w.openedBy(consumer, m); err == nil || err.Temporary {
 			t.Errorf("after Purge: got %v, want a message that is at fault", err)
+		}
+	})
+}
+
+// TestStrictAliasUnderJunk: junk that names other keys of the account, one message
+// in ten, makes healthy messages beside it wait only where one junk message a
+// second waits for the alias.
+func TestStrictAliasUnderJunk(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const perSecond, loops, seconds = 200, 4, 20
+		w := newWorld(t)
+		url := w.queue("orders")
+		w.aliased()
+		client := w.client(func(o *sqsx.Options) {
+			o.KMSKeyring = func(k *kmskeyring.Options) { k.StrictAlias = true }
+		})
+		producer := w.client()
+		body, header := w.sealed("orders", "good")
+		junk := 0
+		sendJunk := func() {
+			junk++
+			w.put(url, badMessage{body: body, attributes: sealqAttribute(altered(t, header, func(h *envelope.Header) {
+				h.EncryptedDataKeys[0].ProviderInfo = fmt.Appendf(nil, "arn:aws:kms:%s:%s:key/00000000-0000-4000-8000-%012d", sqsxtest.DefaultRegion, sqsxtest.DefaultAccount, junk)
+			}))})
+		}
+		w.server.Intercept(func(r *sqsxtest.Request) error {
+			if r.Action == "kms:DescribeKey" {
+				time.Sleep(20 * time.Millisecond)
+			}
+			return nil
+		})
+		ctx, stop := context.WithCancel(t.Context())
+		var delivered, late atomic.Int32
+		var wg sync.WaitGroup
+		for range loops {
+			wg.Go(func() {
+				for ctx.Err() == nil {
+					out, err := client.ReceiveMessage(ctx, &sqs.ReceiveMessageInput{QueueUrl: &url, MaxNumberOfMessages: 10, WaitTimeSeconds: 20})
+					if err != nil {
+						continue
+					}
+					for _, m := range out.Messages {
+						sent, err := time.Parse(time.RFC3339Nano, *m.Body)
+						if err != nil {
+							t.Errorf("body %q: %v", *m.Body, err)
+						}
+						delivered.Add(1)
+						if time.Since(sent) >= 250*time.Millisecond {
+							late.Add(1)
+						}
+						client.DeleteMessage(ctx, &sqs.DeleteMessageInput{QueueUrl: &url, ReceiptHandle: m.ReceiptHandle})
+					}
+				}
+			})
+		}
+		for range seconds * 10 {
+			for i := range perSecond / 10 {
+				if i%10 == 5 {
+					sendJunk()
+				}
+				send(t, producer, url, time.Now().Format(time.RFC3339Nano))
+			}
+			time.Sleep(time.Second / 10)
+		}
+		stop()
+		wg.Wait()
+		t.Logf("%d of %d delivered, %d of them after 250ms or later", delivered.Load(), perSecond*seconds, late.Load())
+		if got := delivered.Load(); got < 190*seconds || late.Load() > got/10 {
+			t.Errorf("%d delivered, %d of them late; want at least %d, and at most a tenth late", got, late.Load(), 190*seconds)
+		}
+		if n := w.count("kms:DescribeKey"); n > seconds+2 {
+			t.Errorf("%d DescribeKey calls, want at most one a second", n)
 		}
 	})
 }

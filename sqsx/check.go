@@ -89,7 +89,7 @@ func (e *CheckError) Unwrap() []error {
 }
 
 // errOpenUnchecked stands for the half that could not be tried.
-var errOpenUnchecked = errors.New("not checked: this role cannot generate a data key to decrypt, and its keyring has no CheckDecrypt")
+var errOpenUnchecked = errors.New("not checked: this role cannot generate a data key to decrypt")
 
 // Check reports whether this process can seal messages to queue and open
 // messages from it, by generating and decrypting a data key under the context
@@ -143,13 +143,14 @@ func (c *codec) check(ctx context.Context, q middleware.Queue, result *CheckErro
 	case !policy.NoSeal:
 		result.Seal = err
 	}
-	result.Open = errOpenUnchecked
-	if checker, ok := policy.keyring.Next().(envelope.DecryptChecker); ok {
-		result.Open = checker.CheckDecrypt(ctx, ec)
-		if errors.Is(result.Open, envelope.ErrCheckUnsupported) && missesCiphertext(result.Open) {
-			// An emulator that knows no dry run. It would not look at the
-			// ciphertext if it refused the key.
+	result.Open = policy.keyring.CheckDecrypt(ctx, ec)
+	if errors.Is(result.Open, envelope.ErrCheckUnsupported) {
+		// An emulator that knows no dry run objects to the missing ciphertext. It
+		// would not look at that if it refused the key.
+		if missesCiphertext(result.Open) {
 			result.Open = nil
+		} else {
+			result.Open = fmt.Errorf("%w: %w", errOpenUnchecked, result.Open)
 		}
 	}
 	return nil

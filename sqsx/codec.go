@@ -32,6 +32,7 @@ type codec struct {
 	hold     hold.Breaker
 	sizes    *headerSizes
 	opened   *recent
+	dropped  *evictions
 }
 
 var _ middleware.Codec = (*codec)(nil)
@@ -92,6 +93,7 @@ func (c *codec) Seal(ctx context.Context, q middleware.Queue, entries []types.Se
 		done++
 	}
 	c.counters.sealed.add(ctx, q, done)
+	c.dropped.look(ctx)
 	return sealed, nil
 }
 
@@ -204,6 +206,7 @@ func (c *codec) Open(ctx context.Context, q middleware.Queue, messages []types.M
 		c.note(q, policy, messages, opened, keys)
 	}
 	c.count(ctx, q, opened)
+	c.dropped.look(ctx)
 	return opened
 }
 

@@ -78,6 +78,7 @@ func addStats(sum *cache.Stats, s cache.Stats) {
 	sum.Invalid += s.Invalid
 	sum.Remembered += s.Remembered
 	sum.Evictions += s.Evictions
+	sum.EvictedInUse += s.EvictedInUse
 	sum.EncryptEntries += s.EncryptEntries
 	sum.DecryptEntries += s.DecryptEntries
 	sum.NegativeEntries += s.NegativeEntries
@@ -220,6 +221,7 @@ func observeCaches(meter metrics.Meter, caches []*cache.Keyring) error {
 		{"sealq.keys.stale_uses", "uses of data keys beyond the reuse period in an outage", func(s cache.Stats) uint64 { return s.StaleUses }},
 		{"sealq.keys.refusals", "refusals of the key service", func(s cache.Stats) uint64 { return s.Refusals }},
 		{"sealq.keys.evictions", "data keys dropped to keep within the bounds", func(s cache.Stats) uint64 { return s.Evictions }},
+		{"sealq.keys.evicted_in_use", "data keys dropped that were still in use", func(s cache.Stats) uint64 { return s.EvictedInUse }},
 	}
 	for _, spec := range observed {
 		_, err := meter.Int64AsyncCounter(spec.name, func(ctx context.Context, o metrics.Int64Observer) {

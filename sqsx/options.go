@@ -46,7 +46,7 @@ type Options struct {
 	// recognise sealed bodies. 32 bytes or more, the same for all producers of
 	// a queue, and for nothing else. Whoever reads the queue can then see which
 	// bodies are equal. Nil: such a send is an error.
-	DeduplicationKey []byte
+	DeduplicationKey Secret
 
 	// Cache adjusts the data key cache: reuse period, limits, behaviour in an
 	// outage of AWS KMS.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 
+	"github.com/sealq/sealq/cache"
 	"github.com/sealq/sealq/envelope"
 	"github.com/sealq/sealq/middleware"
 )
@@ -63,8 +64,8 @@ type headerSizes struct {
 	m  map[string]int
 }
 
-// sizesKept bounds the queues remembered.
-const sizesKept = 1024
+// sizesKept bounds the queues remembered: as many as have a data key.
+const sizesKept = cache.DefaultEncryptEntries
 
 func (h *headerSizes) record(q middleware.Queue, n int) {
 	h.mu.RLock()

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -53,14 +55,33 @@ func TestHangingKMSEnds(t *testing.T) {
 			if got := class(t.Context(), err); got != "unavailable" {
 				t.Errorf("%s: got class %q (%v), want unavailable", name, got, err)
 			}
-			if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
-				t.Errorf("%s: %v looks like the end of the caller's context", name, err)
+			if how := looksCancelled(err); how != "" {
+				t.Errorf("%s: %v looks like the end of the caller's context to %s", name, err, how)
 			}
 			if d := time.Since(start); d != kmskeyring.CallTimeout {
 				t.Errorf("%s took %v, want %v", name, d, kmskeyring.CallTimeout)
 			}
 		}
 	})
+}
+
+// looksCancelled says how a consumer loop would take err for the end of its own
+// context, or for a call that it cancelled.
+func looksCancelled(err error) string {
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		return "errors.Is"
+	}
+	if _, ok := errors.AsType[*smithy.CanceledError](err); ok {
+		return "errors.As of *smithy.CanceledError"
+	}
+	if _, ok := errors.AsType[*aws.RequestCanceledError](err); ok {
+		return "errors.As of *aws.RequestCanceledError"
+	}
+	var mark interface{ CanceledError() bool }
+	if errors.As(err, &mark) {
+		return "errors.As of CanceledError() bool"
+	}
+	return ""
 }
 
 func TestCallersEndIsNoVerdict(t *testing.T) {
@@ -349,5 +370,61 @@ func TestAnswerThatStopsSaysSo(t *testing.T) {
 	_, err := kr.GenerateDataKey(t.Context(), ec)
 	if class(t.Context(), err) != "unavailable" || !strings.Contains(err.Error(), "did not arrive in time") {
 		t.Errorf("got %v, want ErrUnavailable for want of time", err)
+	}
+}
+
+// TestEndpointThatIsNoKMS: the error names the host that was asked, and why it may
+// have been, and nothing else of the URL.
+func TestEndpointThatIsNoKMS(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for name, test := range map[string]struct {
+		status int
+		body   string
+	}{
+		"a page":              {200, "<html>welcome</html>"},
+		"not found":           {404, "<html>no such page</html>"},
+		"forbidden":           {403, "<html>who are you</html>"},
+		"bad gateway":         {502, "<html>nobody there</html>"},
+		"a queue's emulator":  {400, `{"__type":"com.amazonaws.sqs#InvalidAction","message":"no such action"}`},
+		"an emulator":         {400, `{"__type":"UnknownOperationException"}`},
+		"an error of no code": {400, "{}"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
+				rw.WriteHeader(test.status)
+				io.WriteString(rw, test.body)
+			}))
+			defer server.Close()
+			host := strings.TrimPrefix(server.URL, "http://")
+			cfg := w.config("us-east-1", ours)
+			cfg.BaseEndpoint = aws.String("http://user:hidden@" + host + "/hidden")
+			cfg.HTTPClient = awshttp.NewBuildableClient().WithTransportOptions(func(tr *http.Transport) { tr.DisableKeepAlives = true })
+			cfg.Retryer = func() aws.Retryer { return aws.NopRetryer{} }
+			kr := w.keyring(kms.NewFromConfig(cfg), "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab")
+			_, err := kr.GenerateDataKey(t.Context(), ec)
+			if err == nil {
+				t.Fatal("got no error")
+			}
+			for _, want := range []string{strconv.Quote(host) + " answered, and not as AWS KMS does", "AWS_ENDPOINT_URL", "BaseEndpoint"} {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("got %q, want %q in it", err, want)
+				}
+			}
+			if strings.Contains(err.Error(), "hidden") {
+				t.Errorf("got %q, want nothing else of the URL", err)
+			}
+		})
+	}
+
+	// What KMS itself says, or the network, has no such hint.
+	client := w.client("us-east-1", ours)
+	_, arn := w.key(client, false)
+	for _, cause := range []error{answer(500, "KMSInternalException"), answer(400, "DisabledException"), answer(400, "AccessDeniedException"), sqsxtest.ErrResponseLost} {
+		w.srv.Intercept(func(*sqsxtest.Request) error { return cause })
+		if _, err := w.keyring(client, arn).GenerateDataKey(t.Context(), ec); err == nil || strings.Contains(err.Error(), "BaseEndpoint") {
+			t.Errorf("got %v, want no hint at the endpoint", err)
+		}
 	}
 }

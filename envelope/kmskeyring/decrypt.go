@@ -3,11 +3,14 @@ package kmskeyring
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
@@ -16,17 +19,26 @@ import (
 )
 
 const (
-	// maxDecryptCalls bounds the calls that one message can cause. A message
-	// has one usable entry in practice, and a few in a migration.
+	// maxDecryptCalls bounds the calls that one message can cause, each about
+	// another key. A message has one usable entry in practice, and a few in a
+	// migration.
 	maxDecryptCalls = 3
 
 	// maxSuggested bounds the keys that an error suggests to add.
 	maxSuggested = 3
 )
 
-// DecryptDataKey implements [envelope.Keyring]. It makes at most 3 Decrypt
-// calls, and may wait for DescribeKey, in calls that many messages share: see
+// DecryptDataKey implements [envelope.Keyring]. It makes at most 3 Decrypt calls,
+// one for each KMS key that edks name: no writer encrypts a data key twice under
+// one key, so that of several entries under one only the first is tried. It may
+// wait for DescribeKey, in calls that many messages share: see
 // [Options.AliasPeriod] and [Options.StrictAlias].
+//
+// What KMS did not decrypt, for a reason that is the message's, is remembered: 12
+// hours what cannot change, and 5 minutes else. A keyring makes 100 such calls a
+// second, after the first 1,000. Beyond that an entry of which nothing is known
+// is not asked about, and the error is [envelope.ErrUnavailable]; those that this
+// keyring has decrypted before are exempt.
 func (k *Keyring) DecryptDataKey(ctx context.Context, edks []envelope.EncryptedDataKey, ec envelope.EncryptionContext) (*envelope.DataKey, error) {
 	if err := k.usable(); err != nil {
 		return nil, err
@@ -65,7 +77,9 @@ type candidate struct {
 type decryption struct {
 	keyring  *Keyring
 	ec       envelope.EncryptionContext
-	calls    int
+	ecHash   *[sha256.Size]byte // of ec; nil: not needed yet
+	tried    []keyARN           // each once, whether or not it took a call
+	asked    bool               // KMS, to decrypt
 	errs     []error
 	rejected []keyARN // keys that the message names and the keyring may not use, each once
 
@@ -115,7 +129,7 @@ func (d *decryption) resolve(ctx context.Context, others []candidate) []candidat
 			d.reject(c.named)
 		}
 	}
-	if len(possible) == 0 || d.calls == maxDecryptCalls {
+	if len(possible) == 0 || d.exhausted() {
 		return nil
 	}
 	if k.form == formNone {
@@ -182,10 +196,16 @@ func rank(c candidate) int {
 // once, because KMS resolves it for them; their messages are good, and must not
 // be called invalid for as long as a consumer remembers the key before.
 func (d *decryption) follow(ctx context.Context) []candidate {
-	if len(d.unsettled) == 0 || d.calls == maxDecryptCalls {
+	if len(d.unsettled) == 0 || d.exhausted() {
 		return nil
 	}
-	current, err := d.keyring.resolver.resolveAfter(ctx, d.described)
+	current, err := d.keyring.resolver.resolveAfter(ctx, d.described, func(current keyARN) bool {
+		return slices.ContainsFunc(d.unsettled, func(c candidate) bool { return c.named.sameKey(current) })
+	})
+	if errors.Is(err, errPaced) {
+		q := question{op: opDescribeKey, keyID: d.keyring.keyID, region: d.keyring.region}
+		err = q.notAsked("the message is under another key than the alias stood for; KMS is asked about that once a second, and only one message waits for it")
+	}
 	if err != nil {
 		d.errs = append(d.errs, err)
 		return nil
@@ -206,12 +226,15 @@ func (d *decryption) follow(ctx context.Context) []candidate {
 // was.
 func (d *decryption) try(ctx context.Context, candidates []candidate) (*envelope.DataKey, bool) {
 	for _, c := range candidates {
-		if d.calls == maxDecryptCalls {
+		if slices.Contains(d.tried, c.key) {
+			continue
+		}
+		if d.exhausted() {
 			d.fault("%d decryptions failed, and no more are tried for one message", maxDecryptCalls)
 			break
 		}
-		d.calls++
-		key, err := d.keyring.decrypt(ctx, c, d.ec)
+		d.tried = append(d.tried, c.key)
+		key, err := d.ask(ctx, c)
 		if err == nil {
 			return key, true
 		}
@@ -220,9 +243,36 @@ func (d *decryption) try(ctx context.Context, candidates []candidate) (*envelope
 	return nil, false
 }
 
+// exhausted reports whether the message has had its calls. What is remembered
+// counts as one, or the next receive would ask about the entries after it.
+func (d *decryption) exhausted() bool { return len(d.tried) == maxDecryptCalls }
+
+// ask asks KMS about c, unless its answer is known, or too many have failed.
+func (d *decryption) ask(ctx context.Context, c candidate) (*envelope.DataKey, error) {
+	if d.ecHash == nil {
+		hash := contextHash(d.ec)
+		d.ecHash = &hash
+	}
+	id, verdicts := fingerprintOf(c, *d.ecHash), &d.keyring.verdicts
+	if v, ok := verdicts.known(id, time.Now()); ok {
+		return nil, c.question().remembered(v)
+	}
+	if !verdicts.mayAsk(id, time.Now()) {
+		return nil, c.question().notAsked(fmt.Sprintf("%d messages a second do not decrypt, and no more are tried; see who sends them", failuresPerSecond))
+	}
+	d.asked = true
+	key, err := d.keyring.decrypt(ctx, c, d.ec)
+	verdicts.note(id, err, time.Now())
+	return key, err
+}
+
+func (c candidate) question() question {
+	return question{op: opDecrypt, keyID: c.key.String(), region: c.key.region, keyInfo: c.named.String(), configured: c.configured}
+}
+
 func (k *Keyring) decrypt(ctx context.Context, c candidate, ec envelope.EncryptionContext) (*envelope.DataKey, error) {
 	var out *kms.DecryptOutput
-	q := question{op: opDecrypt, keyID: c.key.String(), region: c.key.region, keyInfo: c.named.String(), configured: c.configured}
+	q := c.question()
 	err := k.ask(ctx, q, func(ctx context.Context, opt func(*kms.Options)) (err error) {
 		out, err = k.client.Decrypt(ctx, &kms.DecryptInput{
 			// Without KeyId, KMS would use whatever key the ciphertext names.
@@ -271,7 +321,11 @@ func (d *decryption) failure() error {
 	if len(d.errs) == 0 {
 		d.fault("the message has no encrypted data key of provider %q: it was sealed with another kind of keyring, and opens with one of that kind", ProviderID)
 	}
-	return envelope.JoinKeyErrors(d.errs...)
+	err := envelope.JoinKeyErrors(d.errs...)
+	if !d.asked && envelope.MessageAtFault(err) {
+		return &notAskedError{err} // a cache must not take it for a sign of life
+	}
+	return err
 }
 
 // fault records a cause that is the message's.

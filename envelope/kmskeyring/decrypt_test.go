@@ -262,6 +262,8 @@ func TestSuggestedKeys(t *testing.T) {
 	}
 }
 
+// TestAtMostThreeDecryptCalls: one for each key that a message names, and three
+// in all, however often the message is received.
 func TestAtMostThreeDecryptCalls(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -269,41 +271,109 @@ func TestAtMostThreeDecryptCalls(t *testing.T) {
 	id, arn := w.key(client, false)
 	w.alias(client, "alias/orders", id)
 	good := w.generate(w.keyring(client, arn)).EncryptedDataKeys()[0]
-	bad := good
-	bad.Ciphertext = slices.Clone(good.Ciphertext)
-	bad.Ciphertext[len(bad.Ciphertext)-1] ^= 1
+	bad := func(n int) envelope.EncryptedDataKey {
+		e := good
+		e.Ciphertext = append(slices.Clone(good.Ciphertext), byte(n))
+		return e
+	}
 	// Keys of the alias's account, none of which exists.
-	absent := bad
-	absent.ProviderInfo = []byte(strings.Replace(arn, id, "00000000-0000-4000-8000-000000000000", 1))
+	absent := func(n int) envelope.EncryptedDataKey {
+		e := bad(n)
+		e.ProviderInfo = []byte(strings.Replace(arn, id, fmt.Sprintf("00000000-0000-4000-8000-%012d", n), 1))
+		return e
+	}
+	var badOnes, absentOnes []envelope.EncryptedDataKey
+	for n := range 16 {
+		badOnes, absentOnes = append(badOnes, bad(n)), append(absentOnes, absent(n))
+	}
+	all := func(lists ...[]envelope.EncryptedDataKey) []envelope.EncryptedDataKey { return slices.Concat(lists...) }
+	goods := []envelope.EncryptedDataKey{good}
 
 	for name, test := range map[string]struct {
 		edks  []envelope.EncryptedDataKey
 		opens bool
 		calls int
 	}{
-		"third is good":              {[]envelope.EncryptedDataKey{bad, bad, good}, true, 3},
-		"fourth is good":             {[]envelope.EncryptedDataKey{bad, bad, bad, good}, false, 3},
-		"configured key goes first":  {[]envelope.EncryptedDataKey{absent, absent, absent, absent, good}, true, 1},
-		"sixteen that do not exist":  {slices.Repeat([]envelope.EncryptedDataKey{absent}, 16), false, 3},
-		"good one after another bad": {[]envelope.EncryptedDataKey{absent, bad, good}, true, 2},
+		"sixteen under one key":             {badOnes, false, 1},
+		"sixteen under one key, one good":   {all(badOnes, goods), false, 1}, // no writer makes that
+		"good first":                        {all(goods, badOnes), true, 1},
+		"configured key goes first":         {all(absentOnes, goods), true, 1},
+		"sixteen keys that do not exist":    {absentOnes, false, 3},
+		"those, and the configured key bad": {all(absentOnes, badOnes), false, 3},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := world{t, w.srv}
 			kr := w.keyring(client, "alias/orders")
 			before := w.srv.Count("kms:Decrypt")
-			edks := slices.Clone(test.edks)
-			key, err := kr.DecryptDataKey(t.Context(), edks, ec)
-			if opened := key != nil; opened != test.opens || opened != (err == nil) {
-				t.Errorf("got key %v and error %v, want a key: %v", opened, err, test.opens)
-			}
-			if err != nil && !errors.Is(err, envelope.ErrNoMatchingKey) {
-				t.Errorf("got %v, want ErrNoMatchingKey", err)
-			}
-			if n := w.srv.Count("kms:Decrypt") - before; n != test.calls {
-				t.Errorf("%d Decrypt calls, want %d", n, test.calls)
+			for receive := range 10 {
+				key, err := kr.DecryptDataKey(t.Context(), test.edks, ec)
+				if opened := key != nil; opened != test.opens || opened != (err == nil) {
+					t.Errorf("got key %v and error %v, want a key: %v", opened, err, test.opens)
+				}
+				if err != nil && (class(t.Context(), err) != "message" || strings.Contains(err.Error(), "not asked now")) {
+					t.Errorf("got %v, want ErrNoMatchingKey", err)
+				}
+				if n := w.srv.Count("kms:Decrypt") - before; n != test.calls {
+					t.Fatalf("receive %d: %d Decrypt calls so far, want %d", receive+1, n, test.calls)
+				}
+				if test.opens {
+					break // a cache's
+				}
 			}
 		})
 	}
+}
+
+// TestFailuresAreRemembered: for as long as the answer holds, and under any
+// flood of other failures for five minutes.
+func TestFailuresAreRemembered(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		client := w.client("us-east-1", ours)
+		id, arn := w.key(client, false)
+		w.alias(client, "alias/orders", id)
+		good := w.generate(w.keyring(client, arn))
+		altered := good.EncryptedDataKeys()
+		altered[0].Ciphertext[0] ^= 1
+		forbidden := good.EncryptedDataKeys()
+		forbidden[0].ProviderInfo = []byte(strings.Replace(arn, id, "00000000-0000-4000-8000-000000000000", 1))
+		for name, test := range map[string]struct {
+			edks   []envelope.EncryptedDataKey
+			memory time.Duration
+			hint   string
+		}{
+			"a fact":    {altered, 12 * time.Hour, "another encryption context"},
+			"a refusal": {forbidden, 5 * time.Minute, "o.DecryptKeys = append"},
+		} {
+			kr := w.keyring(client, "alias/orders")
+			asked := func() int {
+				before := w.srv.Count("kms:Decrypt")
+				if _, err := kr.DecryptDataKey(t.Context(), test.edks, ec); !errors.Is(err, envelope.ErrNoMatchingKey) || !strings.Contains(err.Error(), test.hint) {
+					t.Errorf("%s: got %v, want ErrNoMatchingKey and %q", name, err, test.hint)
+				}
+				return w.srv.Count("kms:Decrypt") - before
+			}
+			if n := asked(); n != 1 {
+				t.Errorf("%s: %d calls at first, want 1", name, n)
+			}
+			time.Sleep(test.memory - time.Second)
+			if n := asked(); n != 0 {
+				t.Errorf("%s: %d calls within %v, want none", name, n, test.memory)
+			}
+			time.Sleep(time.Second)
+			if n := asked(); n != 1 {
+				t.Errorf("%s: %d calls after %v, want 1", name, n, test.memory)
+			}
+			if _, err := kr.DecryptDataKey(t.Context(), good.EncryptedDataKeys(), ec); err != nil {
+				t.Errorf("%s: the good one beside it: %v", name, err)
+			}
+			kr.Purge()
+			if n := asked(); n != 1 {
+				t.Errorf("%s: %d calls after Purge, want 1", name, n)
+			}
+		}
+	})
 }
 
 // TestCallerGivesUpAtTheSecondKey: the caller's end is no verdict, and is not
@@ -339,29 +409,39 @@ func TestCallerGivesUpAtTheSecondKey(t *testing.T) {
 func TestNoDescribeKeyInVain(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
-		named          bool // DecryptKeys has the key of the bad entries
+		current        bool // the message also names the key that the alias stands for
 		bad, describes int
 	}{
-		"to resolve, two calls":   {true, 2, 1},
-		"to resolve, three calls": {true, 3, 0},
-		"to follow, two calls":    {false, 2, 1},
-		"to follow, three calls":  {false, 3, 0},
+		"to resolve, two calls":   {false, 2, 1},
+		"to resolve, three calls": {false, 3, 0},
+		"to follow, two calls":    {true, 1, 1},
+		"to follow, three calls":  {true, 2, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				w, kr, keys := strictWorld(t)
-				if test.named {
-					kr = w.keyring(w.client("us-east-1", ours), "alias/orders", func(o *kmskeyring.Options) { o.DecryptKeys = []string{info(keys.old)} })
-				} else {
-					w.opens(kr, keys.old) // so that resolving the alias takes no call
+				w, _, keys := strictWorld(t)
+				client := w.client("us-east-1", ours)
+				alter := func(key *envelope.DataKey) envelope.EncryptedDataKey {
+					e := key.EncryptedDataKeys()[0]
+					e.Ciphertext[0] ^= 1
+					return e
 				}
-				bad := keys.old.EncryptedDataKeys()[0]
-				bad.Ciphertext[0] ^= 1
-				others := keys.fresh.EncryptedDataKeys()
-				others[0].Ciphertext[0] ^= 1
+				var named []string
+				var edks []envelope.EncryptedDataKey
+				for range test.bad {
+					_, arn := w.key(client, false)
+					named = append(named, arn)
+					edks = append(edks, alter(w.generate(w.keyring(client, arn))))
+				}
+				kr := w.keyring(client, "alias/orders", func(o *kmskeyring.Options) { o.StrictAlias, o.DecryptKeys = true, named })
+				if test.current {
+					w.opens(kr, keys.old) // so that resolving the alias takes no call
+					edks = append(edks, alter(keys.old))
+				}
+				edks = append(edks, alter(keys.fresh))
 				decrypts, describes, start := w.srv.Count("kms:Decrypt"), w.srv.Count("kms:DescribeKey"), time.Now()
-				_, err := kr.DecryptDataKey(t.Context(), append(slices.Repeat([]envelope.EncryptedDataKey{bad}, test.bad), others...), ec)
+				_, err := kr.DecryptDataKey(t.Context(), edks, ec)
 				if !errors.Is(err, envelope.ErrNoMatchingKey) {
 					t.Errorf("got %v, want ErrNoMatchingKey", err)
 				}

@@ -1,7 +1,6 @@
 package kmskeyring
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -12,6 +11,7 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"github.com/sealq/sealq/envelope"
+	"github.com/sealq/sealq/internal/keyerr"
 )
 
 type operation string
@@ -48,7 +48,7 @@ func classify(q question, err error) error {
 		return q.checkUnsupported(err)
 	}
 	if !ok {
-		return q.unavailable(err, "")
+		return q.unavailable(err, notKMS(err))
 	}
 	switch code {
 	case "KMSInternalException", "KeyUnavailableException", "DependencyTimeoutException",
@@ -81,7 +81,7 @@ func classify(q question, err error) error {
 			return q.checkUnsupported(err) // it asks for the ciphertext
 		}
 		if q.op == opDecrypt {
-			return q.messageFault(err, "the message was sealed under another encryption context, or was altered")
+			return q.messageFault(err, otherContext)
 		}
 		return q.refused(err, &envelope.RefusedError{}, "")
 
@@ -98,11 +98,15 @@ func classify(q question, err error) error {
 			reach.KeyInfo = q.keyInfo
 		}
 		return q.refused(err, reach, "check the name, the account and the Region")
+	case "UnknownOperationException", "UnknownOperation", "InvalidAction":
+		if !q.dryRun {
+			return q.refused(err, &envelope.RefusedError{}, notKMS(err))
+		}
 	case "InvalidGrantTokenException", "InvalidGrantIdException":
 		return q.refused(err, &envelope.RefusedError{EntryOnly: true}, "give Options.GrantTokens of grants on this key that still exist")
 	}
 	if status, ok := httpStatus(err); code == "" || code == "UnknownError" || ok && status >= 500 {
-		return q.unavailable(err, "")
+		return q.unavailable(err, notKMS(err))
 	}
 	if q.dryRun {
 		return q.checkUnsupported(err)
@@ -113,6 +117,11 @@ func classify(q question, err error) error {
 // trustRemedy names the setting wherever people have it: it is read by those who
 // configure this package, sqsx or the environment.
 const trustRemedy = "keys of yours belong in kmskeyring.Options.DecryptKeys: set it by sqsx.Options.KMSKeyring or SEALQ_DECRYPT_KEYS"
+
+// notConfigured is the remedy for a refusal of a key that only the message names.
+const notConfigured = "the configuration does not name this key, so its refusal counts against the message; " + trustRemedy
+
+const otherContext = "the message was sealed under another encryption context, or was altered"
 
 const credentialsRemedy = "the AWS credentials of this process are at fault, not the key"
 
@@ -152,6 +161,20 @@ func httpStatus(err error) (int, bool) {
 	return response.HTTPStatusCode(), true
 }
 
+// notKMS names the host that gave an answer which is not AWS KMS's, and why it may
+// have been asked. It names nothing else of the URL, which may hold a password.
+// Where the network failed there is no such answer.
+func notKMS(err error) string {
+	response, ok := errors.AsType[*smithyhttp.ResponseError](err)
+	if _, answered := kmsStatus(err); !answered || !ok || response.Response.Request == nil || response.Response.Request.URL == nil || isCut(err) {
+		return ""
+	}
+	return fmt.Sprintf("%q answered, and not as AWS KMS does: if that is not its endpoint, see AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_KMS and the KMS client's BaseEndpoint", response.Response.Request.URL.Host)
+}
+
+// isCut reports whether an answer was lost on its way.
+func isCut(err error) bool { return keyerr.IsNetwork(err) || keyerr.IsCut(err) }
+
 func (q question) permissionRemedy() string {
 	if q.op == opDescribeKey {
 		return fmt.Sprintf("opening messages with key ID %q needs the permission kms:DescribeKey, to learn which key that is: grant it, or configure the key's ARN", q.keyID)
@@ -183,9 +206,30 @@ func (q question) messageFault(err error, hint string) error {
 	return fmt.Errorf("kmskeyring: %s: %w: %w%s", q, envelope.ErrNoMatchingKey, own(err), remedy(hint))
 }
 
+// notAsked reports an encrypted data key that KMS is not asked about now. It is
+// no outage.
+func (q question) notAsked(why string) error {
+	return &notAskedError{fmt.Errorf("kmskeyring: %s: %w: not asked now: %s", q, envelope.ErrUnavailable, why)}
+}
+
+// notAskedError is error, and [keyerr.ErrNotAsked].
+type notAskedError struct{ error }
+
+func (e *notAskedError) Unwrap() error        { return e.error }
+func (e *notAskedError) Is(target error) bool { return target == keyerr.ErrNotAsked }
+
 // checkUnsupported reports an answer to a dry run that is none.
 func (q question) checkUnsupported(err error) error {
 	return fmt.Errorf("kmskeyring: %s: %w: the endpoint does not answer dry runs: %w", q, envelope.ErrCheckUnsupported, own(err))
+}
+
+// remembered reports what KMS said of an encrypted data key before.
+func (q question) remembered(v verdict) error {
+	err := errors.New("KMS did not decrypt it before, and is not asked again")
+	if v.fact {
+		return q.messageFault(err, otherContext)
+	}
+	return q.messageFault(err, notConfigured)
 }
 
 // refused is a refusal, of the reach of r. For a key that only the message
@@ -193,7 +237,7 @@ func (q question) checkUnsupported(err error) error {
 // stop its consumers, by naming a key that refuses them.
 func (q question) refused(err error, r *envelope.RefusedError, hint string) error {
 	if !q.configured {
-		return q.messageFault(err, "the configuration does not name this key, so its refusal counts against the message; "+trustRemedy)
+		return q.messageFault(err, notConfigured)
 	}
 	r.SealOnly = q.sealOnly && r.KeyInfo != ""
 	r.Err = fmt.Errorf("kmskeyring: %s: %w%s", q, own(err), remedy(hint))
@@ -228,23 +272,8 @@ func own(err error) error {
 		}
 		return errors.New("the answer could not be decoded")
 	}
-	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
-		return &notTheCallers{err}
-	}
-	return err
+	return keyerr.NotCallers(err)
 }
-
-// notTheCallers hides the context package's errors from errors.Is, and only
-// these.
-type notTheCallers struct{ err error }
-
-func (e *notTheCallers) Error() string { return e.err.Error() }
-
-func (e *notTheCallers) Is(target error) bool {
-	return target != context.DeadlineExceeded && target != context.Canceled && errors.Is(e.err, target)
-}
-
-func (e *notTheCallers) As(target any) bool { return errors.As(e.err, target) }
 
 // shorten bounds what an answer says before it goes into an error.
 func shorten(s string) string {

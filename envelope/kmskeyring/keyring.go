@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
@@ -42,6 +43,8 @@ type Keyring struct {
 	lastARN atomic.Pointer[keyARN]
 
 	dryRuns atomic.Bool // KMS has understood one
+
+	verdicts verdicts // of encrypted data keys
 
 	httpOnce sync.Once
 	http     kms.HTTPClient
@@ -126,7 +129,7 @@ func (k *Keyring) configure(keyID string) error {
 			return fmt.Errorf("kmskeyring: no Region for key ID %q: set the client's Region (AWS_REGION), or give the key's ARN", keyID)
 		}
 	}
-	k.resolver = &resolver{period: k.opts.AliasPeriod, fetch: k.describe}
+	k.resolver = &resolver{period: k.opts.AliasPeriod, fetch: k.describe, now: time.Now}
 	return nil
 }
 
@@ -250,11 +253,15 @@ func (k *Keyring) lastKeyInfo() string {
 }
 
 // Purge forgets which key an alias or a bare key ID stands for: the next message
-// that depends on it asks KMS again, also one that waits for an answer now. There
-// is nothing else to forget. See [envelope.Purger].
+// that depends on it asks KMS again, also one that waits for an answer now. It
+// also forgets which encrypted data keys KMS did not decrypt. See
+// [envelope.Purger].
 func (k *Keyring) Purge() {
-	if k == nil || k.resolver == nil {
+	if k == nil {
 		return
 	}
-	k.resolver.forget()
+	k.verdicts.forget()
+	if k.resolver != nil {
+		k.resolver.forget()
+	}
 }

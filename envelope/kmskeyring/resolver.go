@@ -14,6 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 
 	"github.com/sealq/sealq/envelope"
+	"github.com/sealq/sealq/internal/clock"
 )
 
 // After a DescribeKey call that failed, the failure is the answer for a while:
@@ -23,10 +24,18 @@ const (
 	maxDescribeRetry = 30 * time.Second
 )
 
-// minDescribeAgain is the least time from one DescribeKey call to the next that
-// a message asks for because it names another key than the one remembered. Any
-// sender can write such messages.
-const minDescribeAgain = time.Second
+// Messages that name another key than the one remembered ask for a DescribeKey
+// call, and any sender can write such messages.
+const (
+	// minDescribeAgain is the least time from one such call to the next.
+	minDescribeAgain = time.Second
+
+	// describePatience is how long one of them waits for an answer.
+	describePatience = time.Second
+)
+
+// errPaced leaves a message for later that would have to wait.
+var errPaced = errors.New("another message waits already")
 
 // resolver knows the key behind an alias or key ID. However many messages need
 // it at once, one call is in flight.
@@ -34,14 +43,18 @@ type resolver struct {
 	period time.Duration
 	fetch  func(context.Context) (keyARN, error)
 
-	mu    sync.Mutex    // guards all below
-	known keyARN        // the last answer; zero if there was none
-	err   error         // of the last call
-	next  time.Time     // when known, or err, is due to be asked again
-	retry time.Duration // the last wait after a failure
-	calls uint64        // calls that began
-	began time.Time     // the last of them
-	call  *describing   // in flight; nil if there is none
+	now func() time.Time
+
+	mu      sync.Mutex    // guards all below
+	known   keyARN        // the last answer; zero if there was none
+	err     error         // of the last call
+	ended   time.Time     // the last call
+	rest    time.Duration // how long known, or err, is the answer from then on
+	retry   time.Duration // the last wait after a failure
+	calls   uint64        // calls that began
+	began   time.Time     // the last of them
+	call    *describing   // in flight; nil if there is none
+	waiting bool          // a message waits until a call may be made
 }
 
 // describing is a DescribeKey call in flight.
@@ -54,7 +67,7 @@ type describing struct {
 func (r *resolver) resolve(ctx context.Context) (keyARN, error) {
 	for {
 		r.mu.Lock()
-		if time.Now().Before(r.next) {
+		if r.fresh() {
 			defer r.mu.Unlock()
 			return r.answer()
 		}
@@ -75,34 +88,65 @@ func (r *resolver) begun() uint64 {
 	return r.calls
 }
 
-// resolveAfter returns the answer to a call that is later than the first n. It
-// waits until one may be made.
-func (r *resolver) resolveAfter(ctx context.Context, n uint64) (keyARN, error) {
+// fresh reports whether the last answer need not be asked for again. r.mu is
+// held.
+func (r *resolver) fresh() bool { return clock.Elapsed(r.ended, r.now()) < r.rest }
+
+// resolveAfter returns the answer to a call that is later than the first n, or of
+// an earlier one that is welcome. All wait for a call in flight, or one that may
+// be made now, but not longer than describePatience. If none may be made yet, one
+// waits until then. The others get errPaced.
+func (r *resolver) resolveAfter(ctx context.Context, n uint64, welcome func(keyARN) bool) (keyARN, error) {
 	for {
 		r.mu.Lock()
-		now := time.Now()
 		switch {
-		case r.err != nil && now.Before(r.next):
+		case r.err != nil && r.fresh():
 			defer r.mu.Unlock()
 			return keyARN{}, r.err
-		case r.call == nil && r.calls > n && r.err == nil && r.known != (keyARN{}):
+		case r.call == nil && r.err == nil && r.known != (keyARN{}) && (r.calls > n || welcome(r.known)):
 			defer r.mu.Unlock()
 			return r.known, nil
 		}
-		var ended <-chan struct{}
-		var paced <-chan time.Time
-		if wait := r.began.Add(minDescribeAgain).Sub(now); r.call == nil && wait > 0 {
-			paced = time.After(wait)
-		} else {
-			ended = r.ask(ctx).done
+		out := clock.Elapsed(r.began, r.now())
+		if r.call == nil && out < minDescribeAgain {
+			if r.waiting {
+				r.mu.Unlock()
+				return keyARN{}, errPaced
+			}
+			r.waiting = true
+			r.mu.Unlock()
+			err := wait(ctx, nil, minDescribeAgain-out)
+			r.mu.Lock()
+			r.waiting = false
+			r.mu.Unlock()
+			if err != errPaced { // ctx's
+				return keyARN{}, err
+			}
+			continue
 		}
+		if r.call != nil && out >= describePatience {
+			r.mu.Unlock()
+			return keyARN{}, errPaced
+		}
+		ended := r.ask(ctx).done
 		r.mu.Unlock()
-		select {
-		case <-ended:
-		case <-paced:
-		case <-ctx.Done():
-			return keyARN{}, ctx.Err()
+		if err := wait(ctx, ended, describePatience); err != nil {
+			return keyARN{}, err
 		}
+	}
+}
+
+// wait waits for done, or no longer than d: then it returns errPaced.
+func wait(ctx context.Context, done <-chan struct{}, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-done:
+		return nil
+	case <-timer.C:
+		return errPaced
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 
@@ -114,7 +158,7 @@ func (r *resolver) ask(ctx context.Context) *describing {
 		ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 		r.call = &describing{done: make(chan struct{}), cancel: cancel}
 		r.calls++
-		r.began = time.Now()
+		r.began = r.now()
 		go r.run(ctx, r.call)
 	}
 	return r.call
@@ -149,13 +193,12 @@ func (r *resolver) finish(call *describing, arn keyARN, err error) {
 	if r.call != call {
 		return // forgotten
 	}
-	r.err = err
+	r.err, r.ended = err, r.now()
 	if err == nil {
-		r.known, r.retry = arn, 0
-		r.next = time.Now().Add(r.period)
+		r.known, r.retry, r.rest = arn, 0, r.period
 	} else {
 		r.retry = min(max(2*r.retry, minDescribeRetry), maxDescribeRetry)
-		r.next = time.Now().Add(r.retry/2 + rand.N(r.retry/2))
+		r.rest = r.retry/2 + rand.N(r.retry/2)
 	}
 	close(r.call.done)
 	r.call = nil
@@ -172,7 +215,7 @@ func (r *resolver) forget() {
 		r.call = nil
 	}
 	r.known, r.err, r.retry = keyARN{}, nil, 0
-	r.next, r.began = time.Time{}, time.Time{}
+	r.rest, r.began = 0, time.Time{}
 }
 
 // answer is what is known now. r.mu is held. The last good answer outlives an

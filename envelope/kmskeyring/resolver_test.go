@@ -119,7 +119,8 @@ func strictWorld(t testing.TB) (world, *kmskeyring.Keyring, strictKeys) {
 }
 
 // TestStrictAliasAsksSeldom: whoever may send can name keys of the account. That
-// costs a DescribeKey call a second, and healthy messages wait for none of them.
+// costs a DescribeKey call a second, for which one message waits: the others are
+// left for later, and healthy ones wait for none of them.
 func TestStrictAliasAsksSeldom(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -127,13 +128,26 @@ func TestStrictAliasAsksSeldom(t *testing.T) {
 		w.opens(kr, keys.old)
 		hostile := keys.fresh.EncryptedDataKeys()[0] // the alias does not move
 		var wg sync.WaitGroup
+		var judged, left, waited atomic.Int32
 		for range 50 {
 			wg.Go(func() {
 				for start := time.Now(); time.Since(start) < time.Minute; {
-					if _, err := kr.DecryptDataKey(t.Context(), []envelope.EncryptedDataKey{hostile}, ec); !errors.Is(err, envelope.ErrNoMatchingKey) {
-						t.Errorf("got %v, want ErrNoMatchingKey", err)
+					asked := time.Now()
+					switch _, err := kr.DecryptDataKey(t.Context(), []envelope.EncryptedDataKey{hostile}, ec); class(t.Context(), err) {
+					case "message":
+						judged.Add(1)
+					case "unavailable":
+						left.Add(1)
+						if !strings.Contains(err.Error(), "only one message waits") {
+							t.Errorf("got %v, want the reason", err)
+						}
+					default:
+						t.Errorf("got %v, want ErrNoMatchingKey or ErrUnavailable", err)
 					}
-					time.Sleep(10 * time.Millisecond)
+					if time.Since(asked) > 0 {
+						waited.Add(1)
+					}
+					time.Sleep(100 * time.Millisecond)
 				}
 			})
 		}
@@ -152,7 +166,75 @@ func TestStrictAliasAsksSeldom(t *testing.T) {
 		if n := w.srv.Count("kms:DescribeKey"); n < 50 || n > 62 {
 			t.Errorf("%d DescribeKey calls in a minute, want one a second", n)
 		}
+		if n := waited.Load(); n < 50 || n > 62 {
+			t.Errorf("%d messages waited in a minute, want one a second", n)
+		}
+		if judged.Load() < 50 || left.Load() < 1000 {
+			t.Errorf("%d messages judged and %d left for later, want at least 50 and 1,000", judged.Load(), left.Load())
+		}
 	})
+}
+
+// TestStrictAliasMovesUnderMany: after a quiet time all messages under the new
+// key open at once, by one call, and none is left for later; with a call that
+// hangs each waits a second at most.
+func TestStrictAliasMovesUnderMany(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		latency, waits time.Duration
+		opens          bool
+	}{
+		"quick": {100 * time.Millisecond, 100 * time.Millisecond, true},
+		"slow":  {3 * time.Second, time.Second, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				w, kr, keys := strictWorld(t)
+				w.opens(kr, keys.old)
+				keys.move()
+				time.Sleep(time.Minute)
+				w.srv.Intercept(func(r *sqsxtest.Request) error {
+					if r.Action == "kms:DescribeKey" {
+						time.Sleep(test.latency)
+					}
+					return nil
+				})
+				start := time.Now()
+				var wg sync.WaitGroup
+				for range 40 {
+					wg.Go(func() {
+						_, err := kr.DecryptDataKey(t.Context(), keys.fresh.EncryptedDataKeys(), ec)
+						if got := time.Since(start); got != test.waits {
+							t.Errorf("waited %v, want %v", got, test.waits)
+						}
+						if test.opens && err != nil || !test.opens && class(t.Context(), err) != "unavailable" {
+							t.Errorf("got %v, want it to open: %v", err, test.opens)
+						}
+					})
+				}
+				wg.Wait()
+				time.Sleep(test.latency)
+				w.opens(kr, keys.fresh)
+				if n := w.srv.Count("kms:DescribeKey"); n != 2 {
+					t.Errorf("%d DescribeKey calls, want 2", n)
+				}
+			})
+		})
+	}
+}
+
+// TestAliasAfterASuspend: while a machine is suspended its monotonic clock stands
+// still, and an alias may have moved hours ago.
+func TestAliasAfterASuspend(t *testing.T) {
+	t.Parallel()
+	w, kr, keys := strictWorld(t)
+	w.opens(kr, keys.old)
+	keys.move()
+	w.opens(kr, keys.old) // within the AliasPeriod
+	kmskeyring.Suspend(kr, 10*time.Hour)
+	w.refuses(kr, keys.old)
+	w.opens(kr, keys.fresh)
 }
 
 // TestStrictAliasWithoutAFreshAnswer: no verdict on a message that may be good.

@@ -1,0 +1,23 @@
+package sqsx
+
+import "fmt"
+
+// Secret is key material in [Options]. It is given as a []byte, and prints as
+// fixed text in every way of fmt and log/slog, so that options that end up in a
+// log do not end its secrecy. A copy of it as a []byte prints as bytes.
+type Secret []byte
+
+const redactedSecret = "sqsx.Secret(redacted)"
+
+// Format implements [fmt.Formatter] with a fixed text, and "<nil>" for nil.
+func (s Secret) Format(state fmt.State, _ rune) {
+	if s == nil {
+		fmt.Fprint(state, "<nil>")
+		return
+	}
+	fmt.Fprint(state, redactedSecret)
+}
+
+// MarshalText implements [encoding.TextMarshaler], and so JSON and slog, with the
+// same fixed text.
+func (s Secret) MarshalText() ([]byte, error) { return []byte(redactedSecret), nil }
