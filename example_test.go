@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 
 	"github.com/sealq/sealq/cache"
@@ -20,29 +19,16 @@ import (
 
 // world starts an SQS and a KMS in memory, with a queue and a key. A service has
 // a config from config.LoadDefaultConfig in its place.
-func world(ctx context.Context) (server *sqsxtest.Server, cfg aws.Config, queueURL *string) {
+func world() (server *sqsxtest.Server, cfg aws.Config, queueURL *string) {
 	server = sqsxtest.Start()
-	cfg = server.Config()
-	queue, err := sqs.NewFromConfig(cfg).CreateQueue(ctx, &sqs.CreateQueueInput{QueueName: aws.String("orders")})
-	if err != nil {
-		log.Fatal(err)
-	}
-	keys := kms.NewFromConfig(cfg)
-	key, err := keys.CreateKey(ctx, &kms.CreateKeyInput{})
-	if err != nil {
-		log.Fatal(err)
-	}
-	_, err = keys.CreateAlias(ctx, &kms.CreateAliasInput{AliasName: aws.String("alias/orders"), TargetKeyId: key.KeyMetadata.KeyId})
-	if err != nil {
-		log.Fatal(err)
-	}
-	return server, cfg, queue.QueueUrl
+	server.NewKey("alias/orders")
+	return server, server.Config(), aws.String(server.NewQueue("orders"))
 }
 
 // The whole adoption, and a message that goes through a queue.
 func Example() {
 	ctx := context.Background()
-	server, cfg, queueURL := world(ctx)
+	server, cfg, queueURL := world()
 	defer server.Close()
 
 	sealer, err := sqsx.NewFromConfig(cfg, "alias/orders")
@@ -69,7 +55,7 @@ func Example() {
 // A response that holds nothing but messages that do not open is an error.
 func Example_withheld() {
 	ctx := context.Background()
-	server, cfg, queueURL := world(ctx)
+	server, cfg, queueURL := world()
 	defer server.Close()
 	_, err := sqs.NewFromConfig(cfg).SendMessage(ctx, &sqs.SendMessageInput{QueueUrl: queueURL, MessageBody: aws.String("not sealed")})
 	if err != nil {
@@ -95,7 +81,7 @@ func Example_withheld() {
 // Options are functions, as everywhere in the SDK.
 func Example_options() {
 	ctx := context.Background()
-	server, cfg, queueURL := world(ctx)
+	server, cfg, queueURL := world()
 	defer server.Close()
 
 	sealer, err := sqsx.NewFromConfig(cfg, "alias/orders", func(o *sqsx.Options) {

@@ -16,7 +16,7 @@ import (
 // A service asks at start whether it may seal and open.
 func Example_check() {
 	ctx := context.Background()
-	server, cfg, url := world(ctx)
+	server, cfg, url := world()
 	defer server.Close()
 	queueURL := *url
 	sealer, err := sqsx.NewFromConfig(cfg, "alias/orders")
@@ -34,7 +34,7 @@ func Example_check() {
 // The key was changed by configuration: messages under the old one still open.
 func Example_decryptKeys() {
 	ctx := context.Background()
-	server, cfg, queueURL := world(ctx)
+	server, cfg, queueURL := world()
 	defer server.Close()
 	keys := kms.NewFromConfig(cfg)
 	old, err := keys.DescribeKey(ctx, &kms.DescribeKeyInput{KeyId: aws.String("alias/orders")})
@@ -74,7 +74,7 @@ func Example_decryptKeys() {
 // A queue that is being migrated, and its dead-letter queue.
 func Example_migration() {
 	ctx := context.Background()
-	server, cfg, queueURL := world(ctx)
+	server, cfg, queueURL := world()
 	defer server.Close()
 	in := &sqs.SendMessageInput{QueueUrl: queueURL, MessageBody: aws.String("sent by an old producer")}
 	if _, err := sqs.NewFromConfig(cfg).SendMessage(ctx, in); err != nil {

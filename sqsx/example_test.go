@@ -9,7 +9,6 @@ import (
 	"os"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 
@@ -21,22 +20,9 @@ import (
 // exampleWorld stands for config.LoadDefaultConfig and an alias and a queue that
 // exist.
 func exampleWorld() (cfg aws.Config, queueURL string, stop func()) {
-	ctx := context.Background()
 	server := sqsxtest.Start()
-	cfg = server.Config()
-	keys := kms.NewFromConfig(cfg)
-	key, err := keys.CreateKey(ctx, &kms.CreateKeyInput{})
-	if err != nil {
-		log.Fatal(err)
-	}
-	if _, err = keys.CreateAlias(ctx, &kms.CreateAliasInput{AliasName: aws.String("alias/orders"), TargetKeyId: key.KeyMetadata.KeyId}); err != nil {
-		log.Fatal(err)
-	}
-	queue, err := sqs.NewFromConfig(cfg).CreateQueue(ctx, &sqs.CreateQueueInput{QueueName: aws.String("orders")})
-	if err != nil {
-		log.Fatal(err)
-	}
-	return cfg, *queue.QueueUrl, server.Close
+	server.NewKey("alias/orders")
+	return server.Config(), server.NewQueue("orders"), server.Close
 }
 
 func Example() {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/kms/types"
 
@@ -18,18 +17,7 @@ import (
 // account is the start of every example: a KMS with a key and an alias.
 func account() (client *kms.Client, keyARN string, done func()) {
 	srv := sqsxtest.Start()
-	client = kms.NewFromConfig(srv.Config())
-	key, err := client.CreateKey(context.Background(), &kms.CreateKeyInput{})
-	if err != nil {
-		log.Fatal(err)
-	}
-	_, err = client.CreateAlias(context.Background(), &kms.CreateAliasInput{
-		AliasName: aws.String("alias/orders"), TargetKeyId: key.KeyMetadata.KeyId,
-	})
-	if err != nil {
-		log.Fatal(err)
-	}
-	return client, *key.KeyMetadata.Arn, srv.Close
+	return kms.NewFromConfig(srv.Config()), srv.NewKey("alias/orders"), srv.Close
 }
 
 func ExampleNew() {

@@ -11,7 +11,6 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
-	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 
@@ -41,11 +40,7 @@ func newWorld(ctx context.Context) (w *world, err error) {
 		fmt.Println("On an embedded server, because SEALQ_KEY_ID is not set")
 		server := sqsxtest.Start()
 		w.cfg, w.close = server.Config(), server.Close
-		key, err := kms.NewFromConfig(w.cfg).CreateKey(ctx, &kms.CreateKeyInput{})
-		if err != nil {
-			return w, err
-		}
-		w.keyID = *key.KeyMetadata.Arn
+		w.keyID = server.NewKey()
 		w.outsider = sqs.NewFromConfig(w.cfg)
 	} else {
 		if w.cfg, err = config.LoadDefaultConfig(ctx); err != nil {
@@ -55,6 +50,8 @@ func newWorld(ctx context.Context) (w *world, err error) {
 		where := "AWS"
 		if endpoint := w.outsider.Options().BaseEndpoint; endpoint != nil {
 			where = *endpoint // from AWS_ENDPOINT_URL
+			w.cfg.HTTPClient = sqsxtest.LoopbackClient(w.cfg.HTTPClient)
+			w.outsider = sqs.NewFromConfig(w.cfg)
 		}
 		fmt.Printf("On %s in %s, because SEALQ_KEY_ID is set:\n%s\n", where, cmp.Or(w.cfg.Region, "no Region"), w.keyID)
 	}

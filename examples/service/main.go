@@ -1,6 +1,6 @@
 // Service is a small web service: it takes orders over HTTP, puts them into a
 // queue, and works them off in the background. Everything about sealq is in this
-// file; the producer and the consumer are those of any service.
+// file; the producer, the consumer and the transport are those of any service.
 //
 //	ORDERS_QUEUE_URL=... ORDERS_KEY=alias/orders go run ./examples/service
 package main
@@ -80,5 +80,5 @@ func newClient(ctx context.Context, cfg aws.Config, keyID, queueURL string) (*sq
 	if err := sealer.Check(ctx, queueURL); err != nil {
 		return nil, fmt.Errorf("ORDERS_KEY: %w", err)
 	}
-	return sqs.NewFromConfig(cfg, sealer.Install), nil
+	return sqs.NewFromConfig(cfg, sealer.Install, keepConnections), nil
 }

@@ -5,42 +5,24 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 
 	"github.com/sealq/sealq/sqsx/sqsxtest"
 )
-
-// newQueue returns the URL of a new queue, and the name of a new key.
-func newQueue(t *testing.T, server *sqsxtest.Server) (queueURL, keyID string) {
-	t.Helper()
-	queue, err := sqs.NewFromConfig(server.Config()).CreateQueue(t.Context(), &sqs.CreateQueueInput{QueueName: aws.String("orders")})
-	if err != nil {
-		t.Fatal(err)
-	}
-	keys := kms.NewFromConfig(server.Config())
-	key, err := keys.CreateKey(t.Context(), &kms.CreateKeyInput{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, err = keys.CreateAlias(t.Context(), &kms.CreateAliasInput{AliasName: aws.String("alias/orders"), TargetKeyId: key.KeyMetadata.KeyId})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return *queue.QueueUrl, "alias/orders"
-}
 
 // TestOrders sends orders through the whole service, and looks at what lies in
 // the queue on the way.
 func TestOrders(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := sqsxtest.New(t)
-		queueURL, keyID := newQueue(t, server)
-		client, err := newClient(t.Context(), server.Config(), keyID, queueURL)
+		server.NewKey("alias/orders")
+		queueURL := server.NewQueue("orders")
+		client, err := newClient(t.Context(), server.Config(), "alias/orders", queueURL)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -82,10 +64,45 @@ func TestOrders(t *testing.T) {
 	})
 }
 
+// TestKeepsItsConnection sends a hundred orders by HTTP, as to an emulator. With
+// smithy-go's own request bodies that takes some ten connections.
+func TestKeepsItsConnection(t *testing.T) {
+	server := sqsxtest.New(t)
+	server.NewKey("alias/orders")
+	queueURL := server.NewQueue("orders")
+	var mu sync.Mutex
+	connections := make(map[string]bool) // to SQS, by the client's port
+	emulator := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.Header.Get("X-Amz-Target"), "AmazonSQS.") {
+			mu.Lock()
+			connections[r.RemoteAddr] = true
+			mu.Unlock()
+		}
+		server.ServeHTTP(w, r)
+	}))
+	defer emulator.Close()
+
+	cfg := server.Config()
+	cfg.BaseEndpoint, cfg.HTTPClient = aws.String(emulator.URL), nil // nil: the SDK's own, as from LoadDefaultConfig
+	client, err := newClient(t.Context(), cfg, "alias/orders", queueURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 100 {
+		if _, err := client.SendMessage(t.Context(), &sqs.SendMessageInput{QueueUrl: &queueURL, MessageBody: aws.String("tea")}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := len(connections); got != 1 {
+		t.Errorf("got %d connections for 100 requests, want 1", got)
+	}
+}
+
 // TestNoKeyNoClient shows that a wrong key stops the service at its start.
 func TestNoKeyNoClient(t *testing.T) {
 	server := sqsxtest.New(t)
-	queueURL, _ := newQueue(t, server)
+	server.NewKey("alias/orders")
+	queueURL := server.NewQueue("orders")
 	for _, keyID := range []string{"alias/aws/sqs", "alias/misspelt"} {
 		if _, err := newClient(t.Context(), server.Config(), keyID, queueURL); err == nil {
 			t.Errorf("newClient accepted the key %q", keyID)

@@ -10,13 +10,13 @@ import (
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 
 	"github.com/sealq/sealq/cache"
 	"github.com/sealq/sealq/envelope"
 	"github.com/sealq/sealq/sqsx"
+	"github.com/sealq/sealq/sqsx/sqsxtest"
 )
 
 // text is a body as services send them: JSON, and so full of quotes.
@@ -219,7 +219,7 @@ func (c *clients) sendingOverLoopback(size int) (operations []operation, stop fu
 	}
 	plain := c.queue.client(func(o *sqs.Options) {
 		o.BaseEndpoint = &url
-		o.HTTPClient = awshttp.NewBuildableClient()
+		o.HTTPClient = sqsxtest.LoopbackClient(nil) // the SDK's own, without the connections that smithy-go loses
 	})
 	return c.sendingBy(plain, c.sealer.Wrap(plain), size), stop, nil
 }

@@ -3,13 +3,14 @@ package launch
 import (
 	"context"
 	"fmt"
-	"io"
 	"net/http"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
+
+	"github.com/sealq/sealq/sqsx/sqsxtest"
 )
 
 // region is that of every client.
@@ -24,24 +25,9 @@ func (in *Instance) Config() aws.Config {
 		Credentials:  credentials.NewStaticCredentialsProvider("test", "test", ""),
 		// Not the SDK's own type: sealq would bound each KMS call by 2 s, which an
 		// emulator on a busy machine does not always keep.
-		HTTPClient: &http.Client{Transport: plainBodies{http.DefaultTransport.(*http.Transport).Clone()}},
+		HTTPClient: sqsxtest.LoopbackClient(&http.Client{Transport: http.DefaultTransport.(*http.Transport).Clone()}),
 		Retryer:    func() aws.Retryer { return aws.NopRetryer{} },
 	}
-}
-
-// plainBodies hides the WriteTo method of request bodies. smithy-go v1.28.8
-// closes a body when the answer's header is there, and from then on its WriteTo
-// returns io.EOF, which net/http takes for a failure while it looks for the end
-// of the body: it closes the connection, and the answer is lost. A server on the
-// same machine is fast enough for that, in one of some ten thousand requests.
-type plainBodies struct{ next http.RoundTripper }
-
-func (p plainBodies) RoundTrip(r *http.Request) (*http.Response, error) {
-	if r.Body != nil {
-		r = r.Clone(r.Context())
-		r.Body = struct{ io.ReadCloser }{r.Body}
-	}
-	return p.next.RoundTrip(r)
 }
 
 // Speaks asks for the lists of queues and, of an emulator that has them, keys:

@@ -2,6 +2,7 @@
 //
 //	server := sqsxtest.New(t)
 //	client := sqs.NewFromConfig(server.Config())
+//	queue, key := server.NewQueue("orders"), server.NewKey("alias/orders")
 //
 // The clients are the SDK's own and unchanged: requests and responses are those of the real wire protocols (awsJson 1.0 with the error
 // codes of the query protocol for SQS, awsJson 1.1 for KMS), carried by a transport in the same process, or by a loopback socket
@@ -18,14 +19,16 @@
 //     once more, and has DeadLetterQueueSourceArn afterwards. Move tasks bring messages back, as new ones.
 //   - FIFO queues: order, groups that wait while one of their messages is in flight, deduplication within five minutes by ID or
 //     by the SHA-256 of the body, sequence numbers, ReceiveRequestAttemptId. Standard queues take a MessageGroupId too (fair queues).
-//   - KMS: AES-256-GCM bound to the encryption context, aliases, disabled and deleted keys, rotation, multi-Region replicas.
+//   - KMS: AES-256-GCM bound to the encryption context, HMAC keys, aliases, disabled and deleted keys, rotation on demand and by
+//     schedule, multi-Region replicas, tags, descriptions, key policies, grants, and dry runs with IGNORE_CIPHERTEXT.
 //   - Accounts and Regions are separate namespaces. The Region is that of the request's signature; the account is the access key ID
 //     if that is 12 digits, else [DefaultAccount].
 //
 // # What it is not
 //
 // Signatures are not verified and there are no permissions: any caller may use any queue or key that it can name, in any account.
-// Queue policies and SSE settings are stored and have no effect. Nothing is throttled. Whatever else a test needs to go wrong,
+// Queue policies, key policies, grants and SSE settings are stored and have no effect. Nothing is throttled. [Server.Deny] takes a permission
+// away, [Server.CutKMS] makes KMS unreachable, [Server.Tamper] alters messages; whatever else a test needs to go wrong,
 // [Server.Intercept] makes it go wrong. A standard queue delivers in order and once, though the service promises neither; a message
 // that becomes visible again goes behind the others. Changes take effect at once, so a queue may be created or purged again within 60 seconds.
 // Memory grows with the messages that are stored, with five minutes of deduplication IDs, and with a bounded log of requests.

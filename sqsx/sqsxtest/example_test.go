@@ -4,16 +4,22 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"net/http/httptest"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/smithy-go"
 
+	"github.com/sealq/sealq/envelope"
+	"github.com/sealq/sealq/sqsx"
 	"github.com/sealq/sealq/sqsx/sqsxtest"
 )
 
@@ -45,7 +51,7 @@ func TestWorker(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := sqsxtest.New(t)
 		client := sqs.NewFromConfig(server.Config())
-		queue := createQueue(t, client, "orders", "VisibilityTimeout", "30")
+		queue := server.NewQueue("orders", "VisibilityTimeout", "30")
 		send(t, client, queue, "one pallet")
 
 		tries := 0
@@ -74,16 +80,11 @@ func Example() {
 	ctx := context.Background()
 	client := sqs.NewFromConfig(server.Config())
 
-	created, err := client.CreateQueue(ctx, &sqs.CreateQueueInput{QueueName: aws.String("orders")})
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	w := &worker{client: client, queue: *created.QueueUrl, handle: func(order string) error {
+	w := &worker{client: client, queue: server.NewQueue("orders"), handle: func(order string) error {
 		fmt.Println("handled:", order)
 		return nil
 	}}
-	_, err = client.SendMessage(ctx, &sqs.SendMessageInput{QueueUrl: &w.queue, MessageBody: aws.String("one pallet")})
+	_, err := client.SendMessage(ctx, &sqs.SendMessageInput{QueueUrl: &w.queue, MessageBody: aws.String("one pallet")})
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -101,30 +102,24 @@ func Example() {
 	// stored: 1
 	// handled: one pallet
 	// stored: 0
-	// sqs:CreateQueue us-east-1
 	// sqs:SendMessage us-east-1
 	// sqs:ReceiveMessage us-east-1
 	// sqs:DeleteMessage us-east-1
 }
 
-// KMS is served beside SQS.
+// KMS is served beside SQS, and both by their whole APIs.
 func ExampleServer_Config() {
 	server := sqsxtest.Start()
 	defer server.Close()
 	ctx := context.Background()
 	client := kms.NewFromConfig(server.Config())
 
-	key, err := client.CreateKey(ctx, &kms.CreateKeyInput{})
+	key, err := client.CreateKey(ctx, &kms.CreateKeyInput{Description: aws.String("orders")})
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
-	_, err = client.CreateAlias(ctx, &kms.CreateAliasInput{AliasName: aws.String("alias/orders"), TargetKeyId: key.KeyMetadata.KeyId})
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	out, err := client.GenerateDataKey(ctx, &kms.GenerateDataKeyInput{KeyId: aws.String("alias/orders"), KeySpec: kmstypes.DataKeySpecAes256})
+	out, err := client.GenerateDataKey(ctx, &kms.GenerateDataKeyInput{KeyId: key.KeyMetadata.KeyId, KeySpec: kmstypes.DataKeySpecAes256})
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -133,25 +128,154 @@ func ExampleServer_Config() {
 	// Output: 32 true
 }
 
-// Refuse what an IAM policy would refuse.
+// sealedClient is what the examples below test: it seals what it sends.
+func sealedClient(server *sqsxtest.Server, keyID string) (*sqs.Client, error) {
+	sealer, err := sqsx.NewFromConfig(server.Config(), keyID, func(o *sqsx.Options) { o.Logger = slog.New(slog.DiscardHandler) })
+	if err != nil {
+		return nil, err
+	}
+	return sqs.NewFromConfig(server.Config(), sealer.Install), nil
+}
+
+// A key with an alias, in one line.
+func ExampleServer_NewKey() {
+	server := sqsxtest.Start()
+	defer server.Close()
+	arn := server.NewKey("alias/orders")
+	out, err := kms.NewFromConfig(server.Config()).DescribeKey(context.Background(), &kms.DescribeKeyInput{KeyId: aws.String("alias/orders")})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(*out.KeyMetadata.Arn == arn, out.KeyMetadata.KeyState)
+	// Output: true Enabled
+}
+
+// A queue with a dead-letter queue.
+func ExampleServer_NewQueue() {
+	server := sqsxtest.Start()
+	defer server.Close()
+	dead := server.NewQueue("orders-dead")
+	queue := server.NewQueue("orders", "VisibilityTimeout", "0", "RedrivePolicy", sqsxtest.RedrivePolicy(dead, 2))
+
+	ctx, client := context.Background(), sqs.NewFromConfig(server.Config())
+	if _, err := client.SendMessage(ctx, &sqs.SendMessageInput{QueueUrl: &queue, MessageBody: aws.String("one pallet")}); err != nil {
+		fmt.Println(err)
+		return
+	}
+	for range 3 {
+		out, err := client.ReceiveMessage(ctx, &sqs.ReceiveMessageInput{QueueUrl: &queue})
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		fmt.Println("received:", len(out.Messages))
+	}
+	fmt.Println("dead:", *server.Stored(dead)[0].Body)
+	// Output:
+	// received: 1
+	// received: 1
+	// received: 0
+	// dead: one pallet
+}
+
+// What a service does without a permission.
+func ExampleServer_Deny() {
+	server := sqsxtest.Start()
+	defer server.Close()
+	allow := server.Deny("kms:GenerateDataKey")
+
+	queue := server.NewQueue("orders")
+	client, err := sealedClient(server, server.NewKey())
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	in := &sqs.SendMessageInput{QueueUrl: &queue, MessageBody: aws.String("one pallet")}
+	_, err = client.SendMessage(context.Background(), in)
+	if apiErr, ok := errors.AsType[smithy.APIError](err); ok {
+		fmt.Println(apiErr.ErrorCode())
+	}
+
+	allow()
+	client, err = sealedClient(server, server.NewKey())
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	_, err = client.SendMessage(context.Background(), in)
+	fmt.Println(err)
+	// Output:
+	// AccessDeniedException
+	// <nil>
+}
+
+// What a service does in an outage.
+func ExampleServer_CutKMS() {
+	server := sqsxtest.Start()
+	defer server.Close()
+	defer server.CutKMS()() // in a test: t.Cleanup(server.CutKMS())
+
+	queue := server.NewQueue("orders")
+	client, err := sealedClient(server, server.NewKey())
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	_, err = client.SendMessage(context.Background(), &sqs.SendMessageInput{QueueUrl: &queue, MessageBody: aws.String("one pallet")})
+	fmt.Println(errors.Is(err, envelope.ErrUnavailable), len(server.Stored(queue)))
+	// Output: true 0
+}
+
+// What a consumer does with a message that somebody altered on its way.
+func ExampleServer_Tamper() {
+	server := sqsxtest.Start()
+	defer server.Close()
+	queue := server.NewQueue("orders", "VisibilityTimeout", "0")
+	client, err := sealedClient(server, server.NewKey())
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	ctx := context.Background()
+	if _, err := client.SendMessage(ctx, &sqs.SendMessageInput{QueueUrl: &queue, MessageBody: aws.String("one pallet")}); err != nil {
+		fmt.Println(err)
+		return
+	}
+
+	restore := server.Tamper(queue)
+	_, err = client.ReceiveMessage(ctx, &sqs.ReceiveMessageInput{QueueUrl: &queue})
+	fmt.Println(errors.Is(err, envelope.ErrAuthentication))
+
+	restore()
+	out, err := client.ReceiveMessage(ctx, &sqs.ReceiveMessageInput{QueueUrl: &queue, WaitTimeSeconds: 20})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(*out.Messages[0].Body)
+	// Output:
+	// true
+	// one pallet
+}
+
+// Any other fault: here KMS throttles, and SQS does not.
 func ExampleServer_Intercept() {
 	server := sqsxtest.Start()
 	defer server.Close()
 	server.Intercept(func(r *sqsxtest.Request) error {
-		if r.Action == "sqs:SendMessage" {
-			return &smithy.GenericAPIError{Code: "AccessDeniedException", Message: "no identity-based policy allows the sqs:SendMessage action"}
+		if strings.HasPrefix(r.Action, "kms:") {
+			return &smithy.GenericAPIError{Code: "ThrottlingException", Message: "Rate exceeded"}
 		}
 		return nil
 	})
-	client := sqs.NewFromConfig(server.Config())
-	_, err := client.SendMessage(context.Background(), &sqs.SendMessageInput{
-		QueueUrl:    aws.String("https://sqs.us-east-1.amazonaws.com/000000000000/orders"),
-		MessageBody: aws.String("one pallet"),
-	})
+	cfg := server.Config()
+	cfg.RetryMaxAttempts = 1
+	_, err := kms.NewFromConfig(cfg).GenerateRandom(context.Background(), &kms.GenerateRandomInput{NumberOfBytes: aws.Int32(8)})
 	if apiErr, ok := errors.AsType[smithy.APIError](err); ok {
 		fmt.Println(apiErr.ErrorCode() + ": " + apiErr.ErrorMessage())
 	}
-	// Output: AccessDeniedException: no identity-based policy allows the sqs:SendMessage action
+	// Output: ThrottlingException: Rate exceeded
 }
 
 // The socket is for other processes, and for what a transport in the same process cannot show.
@@ -160,7 +284,7 @@ func ExampleServer_URL() {
 	defer server.Close()
 	cfg := server.Config()
 	cfg.BaseEndpoint = aws.String(server.URL())
-	cfg.HTTPClient = nil
+	cfg.HTTPClient = sqsxtest.LoopbackClient(nil)
 	out, err := sqs.NewFromConfig(cfg).CreateQueue(context.Background(), &sqs.CreateQueueInput{QueueName: aws.String("orders")})
 	if err != nil {
 		fmt.Println(err)
@@ -168,4 +292,27 @@ func ExampleServer_URL() {
 	}
 	fmt.Println(*out.QueueUrl == server.URL()+"/queue/us-east-1/000000000000/orders")
 	// Output: true
+}
+
+// Any SDK client whose server is on the same machine, such as LocalStack. Here
+// an httptest.Server stands for it.
+func ExampleLoopbackClient() {
+	server := sqsxtest.Start()
+	defer server.Close()
+	local := httptest.NewServer(server)
+	defer local.Close()
+
+	cfg := aws.Config{
+		Region:       "us-east-1",
+		Credentials:  credentials.NewStaticCredentialsProvider("test", "test", ""),
+		BaseEndpoint: aws.String(local.URL), // http://localhost:4566
+		HTTPClient:   sqsxtest.LoopbackClient(nil),
+	}
+	out, err := sqs.NewFromConfig(cfg).ListQueues(context.Background(), &sqs.ListQueuesInput{})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(len(out.QueueUrls))
+	// Output: 0
 }

@@ -20,6 +20,7 @@ func FuzzServeHTTP(f *testing.F) {
 	createQueue(f, client, "q.fifo", "FifoQueue", "true", "VisibilityTimeout", "0")
 	createQueue(f, client, "dead")
 	createQueue(f, client, "q", "VisibilityTimeout", "0")
+	server.NewKey("alias/x")
 
 	const queue = `"QueueUrl":"https://sqs.us-east-1.amazonaws.com/000000000000/q"`
 	for target, bodies := range map[string][]string{
@@ -42,6 +43,12 @@ func FuzzServeHTTP(f *testing.F) {
 		"TrentService.GenerateDataKey":           {`{"KeyId":"alias/x","KeySpec":"AES_256","EncryptionContext":{"a":"b"}}`},
 		"TrentService.Decrypt":                   {`{"CiphertextBlob":"AAAA"}`},
 		"TrentService.CreateKey":                 {`{}`},
+		"TrentService.EnableKeyRotation":         {`{"KeyId":"alias/x","RotationPeriodInDays":90}`},
+		"TrentService.TagResource":               {`{"KeyId":"alias/x","Tags":[{"TagKey":"a","TagValue":"b"},{}]}`},
+		"TrentService.PutKeyPolicy":              {`{"KeyId":"alias/x","Policy":"{\"Statement\":{\"Effect\":{},\"Principal\":[]}}"}`},
+		"TrentService.CreateGrant":               {`{"KeyId":"alias/x","GranteePrincipal":"arn:","Operations":["Decrypt"],"Constraints":{"EncryptionContextEquals":{"a":"b"}}}`},
+		"TrentService.RetireGrant":               {`{"GrantToken":"AAAA"}`},
+		"TrentService.GenerateMac":               {`{"KeyId":"alias/x","Message":"AAAA","MacAlgorithm":"HMAC_SHA_256"}`},
 		"\r\n.\x00":                              {`{}`},
 	} {
 		for _, body := range bodies {

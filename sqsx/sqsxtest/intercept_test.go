@@ -121,7 +121,7 @@ func TestInterceptBreaksTheTransport(t *testing.T) {
 	}
 
 	cfg := once(server.Config())
-	cfg.HTTPClient, cfg.BaseEndpoint = nil, aws.String(server.URL())
+	cfg.HTTPClient, cfg.BaseEndpoint = sqsxtest.LoopbackClient(nil), aws.String(server.URL())
 	_, err = sqs.NewFromConfig(cfg).ListQueues(t.Context(), nil)
 	if !errors.Is(err, syscall.ECONNRESET) {
 		t.Errorf("got %v, want a reset connection", err)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"strings"
 	"sync"
 	"time"
 
@@ -14,12 +13,15 @@ import (
 )
 
 // kmsService is AWS KMS for all accounts and Regions, in memory. The keys are
-// real AES keys and the ciphertexts are bound to their encryption context, so
-// that a mistake in one fails here as it would there. Key policies, IAM and
-// grants are not modelled: every account may use every key that it can name.
+// real AES and HMAC keys and the ciphertexts are bound to their encryption
+// context, so that a mistake in one fails here as it would there. Key policies
+// and grants are stored, and permit and forbid nothing: every account may use
+// every key that it can name.
 //
 // It is safe for concurrent use.
 type kmsService struct {
+	actions map[string]kmsAction // never changed
+
 	mu        sync.Mutex // guards everything below, the keys included
 	keys      map[kmsKeyRef]*kmsKey
 	aliases   map[kmsAliasRef]*kmsAlias
@@ -28,6 +30,7 @@ type kmsService struct {
 
 func newKMS() *kmsService {
 	return &kmsService{
+		actions:   kmsActions(),
 		keys:      make(map[kmsKeyRef]*kmsKey),
 		aliases:   make(map[kmsAliasRef]*kmsAlias),
 		materials: make(map[kmsMaterialID]*kmsMaterial),
@@ -40,48 +43,51 @@ type kmsCaller struct{ region, account string }
 type kmsAction func(k *kmsService, c kmsCaller, body []byte) (any, error)
 
 // kmsActions holds every action that the service knows.
-func kmsActions(action string) (kmsAction, bool) {
-	switch action {
-	case "CreateKey":
-		return kmsDecode((*kmsService).createKey), true
-	case "DescribeKey":
-		return kmsDecode((*kmsService).describeKey), true
-	case "ListKeys":
-		return kmsDecode((*kmsService).listKeys), true
-	case "EnableKey":
-		return kmsDecode((*kmsService).enableKey), true
-	case "DisableKey":
-		return kmsDecode((*kmsService).disableKey), true
-	case "ScheduleKeyDeletion":
-		return kmsDecode((*kmsService).scheduleKeyDeletion), true
-	case "CancelKeyDeletion":
-		return kmsDecode((*kmsService).cancelKeyDeletion), true
-	case "ReplicateKey":
-		return kmsDecode((*kmsService).replicateKey), true
-	case "RotateKeyOnDemand":
-		return kmsDecode((*kmsService).rotateKeyOnDemand), true
-	case "CreateAlias":
-		return kmsDecode((*kmsService).createAlias), true
-	case "UpdateAlias":
-		return kmsDecode((*kmsService).updateAlias), true
-	case "DeleteAlias":
-		return kmsDecode((*kmsService).deleteAlias), true
-	case "ListAliases":
-		return kmsDecode((*kmsService).listAliases), true
-	case "GenerateDataKey":
-		return kmsDecode((*kmsService).generateDataKey), true
-	case "GenerateDataKeyWithoutPlaintext":
-		return kmsDecode((*kmsService).generateDataKeyWithoutPlaintext), true
-	case "Encrypt":
-		return kmsDecode((*kmsService).encrypt), true
-	case "Decrypt":
-		return kmsDecode((*kmsService).decrypt), true
-	case "ReEncrypt":
-		return kmsDecode((*kmsService).reEncrypt), true
-	case "GenerateRandom":
-		return kmsDecode((*kmsService).generateRandom), true
+func kmsActions() map[string]kmsAction {
+	return map[string]kmsAction{
+		"CreateKey":            kmsDecode((*kmsService).createKey),
+		"DescribeKey":          kmsDecode((*kmsService).describeKey),
+		"UpdateKeyDescription": kmsDecode((*kmsService).updateKeyDescription),
+		"ListKeys":             kmsDecode((*kmsService).listKeys),
+		"EnableKey":            kmsDecode((*kmsService).enableKey),
+		"DisableKey":           kmsDecode((*kmsService).disableKey),
+		"ScheduleKeyDeletion":  kmsDecode((*kmsService).scheduleKeyDeletion),
+		"CancelKeyDeletion":    kmsDecode((*kmsService).cancelKeyDeletion),
+		"ReplicateKey":         kmsDecode((*kmsService).replicateKey),
+
+		"EnableKeyRotation":    kmsDecode((*kmsService).enableKeyRotation),
+		"DisableKeyRotation":   kmsDecode((*kmsService).disableKeyRotation),
+		"GetKeyRotationStatus": kmsDecode((*kmsService).getKeyRotationStatus),
+		"RotateKeyOnDemand":    kmsDecode((*kmsService).rotateKeyOnDemand),
+
+		"CreateAlias": kmsDecode((*kmsService).createAlias),
+		"UpdateAlias": kmsDecode((*kmsService).updateAlias),
+		"DeleteAlias": kmsDecode((*kmsService).deleteAlias),
+		"ListAliases": kmsDecode((*kmsService).listAliases),
+
+		"TagResource":      kmsDecode((*kmsService).tagResource),
+		"UntagResource":    kmsDecode((*kmsService).untagResource),
+		"ListResourceTags": kmsDecode((*kmsService).listResourceTags),
+
+		"GetKeyPolicy":    kmsDecode((*kmsService).getKeyPolicy),
+		"PutKeyPolicy":    kmsDecode((*kmsService).putKeyPolicy),
+		"ListKeyPolicies": kmsDecode((*kmsService).listKeyPolicies),
+
+		"CreateGrant":         kmsDecode((*kmsService).createGrant),
+		"ListGrants":          kmsDecode((*kmsService).listGrants),
+		"ListRetirableGrants": kmsDecode((*kmsService).listRetirableGrants),
+		"RetireGrant":         kmsDecode((*kmsService).retireGrant),
+		"RevokeGrant":         kmsDecode((*kmsService).revokeGrant),
+
+		"GenerateDataKey":                 kmsDecode((*kmsService).generateDataKey),
+		"GenerateDataKeyWithoutPlaintext": kmsDecode((*kmsService).generateDataKeyWithoutPlaintext),
+		"Encrypt":                         kmsDecode((*kmsService).encrypt),
+		"Decrypt":                         kmsDecode((*kmsService).decrypt),
+		"ReEncrypt":                       kmsDecode((*kmsService).reEncrypt),
+		"GenerateMac":                     kmsDecode((*kmsService).generateMac),
+		"VerifyMac":                       kmsDecode((*kmsService).verifyMac),
+		"GenerateRandom":                  kmsDecode((*kmsService).generateRandom),
 	}
-	return nil, false
 }
 
 // kmsDecode adapts a typed action. The SDK's input types have the field names
@@ -105,7 +111,7 @@ func (k *kmsService) call(ctx context.Context, region, account, action string, b
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	run, ok := kmsActions(action)
+	run, ok := k.actions[action]
 	if !ok {
 		return nil, &smithy.GenericAPIError{
 			Code: "UnknownOperationException", Fault: smithy.FaultClient,
@@ -129,16 +135,6 @@ func kmsTimeOf(t time.Time) *kmsTime {
 	return &s
 }
 
-func kmsPartition(region string) string {
-	switch {
-	case strings.HasPrefix(region, "cn-"):
-		return "aws-cn"
-	case strings.HasPrefix(region, "us-gov-"):
-		return "aws-us-gov"
-	}
-	return "aws"
-}
-
 // Limits of the KMS API reference, of the parameters of the same names.
 const (
 	kmsMaxKeyIDLength      = 2048
@@ -155,11 +151,28 @@ const (
 	kmsDefaultListKeys     = 100
 	kmsMaxListAliases      = 100
 	kmsDefaultListAliases  = 50
-	kmsMaxRotationsPerKey  = 25
 	kmsDefaultPendingDays  = kmsMaxPendingDays
+	kmsMaxListGrants       = 100
+	kmsDefaultListGrants   = 50
+	kmsMaxListTags         = 50
+	kmsMinRotationDays     = 90
+	kmsMaxRotationDays     = 2560
+	kmsDefaultRotationDays = 365
+	kmsMaxTagKey           = 128
+	kmsMaxTagValue         = 256
+	kmsMaxPrincipal        = 256
+	kmsMaxConstraintPairs  = 8
+	kmsMaxConstraintValue  = 384
+	kmsMaxMessage          = 4096 // to authenticate
+	kmsMaxPolicyParameter  = 131_072
 	kmsBlobOverhead        = 152 // measured on the service's blobs: 184 bytes hold a 32-byte key
 	kmsMaterialKeySize     = 32
 	kmsReservedAliasPrefix = "alias/aws/"
+
+	// Quotas of the developer guide.
+	kmsMaxOnDemandRotations = 25 // of a key
+	kmsMaxTags              = 50
+	kmsMaxPolicy            = 32 << 10 // bytes
 )
 
 func kmsValidation(format string, args ...any) error {

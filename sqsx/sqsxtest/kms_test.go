@@ -153,10 +153,11 @@ func TestKMSNames(t *testing.T) {
 	t.Parallel()
 	srv := sqsxtest.New(t)
 	a := newKMSAccount(t, srv)
-	absent := "1234abcd-12ab-34cd-56ef-1234567890ab"
+	const absent = "1234abcd-12ab-34cd-56ef-1234567890ab"
 	for id, code := range map[string]string{
-		absent:       "NotFoundException",
-		"alias/none": "NotFoundException",
+		absent:        "NotFoundException",
+		"fake-key-id": "NotFoundException",
+		"alias/none":  "NotFoundException",
 		"arn:aws:kms:us-east-1:111122223333:key/" + absent: "NotFoundException",
 		"arn:aws:kms:us-east-1:999999999999:key/" + a.id:   "NotFoundException",
 		"arn:aws:kms:eu-west-1:111122223333:key/" + a.id:   "NotFoundException",
@@ -244,6 +245,17 @@ func TestKMSKeyUsage(t *testing.T) {
 		key := mustKMS(a.CreateKey(t.Context(), &kms.CreateKeyInput{KeySpec: spec, KeyUsage: usage}))(t).KeyMetadata
 		wantKMSCode[*kms.GenerateDataKeyOutput](t, string(spec), "InvalidKeyUsageException")(a.GenerateDataKey(t.Context(), &kms.GenerateDataKeyInput{KeyId: key.KeyId, KeySpec: types.DataKeySpecAes256}))
 	}
+	for _, in := range []kms.CreateKeyInput{
+		{KeySpec: types.KeySpecHmac256}, // no usage
+		{KeySpec: types.KeySpecRsa2048},
+		{KeySpec: types.KeySpecHmac256, KeyUsage: types.KeyUsageTypeEncryptDecrypt},
+		{KeySpec: types.KeySpecRsa2048, KeyUsage: types.KeyUsageTypeGenerateVerifyMac},
+		{KeyUsage: types.KeyUsageTypeGenerateVerifyMac},
+		{KeySpec: "HMAC_random", KeyUsage: types.KeyUsageTypeGenerateVerifyMac},
+	} {
+		name := fmt.Sprintf("CreateKey %s, %s", in.KeySpec, in.KeyUsage)
+		wantKMSCode[*kms.CreateKeyOutput](t, name, "ValidationException")(a.CreateKey(t.Context(), &in))
+	}
 }
 
 func TestKMSAliases(t *testing.T) {
@@ -256,7 +268,7 @@ func TestKMSAliases(t *testing.T) {
 	}
 	wantKMSCode[*kms.CreateAliasOutput](t, "again", "AlreadyExistsException")(create("alias/orders", other))
 	wantKMSCode[*kms.CreateAliasOutput](t, "reserved", "AccessDeniedException")(create("alias/aws/orders", other))
-	wantKMSCode[*kms.CreateAliasOutput](t, "no prefix", "InvalidAliasNameException")(create("orders", other))
+	wantKMSCode[*kms.CreateAliasOutput](t, "no prefix", "ValidationException")(create("orders", other))
 	wantKMSCode[*kms.CreateAliasOutput](t, "character", "InvalidAliasNameException")(create("alias/or ders", other))
 	wantKMSCode[*kms.CreateAliasOutput](t, "257 bytes", "ValidationException")(create("alias/"+strings.Repeat("a", 251), other))
 	mustKMS(create("alias/"+strings.Repeat("a", 250), other))(t)
@@ -335,7 +347,9 @@ func TestKMSRotationAndReEncrypt(t *testing.T) {
 	ctx := t.Context()
 	old := mustKMS(a.Encrypt(ctx, &kms.EncryptInput{KeyId: &a.id, Plaintext: []byte("x")}))(t).CiphertextBlob
 	before := mustKMS(a.Decrypt(ctx, &kms.DecryptInput{CiphertextBlob: old}))(t)
-	mustKMS(a.RotateKeyOnDemand(ctx, &kms.RotateKeyOnDemandInput{KeyId: &a.id}))(t)
+	if out := mustKMS(a.RotateKeyOnDemand(ctx, &kms.RotateKeyOnDemandInput{KeyId: &a.id}))(t); *out.KeyId != a.arn {
+		t.Errorf("RotateKeyOnDemand: got key %q, want %q", *out.KeyId, a.arn)
+	}
 	after := mustKMS(a.Decrypt(ctx, &kms.DecryptInput{CiphertextBlob: old}))(t)
 	fresh := mustKMS(a.GenerateDataKey(ctx, &kms.GenerateDataKeyInput{KeyId: &a.id, KeySpec: types.DataKeySpecAes256}))(t)
 	if *after.KeyMaterialId != *before.KeyMaterialId || *fresh.KeyMaterialId == *before.KeyMaterialId {
@@ -358,7 +372,7 @@ func TestKMSRotationAndReEncrypt(t *testing.T) {
 func TestKMSUnknownAction(t *testing.T) {
 	t.Parallel()
 	client := kmsClient(sqsxtest.New(t), "us-east-1", kmsTestAccount)
-	wantKMSCode[*kms.CreateGrantOutput](t, "CreateGrant", "UnknownOperationException")(client.CreateGrant(t.Context(), &kms.CreateGrantInput{
-		KeyId: aws.String("x"), GranteePrincipal: aws.String("x"), Operations: []types.GrantOperation{types.GrantOperationDecrypt},
+	wantKMSCode[*kms.SignOutput](t, "Sign", "UnknownOperationException")(client.Sign(t.Context(), &kms.SignInput{
+		KeyId: aws.String("x"), Message: []byte("x"), SigningAlgorithm: types.SigningAlgorithmSpecEcdsaSha256,
 	}))
 }

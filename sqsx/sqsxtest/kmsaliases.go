@@ -15,7 +15,7 @@ import (
 type kmsAliasRef struct{ account, region, name string }
 
 func (r kmsAliasRef) arn() string {
-	return "arn:" + kmsPartition(r.region) + ":kms:" + r.region + ":" + r.account + ":" + r.name
+	return "arn:" + partitionOf(r.region) + ":kms:" + r.region + ":" + r.account + ":" + r.name
 }
 
 type kmsAlias struct {
@@ -28,6 +28,9 @@ func kmsAliasName(name *string) (string, error) {
 	n := aws.ToString(name)
 	if err := kmsCheckLength("aliasName", len(n), 1, kmsMaxAliasLength); err != nil {
 		return "", err
+	}
+	if !strings.HasPrefix(n, "alias/") {
+		return "", kmsValidation(`Alias must start with the prefix "alias/". Please see https://docs.aws.amazon.com/kms/latest/developerguide/kms-alias.html`)
 	}
 	if ok, _ := regexp.MatchString(`^alias/[a-zA-Z0-9:/_-]+$`, n); !ok {
 		return "", &types.InvalidAliasNameException{Message: aws.String("an alias is alias/ and a name of letters, digits, '/', '_', ':' and '-'")}

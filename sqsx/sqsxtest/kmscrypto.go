@@ -23,6 +23,8 @@ type kmsMaterialID [32]byte
 type kmsMaterial struct {
 	id       kmsMaterialID
 	versions [][kmsMaterialKeySize]byte
+	rotation kmsRotation // automatic
+	onDemand int         // rotations
 }
 
 func newKMSMaterial() *kmsMaterial {
@@ -125,23 +127,39 @@ func kmsCheckCrypto(context map[string]string, grantTokens []string) error {
 }
 
 func kmsUsable(key *kmsKey) error {
-	switch {
-	case key.state == types.KeyStateDisabled:
-		return kmsDisabled(key)
-	case key.state != types.KeyStateEnabled:
-		return kmsInvalidState(key)
-	case !key.symmetric():
+	if err := kmsEnabled(key); err != nil {
+		return err
+	}
+	if !key.symmetric() {
 		return &types.InvalidKeyUsageException{Message: aws.String(key.arn() + " is not a symmetric encryption key.")}
 	}
 	return nil
 }
 
-// dryRun ends a request that would have succeeded.
+// kmsDryRun ends a request that would have succeeded.
 func kmsDryRun(dryRun *bool) error {
 	if aws.ToBool(dryRun) {
 		return &types.DryRunOperationException{Message: aws.String("The request would have succeeded, but the DryRun option is set.")}
 	}
 	return nil
+}
+
+// kmsIgnoresCiphertext reports whether a request asks about the key and the
+// caller only, with nothing to decrypt. The modifier has no meaning without a dry
+// run; with one, the request must name the key, for which it is asked.
+func kmsIgnoresCiphertext(dryRun *bool, modifiers []types.DryRunModifierType, keyID *string) (bool, error) {
+	for _, m := range modifiers {
+		if !slices.Contains(m.Values(), m) {
+			return false, kmsValidation("1 validation error detected: Value '%.100s' at 'dryRunModifiers' failed to satisfy constraint: Member must satisfy enum value set: %v", m, m.Values())
+		}
+	}
+	if !aws.ToBool(dryRun) || !slices.Contains(modifiers, types.DryRunModifierTypeIgnoreCiphertext) {
+		return false, nil
+	}
+	if keyID == nil {
+		return false, kmsValidation("The key ID is required when DryRunModifiers is IGNORE_CIPHERTEXT.")
+	}
+	return true, nil
 }
 
 type kmsDataKeyOutput struct {
@@ -243,7 +261,7 @@ func (k *kmsService) openBlob(c kmsCaller, id *string, blob []byte, context map[
 		if key, err = k.lookup(c, id); err != nil {
 			return nil, nil, 0, err
 		}
-		if err := kmsUsable(key); err != nil {
+		if err := kmsEnabled(key); err != nil {
 			return nil, nil, 0, err
 		}
 	}
@@ -296,11 +314,11 @@ func (k *kmsService) decrypt(c kmsCaller, in *kms.DecryptInput) (kmsDecryptOutpu
 	if in.Recipient != nil {
 		return kmsDecryptOutput{}, &types.UnsupportedOperationException{Message: aws.String("this server has no enclaves")}
 	}
-	if slices.Contains(in.DryRunModifiers, types.DryRunModifierTypeIgnoreCiphertext) {
-		// A question about the key and the caller, with nothing to decrypt.
-		if in.KeyId == nil || !aws.ToBool(in.DryRun) {
-			return kmsDecryptOutput{}, kmsValidation("DryRunModifiers IGNORE_CIPHERTEXT needs DryRun and KeyId.")
-		}
+	ignored, err := kmsIgnoresCiphertext(in.DryRun, in.DryRunModifiers, in.KeyId)
+	if err != nil {
+		return kmsDecryptOutput{}, err
+	}
+	if ignored {
 		if _, err := k.usable(c, in.KeyId, in.EncryptionContext, in.GrantTokens); err != nil {
 			return kmsDecryptOutput{}, err
 		}
@@ -333,7 +351,20 @@ type kmsReEncryptOutput struct {
 }
 
 func (k *kmsService) reEncrypt(c kmsCaller, in *kms.ReEncryptInput) (kmsReEncryptOutput, error) {
-	plaintext, source, version, err := k.openBlob(c, in.SourceKeyId, in.CiphertextBlob, in.SourceEncryptionContext, in.GrantTokens)
+	ignored, err := kmsIgnoresCiphertext(in.DryRun, in.DryRunModifiers, in.SourceKeyId)
+	if err != nil {
+		return kmsReEncryptOutput{}, err
+	}
+	var (
+		plaintext []byte
+		source    *kmsKey
+		version   uint32
+	)
+	if ignored {
+		source, err = k.usable(c, in.SourceKeyId, in.SourceEncryptionContext, in.GrantTokens)
+	} else {
+		plaintext, source, version, err = k.openBlob(c, in.SourceKeyId, in.CiphertextBlob, in.SourceEncryptionContext, in.GrantTokens)
+	}
 	if err != nil {
 		return kmsReEncryptOutput{}, err
 	}

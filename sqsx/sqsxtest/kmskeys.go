@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -17,11 +18,12 @@ import (
 type kmsKeyRef struct{ account, region, id string }
 
 func (r kmsKeyRef) arn() string {
-	return "arn:" + kmsPartition(r.region) + ":kms:" + r.region + ":" + r.account + ":key/" + r.id
+	return "arn:" + partitionOf(r.region) + ":kms:" + r.region + ":" + r.account + ":key/" + r.id
 }
 
 // kmsKey is one key in one Region. The replicas of a multi-Region key have
-// states and descriptions of their own and share id and material.
+// states, descriptions, policies, tags and grants of their own and share id and
+// material.
 type kmsKey struct {
 	kmsKeyRef
 	description string
@@ -34,7 +36,13 @@ type kmsKey struct {
 	material    *kmsMaterial
 	multiRegion bool
 	primary     string // the Region of the primary, of a multi-Region key
+	policy      string
+	tags        map[string]string
+	grants      []*kmsGrant // oldest first
 }
+
+// replica reports whether the key is a multi-Region key and not the primary.
+func (key *kmsKey) replica() bool { return key.multiRegion && key.region != key.primary }
 
 func (key *kmsKey) symmetric() bool {
 	return key.spec == types.KeySpecSymmetricDefault && key.usage == types.KeyUsageTypeEncryptDecrypt
@@ -55,6 +63,7 @@ type kmsKeyMetadata struct {
 	KeySpec                  types.KeySpec
 	KeyState                 types.KeyState
 	KeyUsage                 types.KeyUsageType
+	MacAlgorithms            []types.MacAlgorithmSpec `json:",omitempty"`
 	MultiRegion              bool
 	MultiRegionConfiguration *kmsMultiRegion `json:",omitempty"`
 	Origin                   types.OriginType
@@ -74,7 +83,7 @@ type kmsMultiRegionKey struct{ Arn, Region string }
 func (k *kmsService) relatives(key *kmsKey) []*kmsKey {
 	var all []*kmsKey
 	for _, other := range k.keys {
-		if other.account == key.account && other.id == key.id && kmsPartition(other.region) == kmsPartition(key.region) {
+		if other.account == key.account && other.id == key.id && partitionOf(other.region) == partitionOf(key.region) {
 			all = append(all, other)
 		}
 	}
@@ -94,6 +103,9 @@ func (k *kmsService) metadata(key *kmsKey) kmsKeyMetadata {
 	if key.symmetric() {
 		m.EncryptionAlgorithms = []types.EncryptionAlgorithmSpec{types.EncryptionAlgorithmSpecSymmetricDefault}
 		m.CurrentKeyMaterialID = key.material.currentID()
+	}
+	if a := kmsMACAlgorithm(key.spec); a != "" {
+		m.MacAlgorithms = []types.MacAlgorithmSpec{a}
 	}
 	switch key.state {
 	case types.KeyStatePendingDeletion:
@@ -119,11 +131,13 @@ func (k *kmsService) metadata(key *kmsKey) kmsKeyMetadata {
 	return m
 }
 
-// sweep removes the keys whose waiting period has ended. There is no timer: a
-// key that nobody asks for may stay in memory.
+// sweep lets time do its work: it removes the keys whose waiting period has
+// ended, and rotates those whose day has come. There is no timer: a key that
+// nobody asks for may stay in memory.
 func (k *kmsService) sweep() {
 	now := time.Now()
 	for ref, key := range k.keys {
+		key.rotateIfDue(now)
 		if key.state != types.KeyStatePendingDeletion || now.Before(key.deletion) {
 			continue
 		}
@@ -162,7 +176,7 @@ func (k *kmsService) lookup(c kmsCaller, id *string) (*kmsKey, error) {
 		if len(parts) != 6 || parts[2] != "kms" {
 			return nil, &types.InvalidArnException{Message: aws.String("Invalid arn")}
 		}
-		if parts[1] != kmsPartition(c.region) || parts[3] != c.region {
+		if parts[1] != partitionOf(c.region) || parts[3] != c.region {
 			return nil, kmsNotFound("Invalid arn %s", parts[3])
 		}
 		account, resource = parts[4], parts[5]
@@ -184,21 +198,39 @@ func (k *kmsService) lookup(c kmsCaller, id *string) (*kmsKey, error) {
 		ref = alias.target
 	}
 	key, ok := k.keys[ref]
+	if !ok && !kmsIsKeyID(ref.id) {
+		return nil, kmsNotFound("Invalid keyId '%s'", ref.id)
+	}
 	if !ok {
 		return nil, kmsNotFound("Key '%s' does not exist", ref.arn())
 	}
 	return key, nil
 }
 
-// owned is lookup for actions on the key itself, which take a key ID or key ARN
-// of the caller's own account.
-func (k *kmsService) owned(c kmsCaller, id *string) (*kmsKey, error) {
+// kmsIsKeyID reports whether s has the form of a key ID.
+func kmsIsKeyID(s string) bool {
+	ok, _ := regexp.MatchString(`^(mrk-[0-9a-f]{32}|[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})$`, s)
+	return ok
+}
+
+// named is lookup for actions on the key itself, which take a key ID or key ARN.
+func (k *kmsService) named(c kmsCaller, id *string) (*kmsKey, error) {
 	key, err := k.lookup(c, id)
 	if err != nil {
 		return nil, err
 	}
 	if strings.HasPrefix(*id, "alias/") || strings.Contains(*id, ":alias/") {
 		return nil, kmsValidation("this action takes a key ID or key ARN, not an alias")
+	}
+	return key, nil
+}
+
+// owned is named for actions that the service allows in the key's own account
+// only.
+func (k *kmsService) owned(c kmsCaller, id *string) (*kmsKey, error) {
+	key, err := k.named(c, id)
+	if err != nil {
+		return nil, err
 	}
 	if key.account != c.account {
 		return nil, kmsAccessDenied("account %s may not administer keys of account %s", c.account, key.account)
@@ -220,6 +252,17 @@ func kmsInvalidState(key *kmsKey) error {
 	return &types.KMSInvalidStateException{Message: aws.String(key.arn() + " " + text + ".")}
 }
 
+// kmsEnabled is nil, or why a key cannot be used in its state.
+func kmsEnabled(key *kmsKey) error {
+	switch key.state {
+	case types.KeyStateEnabled:
+		return nil
+	case types.KeyStateDisabled:
+		return kmsDisabled(key)
+	}
+	return kmsInvalidState(key)
+}
+
 func (key *kmsKey) deleting() bool {
 	return key.state == types.KeyStatePendingDeletion || key.state == types.KeyStatePendingReplicaDeletion
 }
@@ -233,9 +276,15 @@ func (k *kmsService) createKey(c kmsCaller, in *kms.CreateKeyInput) (kmsKeyMetad
 	if in.Origin != "" && in.Origin != types.OriginTypeAwsKms {
 		return kmsKeyMetadataOutput{}, &types.UnsupportedOperationException{Message: aws.String("this server makes keys of origin AWS_KMS only")}
 	}
-	id := kmsNewKeyID(aws.ToBool(in.MultiRegion))
+	ref := kmsKeyRef{c.account, c.region, kmsNewKeyID(aws.ToBool(in.MultiRegion))}
+	policy, tags, err := kmsPolicyAndTags(ref, in.Policy, in.Tags)
+	if err != nil {
+		return kmsKeyMetadataOutput{}, err
+	}
 	key := &kmsKey{
-		kmsKeyRef:   kmsKeyRef{c.account, c.region, id},
+		kmsKeyRef:   ref,
+		policy:      policy,
+		tags:        tags,
 		description: aws.ToString(in.Description),
 		created:     time.Now(),
 		state:       types.KeyStateEnabled,
@@ -250,12 +299,29 @@ func (k *kmsService) createKey(c kmsCaller, in *kms.CreateKeyInput) (kmsKeyMetad
 	if !slices.Contains(key.spec.Values(), key.spec) || !slices.Contains(key.usage.Values(), key.usage) {
 		return kmsKeyMetadataOutput{}, kmsValidation("KeySpec %s with KeyUsage %s is not a kind of key", key.spec, key.usage)
 	}
-	if key.spec == types.KeySpecSymmetricDefault && key.usage != types.KeyUsageTypeEncryptDecrypt {
-		return kmsKeyMetadataOutput{}, kmsValidation("KeyUsage %s is not compatible with KeySpec SYMMETRIC_DEFAULT", key.usage)
+	if in.KeyUsage == "" && key.spec != types.KeySpecSymmetricDefault {
+		return kmsKeyMetadataOutput{}, kmsValidation("You must specify a KeyUsage value for all KMS keys except for symmetric encryption keys.")
+	}
+	mac := key.usage == types.KeyUsageTypeGenerateVerifyMac
+	if key.spec == types.KeySpecSymmetricDefault && key.usage != types.KeyUsageTypeEncryptDecrypt || mac != (kmsMACAlgorithm(key.spec) != "") {
+		return kmsKeyMetadataOutput{}, kmsValidation("KeyUsage %s is not compatible with KeySpec %s", key.usage, key.spec)
 	}
 	k.keys[key.kmsKeyRef] = key
 	k.materials[key.material.id] = key.material
 	return kmsKeyMetadataOutput{k.metadata(key)}, nil
+}
+
+// kmsPolicyAndTags is what a new key gets with a request.
+func kmsPolicyAndTags(ref kmsKeyRef, policy *string, tags []types.Tag) (string, map[string]string, error) {
+	all, err := kmsTags(nil, tags)
+	if err != nil {
+		return "", nil, err
+	}
+	if policy == nil {
+		return kmsDefaultPolicy(ref), all, nil
+	}
+	text, err := kmsPolicy(*policy)
+	return text, all, err
 }
 
 func kmsNewKeyID(multiRegion bool) string {
@@ -274,6 +340,21 @@ func (k *kmsService) describeKey(c kmsCaller, in *kms.DescribeKeyInput) (kmsKeyM
 		return kmsKeyMetadataOutput{}, err
 	}
 	return kmsKeyMetadataOutput{k.metadata(key)}, nil
+}
+
+func (k *kmsService) updateKeyDescription(c kmsCaller, in *kms.UpdateKeyDescriptionInput) (kmsEmpty, error) {
+	if err := kmsCheckLength("description", len(aws.ToString(in.Description)), 0, kmsMaxDescription); err != nil {
+		return kmsEmpty{}, err
+	}
+	key, err := k.owned(c, in.KeyId)
+	if err != nil {
+		return kmsEmpty{}, err
+	}
+	if key.deleting() {
+		return kmsEmpty{}, kmsInvalidState(key)
+	}
+	key.description = aws.ToString(in.Description)
+	return kmsEmpty{}, nil
 }
 
 type kmsKeyListEntry struct {
@@ -317,6 +398,9 @@ func (k *kmsService) setState(c kmsCaller, id *string, state types.KeyState) (km
 	if key.deleting() {
 		return kmsEmpty{}, kmsInvalidState(key)
 	}
+	if state == types.KeyStateEnabled && key.state != state {
+		key.resumeRotation(time.Now())
+	}
 	key.state = state
 	return kmsEmpty{}, nil
 }
@@ -345,7 +429,7 @@ func (k *kmsService) scheduleKeyDeletion(c kmsCaller, in *kms.ScheduleKeyDeletio
 	}
 	key.pendingDays = days
 	out := kmsDeletionOutput{KeyID: key.arn(), PendingDays: days}
-	if key.multiRegion && key.region == key.primary && len(k.relatives(key)) > 1 {
+	if key.multiRegion && !key.replica() && len(k.relatives(key)) > 1 {
 		key.state = types.KeyStatePendingReplicaDeletion
 	} else {
 		key.state = types.KeyStatePendingDeletion
@@ -380,9 +464,9 @@ func (k *kmsService) replicateKey(c kmsCaller, in *kms.ReplicateKeyInput) (kmsRe
 	}
 	region := aws.ToString(in.ReplicaRegion)
 	switch {
-	case !key.multiRegion || key.primary != key.region:
+	case !key.multiRegion || key.replica():
 		return kmsReplicateOutput{}, &types.UnsupportedOperationException{Message: aws.String(key.arn() + " is not a multi-Region primary key.")}
-	case region == "" || len(region) > 32 || kmsPartition(region) != kmsPartition(key.region):
+	case region == "" || len(region) > 32 || partitionOf(region) != partitionOf(key.region):
 		return kmsReplicateOutput{}, kmsValidation("ReplicaRegion '%s' is not a Region of this partition", region)
 	case key.state == types.KeyStateDisabled:
 		return kmsReplicateOutput{}, kmsDisabled(key)
@@ -391,32 +475,13 @@ func (k *kmsService) replicateKey(c kmsCaller, in *kms.ReplicateKeyInput) (kmsRe
 	}
 	replica := *key
 	replica.region, replica.description, replica.created = region, aws.ToString(in.Description), time.Now()
+	replica.grants = nil
+	if replica.policy, replica.tags, err = kmsPolicyAndTags(replica.kmsKeyRef, in.Policy, in.Tags); err != nil {
+		return kmsReplicateOutput{}, err
+	}
 	if _, ok := k.keys[replica.kmsKeyRef]; ok {
 		return kmsReplicateOutput{}, &types.AlreadyExistsException{Message: aws.String(replica.arn() + " already exists.")}
 	}
 	k.keys[replica.kmsKeyRef] = &replica
-	return kmsReplicateOutput{ReplicaKeyMetadata: k.metadata(&replica), ReplicaPolicy: "{}"}, nil
-}
-
-type kmsKeyIDOutput struct {
-	KeyID string `json:"KeyId"`
-}
-
-func (k *kmsService) rotateKeyOnDemand(c kmsCaller, in *kms.RotateKeyOnDemandInput) (kmsKeyIDOutput, error) {
-	key, err := k.owned(c, in.KeyId)
-	if err != nil {
-		return kmsKeyIDOutput{}, err
-	}
-	switch {
-	case !key.symmetric(), key.multiRegion && key.primary != key.region:
-		return kmsKeyIDOutput{}, &types.UnsupportedOperationException{Message: aws.String(key.arn() + " cannot be rotated: it is not symmetric, or not the primary.")}
-	case key.state == types.KeyStateDisabled:
-		return kmsKeyIDOutput{}, kmsDisabled(key)
-	case key.deleting():
-		return kmsKeyIDOutput{}, kmsInvalidState(key)
-	case len(key.material.versions) > kmsMaxRotationsPerKey:
-		return kmsKeyIDOutput{}, &types.LimitExceededException{Message: aws.String("the on-demand rotations of this key are used up")}
-	}
-	key.material.rotate()
-	return kmsKeyIDOutput{KeyID: key.id}, nil
+	return kmsReplicateOutput{ReplicaKeyMetadata: k.metadata(&replica), ReplicaPolicy: replica.policy}, nil
 }

@@ -135,13 +135,20 @@ func (s *Server) ask(ctx context.Context, ex *exchange) error {
 }
 
 func (s *Server) carryOut(ctx context.Context, ex *exchange) (any, error) {
+	if err := s.faults.refuse(ex); err != nil {
+		return nil, err
+	}
 	if ex.tooLong {
 		return nil, refusal("RequestEntityTooLarge", "The request is longer than %d bytes.", maxRequestBytes)
 	}
 	switch ex.service {
 	case sqsAPI:
 		c := caller{region: ex.request.Region, account: ex.request.Account, baseURL: ex.baseURL}
-		return s.sqs.call(ctx, s.ctx.Done(), c, ex.operation, ex.request.Body)
+		out, err := s.sqs.call(ctx, s.ctx.Done(), c, ex.operation, ex.request.Body)
+		if err != nil {
+			return nil, err
+		}
+		return s.faults.alter(ex, out)
 	case kmsAPI:
 		return s.kms.call(ctx, ex.request.Region, ex.request.Account, ex.operation, ex.request.Body)
 	default:

@@ -26,6 +26,7 @@ type Server struct {
 	log requestLog
 
 	intercept atomic.Pointer[func(*Request) error]
+	faults    faults // of Deny, CutKMS and Tamper
 
 	ctx   context.Context // ends with Close
 	close context.CancelFunc
@@ -81,7 +82,7 @@ func (s *Server) Config() aws.Config {
 
 // URL returns the address of the Server on a loopback socket, for clients in other processes and for
 // what needs a real connection. The socket is opened by the first call; if that is not possible, URL panics.
-// To use it from the SDK, set BaseEndpoint to it, and HTTPClient to nil in what [Server.Config] returns.
+// To use it from the SDK, set BaseEndpoint to it in what [Server.Config] returns, and HTTPClient to [LoopbackClient](nil).
 // After Close it is an address that cannot be connected to.
 func (s *Server) URL() string {
 	s.socketMu.Lock()
@@ -135,7 +136,8 @@ func (s *Server) Count(action string) int { return s.log.count(action) }
 // A URL that names no Region (neither in its host nor in its path) is of [DefaultRegion].
 func (s *Server) Stored(queueURL string) []types.Message { return s.sqs.stored(queueURL) }
 
-// Intercept has fn see every request before it is carried out. What fn returns decides:
+// Intercept has fn see every request before it is carried out. [Server.Deny] and [Server.CutKMS] are for the two
+// faults that most tests need. What fn returns decides:
 //
 //   - nil: the request is carried out;
 //   - an error with a [smithy.APIError] in its chain: the service answers with it, and nothing is carried out.

@@ -60,7 +60,7 @@ func TestRoundTrip(t *testing.T) {
 		"in process": (*sqsxtest.Server).Config,
 		"socket": func(s *sqsxtest.Server) aws.Config {
 			cfg := s.Config()
-			cfg.HTTPClient = nil
+			cfg.HTTPClient = sqsxtest.LoopbackClient(nil)
 			cfg.BaseEndpoint = aws.String(s.URL())
 			return cfg
 		},
