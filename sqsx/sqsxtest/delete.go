@@ -62,7 +62,7 @@ func (s *sqsService) setVisibility(q *queue, in visibilityEntry, now time.Time) 
 		return err
 	}
 	if timeout == nil {
-		return refusal("MissingParameter", "The request must contain the parameter VisibilityTimeout.")
+		return missing("VisibilityTimeout")
 	}
 	m, fresh, err := s.byHandle(q, in.ReceiptHandle)
 	switch {

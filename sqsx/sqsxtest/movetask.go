@@ -185,7 +185,7 @@ func (s *sqsService) isDeadLetterQueue(id queueID) bool {
 
 func (s *sqsService) findARN(parameter, arn string) (*queue, error) {
 	if arn == "" {
-		return nil, refusal("MissingParameter", "The request must contain the parameter %s.", parameter)
+		return nil, missing(parameter)
 	}
 	id, ok := parseQueueARN(arn)
 	if !ok {

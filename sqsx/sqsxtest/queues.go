@@ -25,7 +25,7 @@ type queueURLOutput struct{ QueueUrl string }
 
 func (s *sqsService) createQueue(c caller, in createQueueInput) (any, error) {
 	if in.QueueName == "" {
-		return nil, refusal("MissingParameter", "The request must contain the parameter QueueName.")
+		return nil, missing("QueueName")
 	}
 	if err := checkQueueName(in.QueueName, in.Attributes["FifoQueue"] == "true"); err != nil {
 		return nil, err
@@ -83,6 +83,9 @@ func checkQueueName(name string, fifo bool) error {
 type getQueueURLInput struct{ QueueName, QueueOwnerAWSAccountId string }
 
 func (s *sqsService) getQueueURL(c caller, in getQueueURLInput) (any, error) {
+	if in.QueueName == "" {
+		return nil, missing("QueueName")
+	}
 	id := queueID{region: c.region, account: c.account, name: in.QueueName}
 	if in.QueueOwnerAWSAccountId != "" {
 		id.account = in.QueueOwnerAWSAccountId

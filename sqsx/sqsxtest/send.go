@@ -149,7 +149,7 @@ type prepared struct {
 
 func prepare(config *queueConfig, e sendEntry) (prepared, error) {
 	if e.MessageBody == "" {
-		return prepared{}, refusal("MissingParameter", "The request must contain the parameter MessageBody.")
+		return prepared{}, missing("MessageBody")
 	}
 	if !legalText(e.MessageBody) {
 		return prepared{}, illegalText()
@@ -213,7 +213,7 @@ func (p *prepared) setGroup(config *queueConfig) error {
 		return nil
 	}
 	if p.group == "" {
-		return refusal("MissingParameter", "The request must contain the parameter MessageGroupId.")
+		return missing("MessageGroupId")
 	}
 	if p.dedup == "" {
 		if !config.contentDedup {

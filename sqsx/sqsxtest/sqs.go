@@ -132,7 +132,7 @@ func handle[In any](body []byte, c caller, f func(caller, In) (any, error)) (any
 // find returns the queue that a URL names. The caller holds the mutex.
 func (s *sqsService) find(c caller, rawURL string) (*queue, error) {
 	if rawURL == "" {
-		return nil, refusal("MissingParameter", "The request must contain the parameter QueueUrl.")
+		return nil, missing("QueueUrl")
 	}
 	id, ok := parseQueueURL(rawURL)
 	if !ok {
