@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 
@@ -175,18 +176,65 @@ func TestQueueURL(t *testing.T) {
 	t.Parallel()
 	client := sqs.NewFromConfig(sqsxtest.New(t).Config())
 	createQueue(t, client, "q")
+	const absent = "AWS.SimpleQueueService.NonExistentQueue"
 	for url, code := range map[string]string{
-		"https://anything.example/000000000000/q": "", // the path says which queue it is, whatever the host
-		"/000000000000/q":                         "",
-		"https://x/000000000000/":                 "InvalidAddress",
-		"https://x/q":                             "InvalidAddress",
-		"https://x/00000000000/q":                 "InvalidAddress",
-		"q":                                       "InvalidAddress",
-		"https://x/%zz":                           "InvalidAddress",
-		"":                                        "MissingParameter",
-		"https://x/000000000000/Q":                "AWS.SimpleQueueService.NonExistentQueue",
+		"https://anything.example/000000000000/q":              "", // the path says which queue it is, whatever the host
+		"http://127.0.0.1:4566/queue/us-east-1/000000000000/q": "",
+		"/000000000000/q":                      "",
+		"000000000000/q":                       "",
+		"q":                                    "", // of the caller's account
+		"Q":                                    absent,
+		"https://x/000000000000/":              "InvalidAddress",
+		"https://x/000000000000/q/":            "InvalidAddress",
+		"https://x/q":                          "InvalidAddress",
+		"https://x/00000000000/q":              "InvalidAddress",
+		"https://x/%zz":                        "InvalidAddress",
+		"https://x":                            "InvalidAddress",
+		"https://x/":                           "InvalidAddress",
+		"x/q":                                  "InvalidAddress",
+		"":                                     "MissingParameter",
+		"https://x/000000000000/Q":             absent,
+		"https://x/111111111111/q":             absent,
+		"arn:aws:sqs:us-east-1:000000000000:q": absent,
+		// No queue has such a name, and none of these is another spelling of q.
+		"https://x/000000000000/q#f":    absent,
+		"https://x/000000000000/q?f":    absent,
+		"https://x/000000000000/q%2F":   absent,
+		"https://x/000000000000/%71":    absent,
+		"https://x/000000000000/q ":     absent,
+		"https://x/000000000000/q;f":    absent,
+		"https://x/000000000000/q\\":    absent,
+		"%71":                           absent,
+		"https://x/000000000000%2Fq":    "InvalidAddress",
+		"https://x/#/000000000000/q":    "InvalidAddress",
+		"https://x/?u=/000000000000/q":  "InvalidAddress",
+		"https://x/000000000000/q#/":    "InvalidAddress",
+		"https://x/000000000000/q/../q": "InvalidAddress",
+		"https://x/0000000%300000/q":    "InvalidAddress",
+		"https://x\\@y/000000000000/q":  "InvalidAddress",
 	} {
 		_, err := client.PurgeQueue(t.Context(), &sqs.PurgeQueueInput{QueueUrl: &url})
 		t.Run(url, func(t *testing.T) { wantCode(t, err, code) })
 	}
 }
+
+func TestBareQueueNameIsOfTheCallersAccountAndRegion(t *testing.T) {
+	t.Parallel()
+	server := sqsxtest.New(t)
+	here := sqs.NewFromConfig(server.Config())
+	cfg := server.Config()
+	cfg.Region = "eu-central-1"
+	cfg.Credentials = aws.CredentialsProviderFunc(staticCredentials("111122223333"))
+	there := sqs.NewFromConfig(cfg)
+	createQueue(t, here, "q")
+	url := createQueue(t, there, "q")
+	send(t, here, "q", "here")
+	send(t, there, "q", "there")
+	if got := bodies(server.Stored("q")); !slices.Equal(got, []string{"here"}) {
+		t.Errorf("got %q by the name, want the default account's", got)
+	}
+	if got := bodies(server.Stored(url)); !slices.Equal(got, []string{"there"}) {
+		t.Errorf("got %q in the other account", got)
+	}
+}
+

@@ -2,6 +2,7 @@ package sqsxtest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"slices"
@@ -139,6 +140,7 @@ func (s *sqsService) find(c caller, rawURL string) (*queue, error) {
 		return nil, refusal("InvalidAddress", "The address %s is not valid for this endpoint.", rawURL)
 	}
 	id.region = c.region // as the service does: a queue is looked for where the request was signed for
+	id.account = cmp.Or(id.account, c.account)
 	if q := s.queues[id]; q != nil {
 		return q, nil
 	}
@@ -151,9 +153,8 @@ func (s *sqsService) stored(rawURL string) []types.Message {
 	if !ok {
 		return nil
 	}
-	if id.region == "" {
-		id.region = DefaultRegion
-	}
+	id.region = cmp.Or(id.region, DefaultRegion)
+	id.account = cmp.Or(id.account, DefaultAccount)
 	now := s.lock()
 	defer s.mu.Unlock()
 	q := s.queues[id]
