@@ -238,3 +238,37 @@ func TestBareQueueNameIsOfTheCallersAccountAndRegion(t *testing.T) {
 	}
 }
 
+// The partitions are those of the SDK, by which it makes endpoints, and sealq ARNs.
+func TestPartitions(t *testing.T) {
+	t.Parallel()
+	server := sqsxtest.New(t)
+	for _, region := range []string{
+		"us-east-1", "mx-central-1", "cn-north-1", "us-gov-west-1", "eusc-de-east-1",
+		"us-iso-east-1", "us-isob-east-1", "eu-isoe-west-1", "us-isof-south-1",
+	} {
+		t.Run(region, func(t *testing.T) {
+			t.Parallel()
+			endpoint, err := sqs.NewDefaultEndpointResolver().ResolveEndpoint(region, sqs.EndpointResolverOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			cfg := server.Config()
+			cfg.Region = region
+			client := sqs.NewFromConfig(cfg)
+			dead := createQueue(t, client, "dead")
+			out, err := client.GetQueueAttributes(t.Context(), &sqs.GetQueueAttributesInput{QueueUrl: &dead, AttributeNames: []types.QueueAttributeName{"QueueArn"}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := "arn:" + endpoint.PartitionID + ":sqs:" + region + ":" + sqsxtest.DefaultAccount + ":dead"
+			if got := out.Attributes["QueueArn"]; got != want {
+				t.Errorf("got %s, want %s", got, want)
+			}
+			createQueue(t, client, "q", "RedrivePolicy", `{"deadLetterTargetArn":"`+want+`","maxReceiveCount":1}`)
+			if server.Stored(dead) == nil {
+				t.Errorf("Stored does not know %s", dead)
+			}
+		})
+	}
+}
+

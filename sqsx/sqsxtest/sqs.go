@@ -29,15 +29,23 @@ func parseQueueARN(arn string) (queueID, bool) {
 	return id, id.arn() == arn
 }
 
+// partitionOf follows the SDK's own table, which is internal to it:
+// internal/endpoints/awsrulesfn/partitions.go.
 func partitionOf(region string) string {
-	switch {
-	case strings.HasPrefix(region, "cn-"):
-		return "aws-cn"
-	case strings.HasPrefix(region, "us-gov-"):
-		return "aws-us-gov"
-	default:
-		return "aws"
+	for _, p := range []struct{ prefix, partition string }{
+		{"cn-", "aws-cn"},
+		{"eusc-", "aws-eusc"},
+		{"us-gov-", "aws-us-gov"},
+		{"us-iso-", "aws-iso"},
+		{"us-isob-", "aws-iso-b"},
+		{"eu-isoe-", "aws-iso-e"},
+		{"us-isof-", "aws-iso-f"},
+	} {
+		if strings.HasPrefix(region, p.prefix) {
+			return p.partition
+		}
 	}
+	return "aws"
 }
 
 // sqsService is the SQS half of a Server. It has no goroutine: everything that time does to a queue
