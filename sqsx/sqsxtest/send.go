@@ -157,15 +157,15 @@ func prepare(config *queueConfig, e sendEntry) (prepared, error) {
 	if err := checkAttributes(e.MessageAttributes); err != nil {
 		return prepared{}, err
 	}
-	if n := e.size(); n > config.maxBytes {
-		return prepared{}, refusal("InvalidParameterValue", "One or more parameters are invalid. Reason: Message must be shorter than %d bytes; it has %d.", config.maxBytes, n)
+	if e.size() > config.maxBytes {
+		return prepared{}, refusal("InvalidParameterValue", "One or more parameters are invalid. Reason: Message must be shorter than %d bytes.", config.maxBytes)
 	}
 	p := prepared{entry: e, delay: config.delay}
 	for name, v := range e.MessageSystemAttributes {
 		if name != "AWSTraceHeader" || baseType(v.DataType) != "String" {
 			return prepared{}, refusal("InvalidParameterValue", "Message system attribute '%s' of type '%s' is invalid: AWSTraceHeader of type String is the only one.", name, v.DataType)
 		}
-		if err := checkAttributeValue("message system attribute", name, v); err != nil {
+		if err := checkAttributeValue("system", name, v); err != nil {
 			return prepared{}, err
 		}
 		p.trace = *v.StringValue
