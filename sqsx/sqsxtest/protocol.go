@@ -37,6 +37,7 @@ type exchange struct {
 type caller struct {
 	region, account string
 	baseURL         string
+	trace           string // X-Amzn-Trace-Id header, of AWS X-Ray
 }
 
 type service int
@@ -140,7 +141,12 @@ func (s *Server) carryOut(ctx context.Context, ex *exchange) (any, error) {
 	}
 	switch ex.service {
 	case sqsAPI:
-		c := caller{region: ex.request.Region, account: ex.request.Account, baseURL: ex.baseURL}
+		c := caller{
+			region:  ex.request.Region,
+			account: ex.request.Account,
+			baseURL: ex.baseURL,
+			trace:   ex.request.Header.Get("X-Amzn-Trace-Id"),
+		}
 		return s.sqs.call(ctx, s.ctx.Done(), c, ex.operation, ex.request.Body)
 	case kmsAPI:
 		return s.kms.call(ctx, ex.request.Region, ex.request.Account, ex.operation, ex.request.Body)

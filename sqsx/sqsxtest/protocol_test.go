@@ -14,6 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/sealq/sealq/sqsx/sqsxtest"
 )
@@ -272,3 +273,46 @@ func TestPartitions(t *testing.T) {
 	}
 }
 
+// The header of X-Ray becomes the attribute of all messages of a request, unless
+// one has its own, and is in no digest.
+func TestTraceHeader(t *testing.T) {
+	t.Parallel()
+	server := sqsxtest.New(t)
+	const header = "Root=1-3152b799-8954dae64eda91bc9a23a7e8;Parent=7fa8c0f79203be72;Sampled=1"
+	cfg := server.Config()
+	cfg.HTTPClient = withHeader{cfg.HTTPClient, "X-Amzn-Trace-Id", header}
+	traced, plain := sqs.NewFromConfig(cfg), sqs.NewFromConfig(server.Config())
+	url := createQueue(t, plain, "q", "VisibilityTimeout", "0")
+	own := map[string]types.MessageSystemAttributeValue{"AWSTraceHeader": {DataType: aws.String("String"), StringValue: aws.String("Root=own")}}
+
+	send(t, plain, url, "none")
+	if out := send(t, traced, url, "header"); out.MD5OfMessageSystemAttributes != nil {
+		t.Errorf("got digest %s of system attributes that were not sent", *out.MD5OfMessageSystemAttributes)
+	}
+	_, err := traced.SendMessageBatch(t.Context(), &sqs.SendMessageBatchInput{QueueUrl: &url, Entries: []types.SendMessageBatchRequestEntry{
+		{Id: aws.String("a"), MessageBody: aws.String("batch")},
+		{Id: aws.String("b"), MessageBody: aws.String("own"), MessageSystemAttributes: own},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]string{"none": "", "header": header, "batch": header, "own": "Root=own"}
+	got := make(map[string]string)
+	for _, m := range receive(t, plain, &sqs.ReceiveMessageInput{QueueUrl: &url, MaxNumberOfMessages: 10, MessageSystemAttributeNames: []types.MessageSystemAttributeName{"AWSTraceHeader"}}) {
+		got[*m.Body] = m.Attributes["AWSTraceHeader"]
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("AWSTraceHeader (-want +got):\n%s", diff)
+	}
+}
+
+// withHeader is an HTTP client that adds a header, as instrumentation does.
+type withHeader struct {
+	client      aws.HTTPClient
+	name, value string
+}
+
+func (h withHeader) Do(r *http.Request) (*http.Response, error) {
+	r.Header.Set(h.name, h.value)
+	return h.client.Do(r)
+}

@@ -40,7 +40,7 @@ func (s *sqsService) sendMessage(c caller, in sendInput) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := prepare(config, in.sendEntry)
+	p, err := prepare(config, in.sendEntry, c.trace)
 	if err != nil {
 		return nil, err
 	}
@@ -97,7 +97,11 @@ func (s *sqsService) sendMessageBatch(c caller, in sendBatchInput) (any, error) 
 	prepared := make([]prepared, len(in.Entries))
 	refused := make([]error, len(in.Entries))
 	for i, e := range in.Entries {
-		prepared[i], refused[i] = prepare(config, e.sendEntry)
+		if e.size() > config.maxBytes { // the text is another than SendMessage's
+			refused[i] = refusal("InvalidParameterValue", "One or more parameters cannot be validated. Reason: Message must be shorter than %d bytes.", config.maxBytes)
+			continue
+		}
+		prepared[i], refused[i] = prepare(config, e.sendEntry, c.trace)
 	}
 
 	now := s.lock()
@@ -147,7 +151,9 @@ type prepared struct {
 	systemMD5     string
 }
 
-func prepare(config *queueConfig, e sendEntry) (prepared, error) {
+// prepare checks a message. header is the request's X-Amzn-Trace-Id, which is
+// the AWSTraceHeader of a message without one of its own, and not in its digest.
+func prepare(config *queueConfig, e sendEntry, header string) (prepared, error) {
 	if e.MessageBody == "" {
 		return prepared{}, missing("MessageBody")
 	}
@@ -160,7 +166,7 @@ func prepare(config *queueConfig, e sendEntry) (prepared, error) {
 	if e.size() > config.maxBytes {
 		return prepared{}, refusal("InvalidParameterValue", "One or more parameters are invalid. Reason: Message must be shorter than %d bytes.", config.maxBytes)
 	}
-	p := prepared{entry: e, delay: config.delay}
+	p := prepared{entry: e, delay: config.delay, trace: header}
 	for name, v := range e.MessageSystemAttributes {
 		if name != "AWSTraceHeader" || baseType(v.DataType) != "String" {
 			return prepared{}, refusal("InvalidParameterValue", "Message system attribute '%s' of type '%s' is invalid: AWSTraceHeader of type String is the only one.", name, v.DataType)
