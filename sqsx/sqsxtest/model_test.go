@@ -34,15 +34,10 @@ func (q *model) receivable() map[string][]string {
 	out := make(map[string][]string)
 	blocked := make(map[string]bool)
 	for _, m := range q.messages {
-		if q.fifo && m.inFlight() {
-			blocked[m.group] = true
-		}
-	}
-	for _, m := range q.messages {
 		switch {
 		case blocked[m.group]:
 		case m.hidden():
-			blocked[m.group] = q.fifo // delayed: what is behind it waits
+			blocked[m.group] = q.fifo // what is behind it waits
 		default:
 			out[m.group] = append(out[m.group], m.body)
 		}

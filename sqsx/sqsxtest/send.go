@@ -77,11 +77,12 @@ func (s *sqsService) sendMessageBatch(c caller, in sendBatchInput) (any, error) 
 		return nil, err
 	}
 	ids := make([]string, len(in.Entries))
-	total, groupless := 0, false
+	total, noGroup, noDedup := 0, false, false
 	for i, e := range in.Entries {
 		ids[i] = e.Id
 		total += e.size()
-		groupless = groupless || e.MessageGroupId == nil
+		noGroup = noGroup || e.MessageGroupId == nil
+		noDedup = noDedup || e.MessageDeduplicationId == nil
 	}
 	if err := checkBatch("SendMessageBatchRequestEntry", ids); err != nil {
 		return nil, err
@@ -89,9 +90,12 @@ func (s *sqsService) sendMessageBatch(c caller, in sendBatchInput) (any, error) 
 	if total > maxMessageBytes {
 		return nil, refusal("BatchRequestTooLong", "Batch requests cannot be longer than %d bytes. You have sent %d bytes.", maxMessageBytes, total)
 	}
-	if config.fifo && groupless {
-		// The one fault of an entry that fails the call.
+	// Two faults of an entry fail the call; any other fails the entry.
+	switch {
+	case config.fifo && noGroup:
 		return nil, refusal("InvalidParameterValue", "The request must contain the parameter MessageGroupId.")
+	case config.fifo && noDedup && !config.contentDedup:
+		return nil, noDeduplicationID()
 	}
 
 	prepared := make([]prepared, len(in.Entries))
@@ -223,11 +227,15 @@ func (p *prepared) setGroup(config *queueConfig) error {
 	}
 	if p.dedup == "" {
 		if !config.contentDedup {
-			return refusal("InvalidParameterValue", "The queue should either have ContentBasedDeduplication enabled or MessageDeduplicationId provided explicitly")
+			return noDeduplicationID()
 		}
 		p.dedup = contentDedupID(p.entry.MessageBody)
 	}
 	return nil
+}
+
+func noDeduplicationID() error {
+	return refusal("InvalidParameterValue", "The queue should either have ContentBasedDeduplication enabled or MessageDeduplicationId provided explicitly")
 }
 
 func notForThisQueue(parameter string, value any) error {
