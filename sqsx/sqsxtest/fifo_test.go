@@ -174,21 +174,35 @@ func TestReceiveRequestAttemptID(t *testing.T) {
 		if got := take("y"); len(got) != 0 {
 			t.Errorf("another attempt got %q", bodies(got))
 		}
-		remove(t, client, url, again[0])
-		if got := take("x"); len(got) != 0 {
-			t.Errorf("after a delete, a retry got %q", bodies(got))
+		spent := func(what, id string) {
+			t.Helper()
+			out, err := client.ReceiveMessage(t.Context(), &sqs.ReceiveMessageInput{QueueUrl: &url, MaxNumberOfMessages: 10, ReceiveRequestAttemptId: &id})
+			if out != nil {
+				t.Errorf("%s: got %q", what, bodies(out.Messages))
+			}
+			wantCode(t, err, "InvalidParameterValue")
 		}
+		remove(t, client, url, again[0])
+		spent("after a delete", "x")
 		time.Sleep(time.Minute)
 		if got := take("z"); len(got) != 1 {
 			t.Fatalf("got %q, want the second message", bodies(got))
 		}
 		got := take("z")
-		_, err := client.ChangeMessageVisibility(t.Context(), &sqs.ChangeMessageVisibilityInput{QueueUrl: &url, ReceiptHandle: got[0].ReceiptHandle, VisibilityTimeout: 60})
+		_, err := client.ChangeMessageVisibility(t.Context(), &sqs.ChangeMessageVisibilityInput{QueueUrl: &url, ReceiptHandle: got[0].ReceiptHandle, VisibilityTimeout: 30})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := take("z"); len(got) != 0 {
-			t.Errorf("after a change of visibility, a retry got %q", bodies(got))
+		spent("after a change of visibility", "z")
+		time.Sleep(30 * time.Second)
+		if got := take("w"); len(got) != 1 {
+			t.Fatalf("got %q, want the second message", bodies(got))
+		}
+		time.Sleep(time.Minute)
+		spent("after the visibility timeout", "w")
+		time.Sleep(5 * time.Minute)
+		if got := take("w"); len(got) != 1 {
+			t.Errorf("after 5 minutes: got %q, want the second message", bodies(got))
 		}
 	})
 }

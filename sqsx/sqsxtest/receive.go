@@ -170,7 +170,10 @@ func (s *sqsService) tryReceive(c caller, rawURL string, r receiveRequest, start
 // take receives up to r.max messages. The caller holds the mutex.
 func (s *sqsService) take(q *queue, r receiveRequest, visibility time.Duration, now time.Time) ([]*message, error) {
 	if q.fifo != nil {
-		if a, ok := q.fifo.attempts.get(r.attempt, now); ok && r.attempt != "" && a.repeats() {
+		if a, ok := q.fifo.attempts.get(r.attempt, now); ok && r.attempt != "" {
+			if !a.repeats() {
+				return nil, refusal("InvalidParameterValue", "Value %s for parameter ReceiveRequestAttemptId is invalid. Reason: The receiveRequestAttemptId is not valid anymore since the receive call is not retryable.", r.attempt)
+			}
 			for _, m := range a.messages {
 				q.hide(m, inFlight, now.Add(visibility))
 			}
