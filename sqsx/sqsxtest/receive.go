@@ -70,7 +70,8 @@ func (in receiveInput) check() (receiveRequest, error) {
 			case "All":
 				r.system.all = true
 			case "SenderId", "SentTimestamp", "ApproximateReceiveCount", "ApproximateFirstReceiveTimestamp", "SequenceNumber",
-				"MessageDeduplicationId", "MessageGroupId", "AWSTraceHeader", "DeadLetterQueueSourceArn":
+				"MessageDeduplicationId", "MessageGroupId", "AWSTraceHeader", "DeadLetterQueueSourceArn",
+				"SqsManagedSseEnabled": // legal, and an attribute of no message
 				r.system.names[n] = true
 			default:
 				return r, refusal("InvalidAttributeName", "Unknown Attribute %s.", n)
@@ -139,7 +140,7 @@ func (s *sqsService) tryReceive(c caller, rawURL string, r receiveRequest, start
 	if r.wait != nil {
 		wait = *r.wait
 	}
-	taken, err := s.take(q, r, visibility, now)
+	taken, err := s.take(q, r, visibility, wait, now)
 	if err != nil {
 		return out, 0, nil, err
 	}
@@ -168,7 +169,7 @@ func (s *sqsService) tryReceive(c caller, rawURL string, r receiveRequest, start
 }
 
 // take receives up to r.max messages. The caller holds the mutex.
-func (s *sqsService) take(q *queue, r receiveRequest, visibility time.Duration, now time.Time) ([]*message, error) {
+func (s *sqsService) take(q *queue, r receiveRequest, visibility, wait time.Duration, now time.Time) ([]*message, error) {
 	if q.fifo != nil {
 		if a, ok := q.fifo.attempts.get(r.attempt, now); ok && r.attempt != "" {
 			if !a.repeats() {
@@ -179,7 +180,8 @@ func (s *sqsService) take(q *queue, r receiveRequest, visibility time.Duration, 
 			}
 			return a.messages, nil
 		}
-	} else if q.count[inFlight] >= maxInFlight {
+	} else if q.count[inFlight] >= maxInFlight && wait == 0 {
+		// A long poll, and any receive from a FIFO queue, gets no error and no message.
 		return nil, refusal("OverLimit", "Too many messages in flight: %d.", maxInFlight)
 	}
 	var taken []*message
