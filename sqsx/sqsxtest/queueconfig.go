@@ -133,7 +133,7 @@ func checkQueueAttribute(name, value string, fifo bool) error {
 	case "SqsManagedSseEnabled":
 		return oneOf("true", "false")
 	case "Policy":
-		if value != "" && !json.Valid([]byte(value)) {
+		if _, ok := parseQueuePolicy(value); value != "" && !ok {
 			return refusal("InvalidAttributeValue", "Invalid value for the parameter Policy.")
 		}
 		return nil

@@ -49,6 +49,8 @@ func TestCreateQueue(t *testing.T) {
 		"read-only":          {"g", m{"QueueArn": "x"}, "InvalidAttributeName"},
 		"policy":             {"h", m{"Policy": "{}"}, ""},
 		"bad policy":         {"i", m{"Policy": "{"}, "InvalidAttributeValue"},
+		"list for a policy":  {"i", m{"Policy": "[]"}, "InvalidAttributeValue"},
+		"bad statement":      {"i", m{"Policy": `{"Statement":1}`}, "InvalidAttributeValue"},
 		"throughput alone":   {"j.fifo", m{"FifoQueue": "true", "FifoThroughputLimit": "perMessageGroupId"}, "InvalidAttributeValue"},
 		"high throughput":    {"k.fifo", m{"FifoQueue": "true", "FifoThroughputLimit": "perMessageGroupId", "DeduplicationScope": "messageGroup"}, ""},
 		"bad scope":          {"l.fifo", m{"FifoQueue": "true", "DeduplicationScope": "x"}, "InvalidAttributeValue"},
@@ -210,6 +212,4 @@ func TestDeletePurgeTag(t *testing.T) {
 		t.Error("Stored knows a deleted queue")
 	}
 	createQueue(t, client, "q") // at once; the service has one wait 60 seconds
-	_, err = client.AddPermission(t.Context(), &sqs.AddPermissionInput{QueueUrl: &url, Label: aws.String("l"), AWSAccountIds: []string{"1"}, Actions: []string{"*"}})
-	wantCode(t, err, "AWS.SimpleQueueService.UnsupportedOperation")
 }

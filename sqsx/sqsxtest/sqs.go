@@ -121,8 +121,10 @@ func (s *sqsService) call(ctx context.Context, done <-chan struct{}, c caller, o
 		return handle(body, c, s.listMoves)
 	case "CancelMessageMoveTask":
 		return handle(body, c, s.cancelMove)
-	case "AddPermission", "RemovePermission":
-		return nil, refusal("UnsupportedOperation", "sqsxtest has no permissions: %s does nothing. Use Server.Intercept to refuse requests.", operation)
+	case "AddPermission":
+		return handle(body, c, s.addPermission)
+	case "RemovePermission":
+		return handle(body, c, s.removePermission)
 	default:
 		return nil, refusal("UnknownOperationException", "")
 	}
