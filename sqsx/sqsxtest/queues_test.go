@@ -12,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/sealq/sealq/sqsx/sqsxtest"
 )
@@ -212,4 +213,92 @@ func TestDeletePurgeTag(t *testing.T) {
 		t.Error("Stored knows a deleted queue")
 	}
 	createQueue(t, client, "q") // at once; the service has one wait 60 seconds
+}
+
+func TestTagRules(t *testing.T) {
+	t.Parallel()
+	client := sqs.NewFromConfig(sqsxtest.New(t).Config())
+	many := func(n int) map[string]string {
+		tags := make(map[string]string)
+		for i := range n {
+			tags[fmt.Sprintf("tag%d", i)] = "v"
+		}
+		return tags
+	}
+	one := func(key, value string) map[string]string { return map[string]string{key: value} }
+	const invalid = "InvalidParameterValue"
+	tests := map[string]struct {
+		tags map[string]string
+		code string
+	}{
+		"50":                   {many(50), ""},
+		"51":                   {many(51), invalid},
+		"key of 128":           {one(strings.Repeat("é", 128), "v"), ""},
+		"key of 129":           {one(strings.Repeat("k", 129), "v"), invalid},
+		"no key":               {one("", "v"), invalid},
+		"no value":             {one("k", ""), ""},
+		"value of 256":         {one("k", strings.Repeat("é", 256)), ""},
+		"value of 257":         {one("k", strings.Repeat("v", 257)), invalid},
+		"signs":                {one("_.:/=+-@ é9", "_.:/=+-@ é9"), ""},
+		"other sign in key":    {one("a#b", "v"), invalid},
+		"other sign in value":  {one("k", "a#b"), invalid},
+		"reserved":             {one("aws:x", "v"), invalid},
+		"reserved, upper case": {one("AWS:x", "v"), invalid},
+		"not reserved":         {one("awsx", "aws:x"), ""},
+		"case matters":         {map[string]string{"Tag": "1", "tag": "2"}, ""},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			queue := aws.String(strings.NewReplacer(" ", "-", ",", "").Replace(name))
+			_, err := client.CreateQueue(t.Context(), &sqs.CreateQueueInput{QueueName: queue, Tags: test.tags})
+			wantCode(t, err, test.code)
+
+			url := createQueue(t, client, *queue+"-later")
+			_, err = client.TagQueue(t.Context(), &sqs.TagQueueInput{QueueUrl: &url, Tags: test.tags})
+			wantCode(t, err, test.code)
+			out, err := client.ListQueueTags(t.Context(), &sqs.ListQueueTagsInput{QueueUrl: &url})
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := test.tags
+			if test.code != "" {
+				want = nil
+			}
+			if diff := cmp.Diff(want, out.Tags, cmpopts.EquateEmpty()); diff != "" {
+				t.Errorf("tags (-want +got):\n%s", diff)
+			}
+		})
+	}
+	t.Run("in all", func(t *testing.T) {
+		t.Parallel()
+		url := createQueue(t, client, "in-all")
+		tag := func(tags map[string]string) error {
+			_, err := client.TagQueue(t.Context(), &sqs.TagQueueInput{QueueUrl: &url, Tags: tags})
+			return err
+		}
+		wantCode(t, tag(many(50)), "")
+		wantCode(t, tag(one("tag0", "again")), "") // replaces one
+		wantCode(t, tag(one("another", "v")), invalid)
+		wantCode(t, tag(map[string]string{}), "MissingParameter")
+		untag := func(keys ...string) error {
+			_, err := client.UntagQueue(t.Context(), &sqs.UntagQueueInput{QueueUrl: &url, TagKeys: keys})
+			return err
+		}
+		wantCode(t, untag("tag0", "absent"), "")
+		wantCode(t, untag([]string{}...), invalid)
+		wantCode(t, tag(one("another", "v")), "")
+	})
+	t.Run("creating again", func(t *testing.T) {
+		t.Parallel()
+		create := func(tags map[string]string) error {
+			_, err := client.CreateQueue(t.Context(), &sqs.CreateQueueInput{QueueName: aws.String("creating-again"), Tags: tags})
+			return err
+		}
+		wantCode(t, create(one("k", "v")), "")
+		wantCode(t, create(one("k", "v")), "")
+		wantCode(t, create(nil), "")
+		wantCode(t, create(one("k", "other")), "QueueAlreadyExists")
+		wantCode(t, create(map[string]string{"k": "v", "l": "w"}), "QueueAlreadyExists")
+	})
 }
