@@ -31,7 +31,8 @@ func (s *sqsService) createQueue(c caller, in createQueueInput) (any, error) {
 	if in.QueueName == "" {
 		return nil, missing("QueueName")
 	}
-	if err := checkQueueName(in.QueueName, in.Attributes["FifoQueue"] == "true"); err != nil {
+	attributes := canonical(in.Attributes)
+	if err := checkQueueName(in.QueueName, attributes["FifoQueue"] == "true"); err != nil {
 		return nil, err
 	}
 	if err := checkTags(in.Tags, len(in.Tags)); err != nil {
@@ -41,8 +42,8 @@ func (s *sqsService) createQueue(c caller, in createQueueInput) (any, error) {
 	now := s.lock()
 	defer s.mu.Unlock()
 	if q := s.queues[id]; q != nil {
-		for _, name := range slices.Sorted(maps.Keys(in.Attributes)) {
-			if q.config.attributes[name] != in.Attributes[name] {
+		for _, name := range slices.Sorted(maps.Keys(attributes)) {
+			if q.config.attributes[name] != attributes[name] {
 				return nil, refusal("QueueNameExists", "A queue already exists with the same name and a different value for attribute %s", name)
 			}
 		}
@@ -51,7 +52,7 @@ func (s *sqsService) createQueue(c caller, in createQueueInput) (any, error) {
 		}
 		return queueURLOutput{queueURL(c.baseURL, id)}, nil
 	}
-	config, err := configFor(nil, in.Attributes)
+	config, err := configFor(nil, attributes)
 	if err != nil {
 		return nil, err
 	}
@@ -263,7 +264,7 @@ func (s *sqsService) setQueueAttributes(c caller, in setAttributesInput) (any, e
 	if err != nil {
 		return nil, err
 	}
-	config, err := configFor(q.config, in.Attributes)
+	config, err := configFor(q.config, canonical(in.Attributes))
 	if err != nil {
 		return nil, err
 	}

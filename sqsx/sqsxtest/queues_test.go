@@ -302,3 +302,70 @@ func TestTagRules(t *testing.T) {
 		wantCode(t, create(map[string]string{"k": "v", "l": "w"}), "QueueAlreadyExists")
 	})
 }
+
+func TestServerSideEncryptionAttributes(t *testing.T) {
+	t.Parallel()
+	client := sqs.NewFromConfig(sqsxtest.New(t).Config())
+	type m = map[string]string
+	url := createQueue(t, client, "q")
+	get := func() m {
+		out, err := client.GetQueueAttributes(t.Context(), &sqs.GetQueueAttributesInput{QueueUrl: &url, AttributeNames: []types.QueueAttributeName{
+			"KmsMasterKeyId", "KmsDataKeyReusePeriodSeconds", "SqsManagedSseEnabled"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out.Attributes
+	}
+	managed := m{"SqsManagedSseEnabled": "true"}
+	key := func(period string) m {
+		return m{"KmsMasterKeyId": "alias/x", "KmsDataKeyReusePeriodSeconds": period, "SqsManagedSseEnabled": "false"}
+	}
+	for _, step := range []struct {
+		what      string
+		set, want m
+		code      string
+	}{
+		{"at first", nil, managed, ""},
+		{"a period alone", m{"KmsDataKeyReusePeriodSeconds": "60"}, managed, ""},
+		{"both", m{"KmsMasterKeyId": "alias/x", "SqsManagedSseEnabled": "true"}, managed, "InvalidAttributeName"},
+		{"both, capitalised", m{"KmsMasterKeyId": "alias/x", "SqsManagedSseEnabled": "True"}, managed, "InvalidAttributeName"},
+		{"a key", m{"KmsMasterKeyId": "alias/x"}, key("300"), ""},
+		{"another period", m{"KmsDataKeyReusePeriodSeconds": "6000"}, key("6000"), ""},
+		{"no key, a period", m{"KmsMasterKeyId": "", "KmsDataKeyReusePeriodSeconds": "300"}, m{"SqsManagedSseEnabled": "false"}, ""},
+		{"a key and a period", m{"KmsMasterKeyId": "alias/x", "KmsDataKeyReusePeriodSeconds": "6000", "SqsManagedSseEnabled": "false"}, key("6000"), ""},
+		{"SSE-SQS", m{"SqsManagedSseEnabled": "true"}, managed, ""},
+	} {
+		if step.set != nil {
+			_, err := client.SetQueueAttributes(t.Context(), &sqs.SetQueueAttributesInput{QueueUrl: &url, Attributes: step.set})
+			t.Log(step.what)
+			wantCode(t, err, step.code)
+		}
+		if diff := cmp.Diff(step.want, get()); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", step.what, diff)
+		}
+	}
+	_, err := client.CreateQueue(t.Context(), &sqs.CreateQueueInput{QueueName: aws.String("both"), Attributes: m{"KmsMasterKeyId": "alias/x", "SqsManagedSseEnabled": "true"}})
+	wantCode(t, err, "InvalidAttributeName")
+}
+
+// The service takes "True" for "true", and returns "true".
+func TestBooleansInOtherCase(t *testing.T) {
+	t.Parallel()
+	client := sqs.NewFromConfig(sqsxtest.New(t).Config())
+	attributes := []string{"FifoQueue", "True", "ContentBasedDeduplication", "True", "SqsManagedSseEnabled", "False"}
+	url := createQueue(t, client, "q.fifo", attributes...)
+	createQueue(t, client, "q.fifo", attributes...)                                        // again
+	createQueue(t, client, "q.fifo", "FifoQueue", "true", "SqsManagedSseEnabled", "false") // the same
+	_, err := client.SetQueueAttributes(t.Context(), &sqs.SetQueueAttributesInput{QueueUrl: &url, Attributes: map[string]string{"FifoQueue": "True"}})
+	wantCode(t, err, "")
+	sendFIFO(t, client, url, "g", "", "by content")
+	out, err := client.GetQueueAttributes(t.Context(), &sqs.GetQueueAttributesInput{QueueUrl: &url, AttributeNames: []types.QueueAttributeName{
+		"FifoQueue", "ContentBasedDeduplication", "SqsManagedSseEnabled"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]string{"FifoQueue": "true", "ContentBasedDeduplication": "true", "SqsManagedSseEnabled": "false"}
+	if diff := cmp.Diff(want, out.Attributes); diff != "" {
+		t.Errorf("attributes (-want +got):\n%s", diff)
+	}
+}
