@@ -205,19 +205,19 @@ func parseRedrivePolicy(raw string) (*redrivePolicy, error) {
 	if err := json.Unmarshal([]byte(raw), &doc); err != nil {
 		return nil, bad("Redrive policy is not a valid JSON map")
 	}
-	p := redrivePolicy{maxReceives: 10}
-	var ok bool
-	if p.target, ok = parseQueueARN(doc.DeadLetterTargetArn); !ok {
+	target, ok := parseQueueARN(doc.DeadLetterTargetArn)
+	if !ok {
 		return nil, bad("Redrive policy does not contain a valid deadLetterTargetArn")
 	}
-	if len(doc.MaxReceiveCount) > 0 {
-		n, err := strconv.Atoi(strings.Trim(string(doc.MaxReceiveCount), `"`))
-		if err != nil || n < 1 || n > maxReceiveCountTop {
-			return nil, bad("Invalid value for maxReceiveCount: " + string(doc.MaxReceiveCount) + ", valid values are from 1 to 1000 both inclusive")
-		}
-		p.maxReceives = n
+	// The API reference has a default of 10; the service refuses a policy without a count.
+	if len(doc.MaxReceiveCount) == 0 {
+		return nil, bad("Redrive policy does not contain mandatory attribute: maxReceiveCount")
 	}
-	return &p, nil
+	n, err := strconv.Atoi(strings.Trim(string(doc.MaxReceiveCount), `"`))
+	if err != nil || n < 1 || n > maxReceiveCountTop {
+		return nil, bad("Invalid value for maxReceiveCount: " + string(doc.MaxReceiveCount) + ", valid values are from 1 to 1000 both inclusive")
+	}
+	return &redrivePolicy{target: target, maxReceives: n}, nil
 }
 
 const maxAllowedSources = 10 // of a RedriveAllowPolicy
