@@ -1,6 +1,7 @@
 package sqsxtest_test
 
 import (
+	"encoding/base64"
 	"fmt"
 	"slices"
 	"testing"
@@ -230,7 +231,7 @@ func TestMoveTaskWithRateAndDestination(t *testing.T) {
 		begun := time.Now()
 		handle := start()
 		_, err := client.StartMessageMoveTask(t.Context(), &sqs.StartMessageMoveTaskInput{SourceArn: aws.String(arn("dead"))})
-		wantCode(t, err, "AWS.SimpleQueueService.UnsupportedOperation")
+		wantCode(t, err, "InvalidParameterValue")
 
 		// A receiver of the destination is woken by the moves.
 		for i := range 3 {
@@ -249,6 +250,17 @@ func TestMoveTaskWithRateAndDestination(t *testing.T) {
 		}
 		_, err = client.CancelMessageMoveTask(t.Context(), &sqs.CancelMessageMoveTaskInput{TaskHandle: &handle})
 		wantCode(t, err, "ResourceNotFoundException")
+		encode := base64.StdEncoding.EncodeToString
+		for handle, code := range map[string]string{
+			"foobared":                       "InvalidParameterValue",
+			encode([]byte("x")):              "InvalidParameterValue",
+			encode([]byte(`{"taskId":"1"}`)): "InvalidParameterValue",
+			encode([]byte(`{"taskId":"1","sourceArn":"` + arn("absent") + `"}`)): "ResourceNotFoundException",
+			encode([]byte(`{"taskId":"1","sourceArn":"` + arn("dead") + `"}`)):   "ResourceNotFoundException",
+		} {
+			_, err = client.CancelMessageMoveTask(t.Context(), &sqs.CancelMessageMoveTaskInput{TaskHandle: &handle})
+			wantCode(t, err, code)
+		}
 		time.Sleep(time.Hour)
 		if n := len(server.Stored(dead)); n != 7 {
 			t.Errorf("got %d left after cancelling, want 7", n)
