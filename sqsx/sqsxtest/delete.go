@@ -83,8 +83,8 @@ func (s *sqsService) setVisibility(q *queue, in visibilityEntry, now time.Time) 
 }
 
 type batchOutput struct {
-	Successful []batchResult
-	Failed     []batchError
+	Successful []batchResult `json:",omitempty"`
+	Failed     []batchError  `json:",omitempty"`
 }
 
 type batchResult struct{ Id string }
@@ -149,7 +149,7 @@ func (s *sqsService) batch(c caller, rawURL, entryName string, ids []string, eac
 		return nil, err
 	}
 	q.advance(now)
-	out := batchOutput{Successful: []batchResult{}, Failed: []batchError{}}
+	var out batchOutput
 	for i, id := range ids {
 		if err := each(q, i, now); err != nil {
 			out.Failed = append(out.Failed, newBatchError(id, err))

@@ -62,8 +62,8 @@ type sendBatchInput struct {
 }
 
 type sendBatchOutput struct {
-	Successful []sendBatchResult
-	Failed     []batchError
+	Successful []sendBatchResult `json:",omitempty"`
+	Failed     []batchError      `json:",omitempty"`
 }
 
 type sendBatchResult struct {
@@ -114,7 +114,7 @@ func (s *sqsService) sendMessageBatch(c caller, in sendBatchInput) (any, error) 
 	if err != nil {
 		return nil, err
 	}
-	out := sendBatchOutput{Successful: []sendBatchResult{}, Failed: []batchError{}}
+	var out sendBatchOutput
 	for i, e := range in.Entries {
 		if refused[i] != nil {
 			out.Failed = append(out.Failed, newBatchError(e.Id, refused[i]))
