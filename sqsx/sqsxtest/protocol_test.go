@@ -78,6 +78,8 @@ func TestRawHTTP(t *testing.T) {
 		"wrong type":         {"AmazonSQS.ListQueues", `{"MaxResults":"x"}`, true, 400, "com.amazon.coral.service#SerializationException", "SerializationException;Sender", "application/x-amz-json-1.0"},
 		"no query mode":      {"AmazonSQS.GetQueueUrl", `{"QueueName":"absent"}`, false, 400, "com.amazonaws.sqs#QueueDoesNotExist", "", "application/x-amz-json-1.0"},
 		"query mode":         {"AmazonSQS.GetQueueUrl", `{"QueueName":"absent"}`, true, 400, "com.amazonaws.sqs#QueueDoesNotExist", "AWS.SimpleQueueService.NonExistentQueue;Sender", "application/x-amz-json-1.0"},
+		"missing parameter":  {"AmazonSQS.GetQueueUrl", `{}`, true, 400, "com.amazon.coral.service#MissingRequiredParameterException", "MissingParameter;Sender", "application/x-amz-json-1.0"},
+		"invalid parameter":  {"AmazonSQS.CreateQueue", `{"QueueName":"!"}`, true, 400, "com.amazon.coral.service#InvalidParameterValueException", "InvalidParameterValue;Sender", "application/x-amz-json-1.0"},
 		"no body":            {"AmazonSQS.ListQueues", ``, true, 200, "", "", "application/x-amz-json-1.0"},
 		"longest request":    {"AmazonSQS.ListQueues", "{}" + strings.Repeat(" ", limit-2), true, 200, "", "", "application/x-amz-json-1.0"},
 		"too long a request": {"AmazonSQS.ListQueues", "{}" + strings.Repeat(" ", limit-1), true, 413, "com.amazon.coral.service#RequestEntityTooLarge", "RequestEntityTooLarge;Sender", "application/x-amz-json-1.0"},
@@ -315,4 +317,53 @@ type withHeader struct {
 func (h withHeader) Do(r *http.Request) (*http.Response, error) {
 	r.Header.Set(h.name, h.value)
 	return h.client.Do(r)
+}
+
+// Users' code looks for these texts: they are the service's, as recorded.
+func TestTextsOfErrors(t *testing.T) {
+	t.Parallel()
+	client := sqs.NewFromConfig(sqsxtest.New(t).Config())
+	url := createQueue(t, client, "q", "MaximumMessageSize", "1024")
+	fifo := createQueue(t, client, "q.fifo", "FifoQueue", "true")
+	send(t, client, url, "deleted")
+	deleted := receive(t, client, &sqs.ReceiveMessageInput{QueueUrl: &url})[0]
+	remove(t, client, url, deleted)
+	long := aws.String(strings.Repeat("x", 1025))
+	sendOne := func(in *sqs.SendMessageInput) error {
+		_, err := client.SendMessage(t.Context(), in)
+		return err
+	}
+	for want, err := range map[string]error{
+		"The request must contain the parameter MessageBody.":                                                                                                  sendOne(&sqs.SendMessageInput{QueueUrl: &url, MessageBody: aws.String("")}),
+		"One or more parameters are invalid. Reason: Message must be shorter than 1024 bytes.":                                                                 sendOne(&sqs.SendMessageInput{QueueUrl: &url, MessageBody: long}),
+		"Message (user) attribute 'ErrorDetails' must contain a non-empty value of type 'String'.":                                                             sendOne(&sqs.SendMessageInput{QueueUrl: &url, MessageBody: aws.String("x"), MessageAttributes: attributes{"ErrorDetails": text("String", "")}}),
+		"The queue should either have ContentBasedDeduplication enabled or MessageDeduplicationId provided explicitly":                                         sendOne(&sqs.SendMessageInput{QueueUrl: &fifo, MessageBody: aws.String("x"), MessageGroupId: aws.String("g")}),
+		"The request must contain the parameter MessageGroupId.":                                                                                               sendOne(&sqs.SendMessageInput{QueueUrl: &fifo, MessageBody: aws.String("x")}),
+		"Value  for parameter MessageGroupId is invalid. Reason: MessageGroupId can only include alphanumeric and punctuation characters. 1 to 128 in length.": sendOne(&sqs.SendMessageInput{QueueUrl: &url, MessageBody: aws.String("x"), MessageGroupId: aws.String("")}),
+		"The specified queue does not exist.":                                                                                                                  sendOne(&sqs.SendMessageInput{QueueUrl: aws.String("absent"), MessageBody: aws.String("x")}),
+		`The input receipt handle "garbage" is not a valid receipt handle.`: func() error {
+			_, err := client.DeleteMessage(t.Context(), &sqs.DeleteMessageInput{QueueUrl: &url, ReceiptHandle: aws.String("garbage")})
+			return err
+		}(),
+		"Value " + *deleted.ReceiptHandle + " for parameter ReceiptHandle is invalid. Reason: Message does not exist or is not available for visibility timeout change.": func() error {
+			_, err := client.ChangeMessageVisibility(t.Context(), &sqs.ChangeMessageVisibilityInput{QueueUrl: &url, ReceiptHandle: deleted.ReceiptHandle, VisibilityTimeout: 42})
+			return err
+		}(),
+		"You can specify the DeduplicationScope only when FifoQueue is set to true.": func() error {
+			_, err := client.CreateQueue(t.Context(), &sqs.CreateQueueInput{QueueName: aws.String("other"), Attributes: map[string]string{"DeduplicationScope": "queue"}})
+			return err
+		}(),
+	} {
+		apiErr, ok := errors.AsType[smithy.APIError](err)
+		if !ok || apiErr.ErrorMessage() != want {
+			t.Errorf("got %v, want the text %q", err, want)
+		}
+	}
+	out, err := client.SendMessageBatch(t.Context(), &sqs.SendMessageBatchInput{QueueUrl: &url, Entries: []types.SendMessageBatchRequestEntry{{Id: aws.String("a"), MessageBody: long}}})
+	if err != nil || len(out.Failed) != 1 {
+		t.Fatalf("got %v, %v, want one failed", out, err)
+	}
+	if got, want := *out.Failed[0].Message, "One or more parameters cannot be validated. Reason: Message must be shorter than 1024 bytes."; got != want {
+		t.Errorf("in a batch: got %q, want %q", got, want)
+	}
 }
