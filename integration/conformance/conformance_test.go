@@ -39,6 +39,7 @@ func TestLocalStack(t *testing.T) {
 	target.Differences = []conformance.Difference{
 		conformance.ElevenAttributesAccepted,
 		conformance.ConsecutiveDotsAccepted,
+		conformance.GroupOvertakes,
 	}
 	conformance.Run(t, target)
 }
@@ -50,6 +51,8 @@ func TestMinistack(t *testing.T) {
 		conformance.ElevenAttributesAccepted,
 		conformance.AttributeNamesUnchecked,
 		conformance.AttributesNotCounted,
+		conformance.BatchSplit,
+		conformance.GroupWaitsWhole,
 		conformance.NoMoveTask,
 		conformance.TamperedBlobDecrypts,
 		conformance.WrongKeyIDDecrypts,
@@ -66,6 +69,7 @@ func TestMoto(t *testing.T) {
 		conformance.AttributesNotCounted,
 		conformance.ForbiddenCharactersPass,
 		conformance.DuplicateGetsNewID,
+		conformance.GroupWaitsWhole,
 		conformance.NoSourceARN,
 		conformance.NoMoveTask,
 	)
@@ -80,6 +84,7 @@ func TestElasticMQ(t *testing.T) {
 		conformance.AttributeNamesUnchecked,
 		conformance.AttributesNotCounted,
 		conformance.OtherErrorCodes,
+		conformance.BatchSplit,
 	)
 	conformance.Run(t, target)
 }
@@ -93,6 +98,8 @@ func TestFauxqs(t *testing.T) {
 		conformance.ElevenAttributesAccepted,
 		conformance.AttributeNamesUnchecked,
 		conformance.EmojiRefused,
+		conformance.BatchSplit,
+		conformance.GroupOneByOne,
 		conformance.NoSourceARN,
 		conformance.NoTraceHeader,
 		conformance.NoMoveTask,

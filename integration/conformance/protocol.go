@@ -29,6 +29,8 @@ func protocolCases() []testCase {
 		{"SQS: visibility timeout and receive count", visibility},
 		{"SQS: system attributes", systemAttributes},
 		{"SQS: FIFO order, groups and deduplication", fifoProtocol},
+		{"SQS: a FIFO batch with a message without a deduplication ID is refused", fifoBatch},
+		{"SQS: a FIFO group gives the messages before one in flight", fifoPrefix},
 		{"SQS: redrive to a dead-letter queue and back", redriveProtocol},
 	}
 }
@@ -334,6 +336,77 @@ func fifoProtocol(t *testing.T, s *suite) {
 	s.delete(t, url, held)
 	if got := s.receive(t, s.sqs, url, 1); *got[0].Body != "a2" {
 		t.Errorf("after a1 is deleted: got %q, want a2", *got[0].Body)
+	}
+}
+
+// fifoBatch: the whole call fails, though other faults of an entry fail the
+// entry alone.
+func fifoBatch(t *testing.T, s *suite) {
+	url := s.queue(t, fifo)
+	entry := func(id string, deduplicationID *string) types.SendMessageBatchRequestEntry {
+		return types.SendMessageBatchRequestEntry{
+			Id: &id, MessageBody: &id, MessageGroupId: aws.String("group"), MessageDeduplicationId: deduplicationID,
+		}
+	}
+	batch := func(entries ...types.SendMessageBatchRequestEntry) error {
+		_, err := s.sqs.SendMessageBatch(t.Context(), &sqs.SendMessageBatchInput{QueueUrl: &url, Entries: entries})
+		return err
+	}
+	const refused = "InvalidParameterValue"
+	s.wantRefused(t, "none has an ID", batch(entry("a", nil), entry("b", nil)), refused, BatchSplit)
+	s.wantRefused(t, "one has no ID", batch(entry("c", aws.String("1")), entry("d", nil)), refused, BatchSplit)
+	if err := batch(entry("e", aws.String("2"))); err != nil {
+		t.Fatal(err)
+	}
+	want := "e"
+	if s.differs(BatchSplit) {
+		want = "c"
+	}
+	if got := s.receive(t, s.sqs, url, 1); *got[0].Body != want {
+		t.Errorf("got %q first, want %q", *got[0].Body, want)
+	}
+}
+
+func fifoPrefix(t *testing.T, s *suite) {
+	url := s.queue(t, fifo)
+	for _, body := range []string{"1", "2", "3"} {
+		send(t, s.sqs, url, body, nil)
+	}
+	receive := func(what string, want ...string) []types.Message {
+		t.Helper()
+		out, err := s.sqs.ReceiveMessage(t.Context(), receiveInput(url))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, m := range out.Messages {
+			got = append(got, *m.Body)
+		}
+		if !slices.Equal(got, want) {
+			t.Fatalf("%s: got %q, want %q", what, got, want)
+		}
+		return out.Messages
+	}
+	if s.differs(GroupOneByOne) {
+		receive("at first", "1")
+		return
+	}
+	got := receive("at first", "1", "2", "3")
+	for _, m := range []types.Message{got[0], got[2]} {
+		if _, err := s.sqs.ChangeMessageVisibility(t.Context(), &sqs.ChangeMessageVisibilityInput{
+			QueueUrl: &url, ReceiptHandle: m.ReceiptHandle, VisibilityTimeout: 0,
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const what = "while the second is in flight"
+	switch {
+	case s.differs(GroupWaitsWhole):
+		receive(what)
+	case s.differs(GroupOvertakes):
+		receive(what, "1", "3")
+	default:
+		receive(what, "1")
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -99,7 +100,7 @@ func checkAttributes(attributes map[string]attributeValue) error {
 		if err := checkAttributeName(name); err != nil {
 			return err
 		}
-		if err := checkAttributeValue("message attribute", name, attributes[name]); err != nil {
+		if err := checkAttributeValue("user", name, attributes[name]); err != nil {
 			return err
 		}
 	}
@@ -118,51 +119,56 @@ func checkAttributeName(name string) error {
 	case strings.HasPrefix(name, ".") || strings.HasSuffix(name, ".") || strings.Contains(name, ".."):
 		return refusal("InvalidParameterValue", "Message attribute name %q is invalid: it starts or ends with a period, or has two in a row.", name)
 	case strings.ContainsFunc(name, notAttributeNameRune):
-		return refusal("InvalidParameterValue", "Message attribute name %q is invalid: it can only contain A-Z, a-z, 0-9, underscores, hyphens and periods.", name)
+		return refusal("InvalidParameterValue", "Message attribute name %q is invalid: it can only contain letters, digits, underscores, hyphens and periods.", name)
 	}
 	return nil
 }
 
+// notAttributeNameRune takes letters and digits for Unicode's: the developer
+// guide has A-Z, a-z and 0-9, and the service also takes "attr.1øßä".
 func notAttributeNameRune(r rune) bool {
-	return !isAlphanumeric(r) && r != '_' && r != '-' && r != '.'
+	return !unicode.IsLetter(r) && !unicode.IsDigit(r) && r != '_' && r != '-' && r != '.'
 }
 
 func isAlphanumeric(r rune) bool {
 	return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9'
 }
 
+// checkAttributeValue checks an attribute of a kind, "user" or "system".
 func checkAttributeValue(kind, name string, v attributeValue) error {
+	bad := func(reason string) error {
+		return refusal("InvalidParameterValue", "Message (%s) attribute '%s' %s.", kind, name, reason)
+	}
 	switch {
 	case v.DataType == "":
-		return refusal("InvalidParameterValue", "The %s '%s' must contain a non-empty message attribute type.", kind, name)
+		return bad("must contain a non-empty type")
 	case len(v.DataType) > maxAttributeChars:
-		return refusal("InvalidParameterValue", "Length of the type of %s '%s' must be less than or equal to %d bytes; got %d.", kind, name, maxAttributeChars, len(v.DataType))
+		return bad("must have a type of at most " + strconv.Itoa(maxAttributeChars) + " bytes")
+	case !legalText(v.DataType):
+		return bad("has a type with invalid characters")
 	case v.StringListValues != nil || v.BinaryListValues != nil:
 		return refusal("UnsupportedOperation", "Message attribute list values are not supported.")
 	}
 	switch base := baseType(v.DataType); base {
 	case "Binary":
 		if len(v.BinaryValue) == 0 || v.StringValue != nil {
-			return badValue(kind, name, v.DataType)
+			return bad("must contain a non-empty value of type 'Binary'")
 		}
 	case "String", "Number":
 		if v.StringValue == nil || *v.StringValue == "" || v.BinaryValue != nil {
-			return badValue(kind, name, v.DataType)
+			return bad("must contain a non-empty value of type '" + base + "'")
 		}
 		if !legalText(*v.StringValue) {
-			return illegalText()
+			// Of a body, the code is InvalidMessageContents.
+			return bad("has a value with invalid characters")
 		}
 		if base == "Number" && !isNumber(*v.StringValue) {
-			return refusal("InvalidParameterValue", "Can't cast the value of %s '%s' to a number.", kind, name)
+			return bad("must contain a value that is a number")
 		}
 	default:
-		return refusal("InvalidParameterValue", "The %s '%s' has an invalid message attribute type, the set of supported type prefixes is Binary, Number, and String.", kind, name)
+		return bad("must have a type that starts with String, Binary or Number")
 	}
 	return nil
-}
-
-func badValue(kind, name, dataType string) error {
-	return refusal("InvalidParameterValue", "The %s '%s' must contain a non-empty message attribute value for message attribute type '%s', and no other.", kind, name, dataType)
 }
 
 // isNumber follows the developer guide: up to 38 digits of precision, between -10^128 and 10^126.

@@ -62,19 +62,20 @@ func (s *sqsService) setVisibility(q *queue, in visibilityEntry, now time.Time) 
 		return err
 	}
 	if timeout == nil {
-		return refusal("MissingParameter", "The request must contain the parameter VisibilityTimeout.")
+		return missing("VisibilityTimeout")
 	}
 	m, fresh, err := s.byHandle(q, in.ReceiptHandle)
 	switch {
 	case err != nil:
 		return err
-	case m == nil:
-		return refusal("ReceiptHandleIsInvalid", "Value %s for parameter ReceiptHandle is invalid. Reason: Message does not exist or is not available for visibility timeout change.", in.ReceiptHandle)
-	case !fresh || m.state != inFlight:
-		return refusal("MessageNotInflight", "The message referred to isn't in flight.")
+	case m == nil, q.fifo != nil && (!fresh || m.state != inFlight):
+		return refusal("InvalidParameterValue", "Value %s for parameter ReceiptHandle is invalid. Reason: Message does not exist or is not available for visibility timeout change.", in.ReceiptHandle)
+	case m.state != inFlight:
+		return nil // too late: the message stays visible
 	case now.Add(*timeout).After(m.received.Add(maxVisibility)):
 		return refusal("InvalidParameterValue", "Value %d for parameter VisibilityTimeout is invalid. Reason: Total VisibilityTimeout for the message is beyond the limit [%d seconds].", *timeout/time.Second, maxVisibility/time.Second)
 	}
+	// On a standard queue the handle of an earlier receive does it too.
 	m.changes++
 	q.hide(m, inFlight, now.Add(*timeout))
 	q.advance(now)
@@ -82,8 +83,8 @@ func (s *sqsService) setVisibility(q *queue, in visibilityEntry, now time.Time) 
 }
 
 type batchOutput struct {
-	Successful []batchResult
-	Failed     []batchError
+	Successful []batchResult `json:",omitempty"`
+	Failed     []batchError  `json:",omitempty"`
 }
 
 type batchResult struct{ Id string }
@@ -148,7 +149,7 @@ func (s *sqsService) batch(c caller, rawURL, entryName string, ids []string, eac
 		return nil, err
 	}
 	q.advance(now)
-	out := batchOutput{Successful: []batchResult{}, Failed: []batchError{}}
+	var out batchOutput
 	for i, id := range ids {
 		if err := each(q, i, now); err != nil {
 			out.Failed = append(out.Failed, newBatchError(id, err))

@@ -13,6 +13,11 @@ func refusal(code, format string, args ...any) error {
 	return &smithy.GenericAPIError{Code: code, Message: fmt.Sprintf(format, args...), Fault: smithy.FaultClient}
 }
 
+// missing is the refusal of a request without a parameter that it must have.
+func missing(parameter string) error {
+	return refusal("MissingParameter", "The request must contain the parameter %s.", parameter)
+}
+
 // wireError is how an error is written on the wire.
 type wireError struct {
 	shape  string // the body's __type
@@ -57,8 +62,10 @@ func sqsWireError(err smithy.APIError) wireError {
 		w.shape, w.query, w.status = model+"KmsOptInRequired", "KMS.OptInRequired", 403
 	case "KmsThrottled", "KMS.ThrottlingException":
 		w.shape, w.query, w.status = model+"KmsThrottled", "KMS.ThrottlingException", 400
-	case "InvalidParameterValue", "MissingParameter":
-		w.shape, w.query, w.status = coral+name+"Exception", name, 400
+	case "InvalidParameterValue":
+		w.shape, w.query, w.status = coral+"InvalidParameterValueException", name, 400
+	case "MissingParameter":
+		w.shape, w.query, w.status = coral+"MissingRequiredParameterException", name, 400
 	case "AccessDenied", "AccessDeniedException":
 		w.shape, w.query, w.status = coral+"AccessDeniedException", name, 403
 	default:

@@ -23,7 +23,6 @@ type fifoState struct {
 type fifoGroup struct {
 	id       string
 	messages list.List // of *message, in order of sequence
-	inFlight int
 	inReady  *list.Element
 }
 
@@ -43,20 +42,18 @@ func (q *queue) joinGroup(m *message) {
 func (q *queue) leaveGroup(m *message) {
 	g := q.fifo.groups[m.group]
 	g.messages.Remove(m.inGroup)
-	if m.state == inFlight {
-		g.inFlight--
-	}
 	q.settle(g)
 	if g.messages.Len() == 0 {
 		delete(q.fifo.groups, g.id)
 	}
 }
 
-// settle puts a group into queue.ready or takes it out. A group with a message in flight waits as a whole;
-// so does one whose first message is delayed.
+// settle puts a group into queue.ready or takes it out. A group waits while its
+// first message is in flight or delayed. What is visible before such a message
+// can be received, and what is behind it cannot.
 func (q *queue) settle(g *fifoGroup) {
 	first := g.messages.Front()
-	free := first != nil && g.inFlight == 0 && first.Value.(*message).state == ready
+	free := first != nil && first.Value.(*message).state == ready
 	switch {
 	case free && g.inReady == nil:
 		g.inReady = q.ready.PushBack(g)

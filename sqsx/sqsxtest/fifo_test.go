@@ -3,6 +3,7 @@ package sqsxtest_test
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"github.com/sealq/sealq/sqsx/sqsxtest"
 )
@@ -67,8 +69,8 @@ func TestFIFOGroups(t *testing.T) {
 		remove(t, client, url, a[1])
 		want("group a is free", take(10), "a3")
 		time.Sleep(30 * time.Second)
-		// In order within each group; the group that is free first comes first.
-		want("after the timeout", take(10), "a3", "b1", "b2")
+		// In order within each group; the group whose first message is visible first comes first.
+		want("after the timeout", take(10), "b1", "b2", "a3")
 		time.Sleep(30 * time.Second)
 		b := take(10)
 		time.Sleep(30 * time.Second)
@@ -172,21 +174,35 @@ func TestReceiveRequestAttemptID(t *testing.T) {
 		if got := take("y"); len(got) != 0 {
 			t.Errorf("another attempt got %q", bodies(got))
 		}
-		remove(t, client, url, again[0])
-		if got := take("x"); len(got) != 0 {
-			t.Errorf("after a delete, a retry got %q", bodies(got))
+		spent := func(what, id string) {
+			t.Helper()
+			out, err := client.ReceiveMessage(t.Context(), &sqs.ReceiveMessageInput{QueueUrl: &url, MaxNumberOfMessages: 10, ReceiveRequestAttemptId: &id})
+			if out != nil {
+				t.Errorf("%s: got %q", what, bodies(out.Messages))
+			}
+			wantCode(t, err, "InvalidParameterValue")
 		}
+		remove(t, client, url, again[0])
+		spent("after a delete", "x")
 		time.Sleep(time.Minute)
 		if got := take("z"); len(got) != 1 {
 			t.Fatalf("got %q, want the second message", bodies(got))
 		}
 		got := take("z")
-		_, err := client.ChangeMessageVisibility(t.Context(), &sqs.ChangeMessageVisibilityInput{QueueUrl: &url, ReceiptHandle: got[0].ReceiptHandle, VisibilityTimeout: 60})
+		_, err := client.ChangeMessageVisibility(t.Context(), &sqs.ChangeMessageVisibilityInput{QueueUrl: &url, ReceiptHandle: got[0].ReceiptHandle, VisibilityTimeout: 30})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := take("z"); len(got) != 0 {
-			t.Errorf("after a change of visibility, a retry got %q", bodies(got))
+		spent("after a change of visibility", "z")
+		time.Sleep(30 * time.Second)
+		if got := take("w"); len(got) != 1 {
+			t.Fatalf("got %q, want the second message", bodies(got))
+		}
+		time.Sleep(time.Minute)
+		spent("after the visibility timeout", "w")
+		time.Sleep(5 * time.Minute)
+		if got := take("w"); len(got) != 1 {
+			t.Errorf("after 5 minutes: got %q, want the second message", bodies(got))
 		}
 	})
 }
@@ -227,20 +243,143 @@ func TestFIFOParameters(t *testing.T) {
 	}
 }
 
-// TestFIFOBatchNeedsGroups: one entry without a group fails the call, where any
-// other fault of an entry fails the entry.
-func TestFIFOBatchNeedsGroups(t *testing.T) {
+// TestFIFOBatchFailsAsAWhole: one entry without a group, or without any
+// deduplication ID, fails the call, where any other fault of an entry fails the
+// entry.
+func TestFIFOBatchFailsAsAWhole(t *testing.T) {
+	t.Parallel()
+	server := sqsxtest.New(t)
+	client := sqs.NewFromConfig(server.Config())
+	byID := createQueue(t, client, "q.fifo", "FifoQueue", "true")
+	byContent := createQueue(t, client, "content.fifo", "FifoQueue", "true", "ContentBasedDeduplication", "true")
+	good := types.SendMessageBatchRequestEntry{
+		Id: aws.String("good"), MessageBody: aws.String("x"), MessageGroupId: aws.String("g"), MessageDeduplicationId: aws.String("d"),
+	}
+	tests := map[string]struct {
+		url          string
+		group, dedup *string
+		code         string
+		sent         int
+	}{
+		"no group":                      {byID, nil, aws.String("e"), "InvalidParameterValue", 0},
+		"no ID":                         {byID, aws.String("g"), nil, "InvalidParameterValue", 0},
+		"neither":                       {byID, nil, nil, "InvalidParameterValue", 0},
+		"no group, content":             {byContent, nil, nil, "InvalidParameterValue", 0},
+		"an ID too long is the entry's": {byID, aws.String("g"), aws.String(strings.Repeat("x", 129)), "", 1},
+		"no ID, content":                {byContent, aws.String("g"), nil, "", 2},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			before := len(server.Stored(test.url))
+			out, err := client.SendMessageBatch(t.Context(), &sqs.SendMessageBatchInput{QueueUrl: &test.url, Entries: []types.SendMessageBatchRequestEntry{
+				good,
+				{Id: aws.String("it"), MessageBody: &name, MessageGroupId: test.group, MessageDeduplicationId: test.dedup},
+			}})
+			wantCode(t, err, test.code)
+			if resp, ok := errors.AsType[*smithyhttp.ResponseError](err); err != nil && (!ok || resp.HTTPStatusCode() != 400) {
+				t.Errorf("got %v, want status 400", err)
+			}
+			if err == nil && len(out.Successful) != test.sent {
+				t.Errorf("got %d sent, want %d", len(out.Successful), test.sent)
+			}
+			if got := len(server.Stored(test.url)) - before; got != test.sent {
+				t.Errorf("got %d messages stored, want %d", got, test.sent)
+			}
+		})
+	}
+}
+
+// What is visible before a message in flight can be received, and what is
+// behind it waits for it.
+func TestFIFOGroupGivesItsVisiblePrefix(t *testing.T) {
+	for extended, want := range map[int][]string{
+		0: nil,
+		1: {"1"},
+		2: {"1", "2"},
+	} {
+		t.Run(fmt.Sprintf("message %d in flight", extended+1), func(t *testing.T) {
+			inBubble(t, func(t *testing.T, _ *sqsxtest.Server, client *sqs.Client) {
+				url := createQueue(t, client, "q.fifo", "FifoQueue", "true", "VisibilityTimeout", "10")
+				for _, body := range []string{"1", "2", "3"} {
+					sendFIFO(t, client, url, "g", body, body)
+				}
+				in := &sqs.ReceiveMessageInput{QueueUrl: &url, MaxNumberOfMessages: 10}
+				got := receive(t, client, in)
+				if len(got) != 3 {
+					t.Fatalf("got %q, want all three", bodies(got))
+				}
+				_, err := client.ChangeMessageVisibility(t.Context(), &sqs.ChangeMessageVisibilityInput{QueueUrl: &url, ReceiptHandle: got[extended].ReceiptHandle, VisibilityTimeout: 40})
+				if err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(10 * time.Second)
+				prefix := receive(t, client, in)
+				if !slices.Equal(bodies(prefix), want) {
+					t.Errorf("got %q, want %q", bodies(prefix), want)
+				}
+				remove(t, client, url, prefix...)
+				if got := receive(t, client, in); len(got) != 0 {
+					t.Errorf("got %q, want nothing behind the message in flight", bodies(got))
+				}
+				remove(t, client, url, got[extended])
+				if got := len(receive(t, client, in)); got != 2-len(prefix) {
+					t.Errorf("got %d after it was deleted, want %d", got, 2-len(prefix))
+				}
+			})
+		})
+	}
+}
+
+func TestFIFOGroupOfAMessageGivenBack(t *testing.T) {
+	inBubble(t, func(t *testing.T, _ *sqsxtest.Server, client *sqs.Client) {
+		url := createQueue(t, client, "q.fifo", "FifoQueue", "true")
+		for i, body := range []string{"a1", "a2", "b1"} {
+			sendFIFO(t, client, url, body[:1], fmt.Sprint(i), body)
+		}
+		a := receive(t, client, &sqs.ReceiveMessageInput{QueueUrl: &url, MaxNumberOfMessages: 2})
+		_, err := client.ChangeMessageVisibility(t.Context(), &sqs.ChangeMessageVisibilityInput{QueueUrl: &url, ReceiptHandle: a[0].ReceiptHandle, VisibilityTimeout: 0})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := bodies(receive(t, client, &sqs.ReceiveMessageInput{QueueUrl: &url, MaxNumberOfMessages: 10}))
+		if want := []string{"b1", "a1"}; !slices.Equal(got, want) {
+			t.Errorf("got %q, want %q: a2 is in flight still", got, want)
+		}
+	})
+}
+
+func TestFIFOReceiveWithoutVisibilityTimeout(t *testing.T) {
+	inBubble(t, func(t *testing.T, _ *sqsxtest.Server, client *sqs.Client) {
+		url := createQueue(t, client, "q.fifo", "FifoQueue", "true", "VisibilityTimeout", "0")
+		for i, body := range []string{"a1", "b1", "b2", "c1", "a2"} {
+			sendFIFO(t, client, url, body[:1], fmt.Sprint(i), body)
+		}
+		for _, receives := range []struct {
+			most int32
+			want []string
+		}{
+			{3, []string{"a1", "a2", "b1"}},
+			{10, []string{"c1", "a1", "a2", "b1", "b2"}},
+		} {
+			got := bodies(receive(t, client, &sqs.ReceiveMessageInput{QueueUrl: &url, MaxNumberOfMessages: receives.most}))
+			if !slices.Equal(got, receives.want) {
+				t.Errorf("got %q, want %q", got, receives.want)
+			}
+		}
+	})
+}
+
+func TestPurgeForgetsDeduplicationIDs(t *testing.T) {
 	t.Parallel()
 	server := sqsxtest.New(t)
 	client := sqs.NewFromConfig(server.Config())
 	url := createQueue(t, client, "q.fifo", "FifoQueue", "true")
-	entry := func(id string, group *string) types.SendMessageBatchRequestEntry {
-		return types.SendMessageBatchRequestEntry{Id: &id, MessageBody: aws.String("x"), MessageGroupId: group, MessageDeduplicationId: &id}
+	first := sendFIFO(t, client, url, "g", "id", "first")
+	if _, err := client.PurgeQueue(t.Context(), &sqs.PurgeQueueInput{QueueUrl: &url}); err != nil {
+		t.Fatal(err)
 	}
-	_, err := client.SendMessageBatch(t.Context(), &sqs.SendMessageBatchInput{QueueUrl: &url, Entries: []types.SendMessageBatchRequestEntry{
-		entry("a", aws.String("g")), entry("b", nil)}})
-	wantCode(t, err, "InvalidParameterValue")
-	if got := len(server.Stored(url)); got != 0 {
-		t.Errorf("got %d messages stored, want none", got)
+	second := sendFIFO(t, client, url, "g", "id", "second")
+	if got := bodies(server.Stored(url)); !slices.Equal(got, []string{"second"}) || *second.MessageId == *first.MessageId {
+		t.Errorf("got %q, want the message that was sent after the purge", got)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
@@ -73,6 +74,9 @@ func TestMessageLimits(t *testing.T) {
 		"name of 257":           {url, "x", one(strings.Repeat("n", 257), text("String", "v")), invalid},
 		"every legal character": {url, "x", one("azAZ09_-.x", text("String", "v")), ""},
 		"space in name":         {url, "x", one("a b", text("String", "v")), invalid},
+		"letters beyond ASCII":  {url, "x", one("attr.1øßä", text("String", "v")), ""},
+		"a section sign":        {url, "x", one("a§b", text("String", "v")), invalid},
+		"an emoji":              {url, "x", one("a😀b", text("String", "v")), invalid},
 		"reserved name":         {url, "x", one("aWs.x", text("String", "v")), invalid},
 		"other reserved name":   {url, "x", one("AMAZON.x", text("String", "v")), invalid},
 		"not reserved":          {url, "x", one("awsx", text("String", "v")), ""},
@@ -91,7 +95,9 @@ func TestMessageLimits(t *testing.T) {
 		"empty binary":           {url, "x", one("a", blob("Binary", []byte{})), invalid},
 		"no value":               {url, "x", one("a", types.MessageAttributeValue{DataType: aws.String("String")}), invalid},
 		"binary value of String": {url, "x", one("a", blob("String", []byte("v"))), invalid},
-		"illegal in a value":     {url, "x", one("a", text("String", "\x01")), contents},
+		"illegal in a value":     {url, "x", one("a", text("String", "a\b,\v")), invalid}, // not InvalidMessageContents
+		"illegal in a number":    {url, "x", one("a", text("Number", "1\x00")), invalid},
+		"illegal in a type":      {url, "x", one("a", text("String.\x01", "v")), invalid},
 		"list value":             {url, "x", one("a", types.MessageAttributeValue{DataType: aws.String("String"), StringListValues: []string{"x"}}), "AWS.SimpleQueueService.UnsupportedOperation"},
 		"numbers":                {url, "x", attributes{"a": text("Number", "-1.5e10"), "b": text("Number", "0"), "c": text("Number", ".5"), "d": text("Number", "+007")}, ""},
 		"38 digits":              {url, "x", one("a", text("Number", strings.Repeat("9", 38))), ""},
@@ -174,8 +180,8 @@ func TestBatchLimits(t *testing.T) {
 			t.Parallel()
 			out, err := client.SendMessageBatch(t.Context(), &sqs.SendMessageBatchInput{QueueUrl: &url, Entries: test.entries})
 			wantCode(t, err, test.code)
-			if err == nil && (len(out.Failed) > 0 || len(out.Successful) != len(test.entries)) {
-				t.Errorf("got %d sent, %d failed", len(out.Successful), len(out.Failed))
+			if err == nil && (out.Failed != nil || len(out.Successful) != len(test.entries)) {
+				t.Errorf("got %d sent, failed %v, want nil", len(out.Successful), out.Failed)
 			}
 		})
 	}
@@ -201,6 +207,8 @@ func TestReceiveParameters(t *testing.T) {
 		"unknown attribute": {sqs.ReceiveMessageInput{MessageSystemAttributeNames: []types.MessageSystemAttributeName{"X"}}, "InvalidAttributeName"},
 		"unknown, old list": {sqs.ReceiveMessageInput{AttributeNames: []types.QueueAttributeName{"X"}}, "InvalidAttributeName"},
 		"attempt ID":        {sqs.ReceiveMessageInput{ReceiveRequestAttemptId: aws.String("a b")}, "InvalidParameterValue"},
+		"a queue's own":     {sqs.ReceiveMessageInput{AttributeNames: []types.QueueAttributeName{"SqsManagedSseEnabled"}}, ""},
+		"another queue's":   {sqs.ReceiveMessageInput{AttributeNames: []types.QueueAttributeName{"VisibilityTimeout"}}, "InvalidAttributeName"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -350,4 +358,54 @@ func TestReceivedAttributes(t *testing.T) {
 func sum(s string) []byte {
 	m := md5.Sum([]byte(s))
 	return m[:]
+}
+
+// At 120,000 messages in flight, a short poll of a standard queue is refused. A
+// long poll waits for one to be deleted, and a FIFO queue gives nothing.
+func TestInFlightLimit(t *testing.T) {
+	const limit = 120_000
+	for name, attributes := range map[string][]string{
+		"q":      nil,
+		"q.fifo": {"FifoQueue", "true"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, server *sqsxtest.Server, client *sqs.Client) {
+				url := createQueue(t, client, name, attributes...)
+				if err := server.PutInFlight(url, limit-1); err != nil {
+					t.Fatal(err)
+				}
+				entries := make([]types.SendMessageBatchRequestEntry, 3)
+				for i, id := range []string{"x", "y", "z"} {
+					entries[i] = types.SendMessageBatchRequestEntry{Id: &id, MessageBody: &id, MessageGroupId: &id}
+					if attributes != nil {
+						entries[i].MessageDeduplicationId = &id
+					}
+				}
+				if _, err := client.SendMessageBatch(t.Context(), &sqs.SendMessageBatchInput{QueueUrl: &url, Entries: entries}); err != nil {
+					t.Fatal(err)
+				}
+				in := &sqs.ReceiveMessageInput{QueueUrl: &url, MaxNumberOfMessages: 10, VisibilityTimeout: 3600}
+				last := receive(t, client, in)
+				if got := bodies(last); !slices.Equal(got, []string{"x"}) {
+					t.Fatalf("got %q, want the one that makes %d", got, limit)
+				}
+				out, err := client.ReceiveMessage(t.Context(), in)
+				if attributes == nil {
+					wantCode(t, err, "OverLimit")
+				} else if err != nil || len(out.Messages) != 0 {
+					t.Errorf("short poll: got %v, %v, want nothing", out, err)
+				}
+				in.WaitTimeSeconds = 20
+				start := time.Now()
+				if got := receive(t, client, in); len(got) != 0 || time.Since(start) != 20*time.Second {
+					t.Errorf("long poll: got %q after %v, want nothing after 20s", bodies(got), time.Since(start))
+				}
+				start = time.Now()
+				time.AfterFunc(7*time.Second, func() { remove(t, client, url, last...) })
+				if got := bodies(receive(t, client, in)); !slices.Equal(got, []string{"y"}) || time.Since(start) != 7*time.Second {
+					t.Errorf("after a delete: got %q after %v, want one after 7s", got, time.Since(start))
+				}
+			})
+		})
+	}
 }

@@ -2,6 +2,7 @@ package sqsxtest
 
 import (
 	"encoding/base64"
+	"encoding/json"
 	"math"
 	"slices"
 	"time"
@@ -64,11 +65,11 @@ func (s *sqsService) startMove(c caller, in startMoveInput) (any, error) {
 		t.destination = &destination.queueID
 	}
 	if slices.ContainsFunc(s.moving, func(other *moveTask) bool { return other.source == source }) {
-		return nil, refusal("UnsupportedOperation", "There is already a task running. Only one active task is allowed for a source queue arn at a given time.")
+		return nil, refusal("InvalidParameterValue", "There is already a task running. Only one active task is allowed for a source queue arn at a given time.")
 	}
 	source.advance(now)
 	t.toMove = source.count[ready]
-	t.handle = base64.StdEncoding.EncodeToString([]byte(`{"taskId":"` + newUUID() + `","sourceArn":"` + in.SourceArn + `"}`))
+	t.handle = newTaskHandle(in.SourceArn)
 	source.tasks = append(source.tasks, t)
 	if len(source.tasks) > maxTasksKept {
 		source.tasks = slices.Delete(source.tasks, 0, 1)
@@ -185,7 +186,7 @@ func (s *sqsService) isDeadLetterQueue(id queueID) bool {
 
 func (s *sqsService) findARN(parameter, arn string) (*queue, error) {
 	if arn == "" {
-		return nil, refusal("MissingParameter", "The request must contain the parameter %s.", parameter)
+		return nil, missing(parameter)
 	}
 	id, ok := parseQueueARN(arn)
 	if !ok {
@@ -257,8 +258,18 @@ func (s *sqsService) listMoves(c caller, in listMovesInput) (any, error) {
 type cancelMoveOutput struct{ ApproximateNumberOfMessagesMoved int }
 
 func (s *sqsService) cancelMove(c caller, in taskHandle) (any, error) {
+	if in.TaskHandle == "" {
+		return nil, missing("TaskHandle")
+	}
+	sourceARN, ok := parseTaskHandle(in.TaskHandle)
+	if !ok {
+		return nil, refusal("InvalidParameterValue", "Value for parameter TaskHandle is invalid.")
+	}
 	s.lock()
 	defer s.mu.Unlock()
+	if _, err := s.findARN("SourceArn", sourceARN); err != nil {
+		return nil, err
+	}
 	for _, t := range s.moving {
 		if t.handle == in.TaskHandle {
 			t.status = "CANCELLED"
@@ -266,5 +277,25 @@ func (s *sqsService) cancelMove(c caller, in taskHandle) (any, error) {
 			return cancelMoveOutput{t.moved}, nil
 		}
 	}
-	return nil, refusal("ResourceNotFoundException", "No running task has this handle.")
+	return nil, refusal("ResourceNotFoundException", "Task does not exist.")
+}
+
+// newTaskHandle returns a handle that is made as the service makes its own.
+func newTaskHandle(sourceARN string) string {
+	return base64.StdEncoding.EncodeToString([]byte(`{"taskId":"` + newUUID() + `","sourceArn":"` + sourceARN + `"}`))
+}
+
+func parseTaskHandle(handle string) (sourceARN string, ok bool) {
+	text, err := base64.StdEncoding.DecodeString(handle)
+	if err != nil {
+		return "", false
+	}
+	var doc struct {
+		TaskID    string `json:"taskId"`
+		SourceARN string `json:"sourceArn"`
+	}
+	if json.Unmarshal(text, &doc) != nil || doc.TaskID == "" || doc.SourceARN == "" {
+		return "", false
+	}
+	return doc.SourceARN, true
 }

@@ -37,6 +37,7 @@ type exchange struct {
 type caller struct {
 	region, account string
 	baseURL         string
+	trace           string // X-Amzn-Trace-Id header, of AWS X-Ray
 }
 
 type service int
@@ -143,7 +144,12 @@ func (s *Server) carryOut(ctx context.Context, ex *exchange) (any, error) {
 	}
 	switch ex.service {
 	case sqsAPI:
-		c := caller{region: ex.request.Region, account: ex.request.Account, baseURL: ex.baseURL}
+		c := caller{
+			region:  ex.request.Region,
+			account: ex.request.Account,
+			baseURL: ex.baseURL,
+			trace:   ex.request.Header.Get("X-Amzn-Trace-Id"),
+		}
 		out, err := s.sqs.call(ctx, s.ctx.Done(), c, ex.operation, ex.request.Body)
 		if err != nil {
 			return nil, err
@@ -280,22 +286,35 @@ func queueURL(baseURL string, id queueID) string {
 	return baseURL + "/queue/" + id.region + "/" + id.account + "/" + id.name
 }
 
-// parseQueueURL takes the account and the name from the last two segments of the path. The Region is empty if the URL names none.
+// parseQueueURL takes the account and the name from the last two segments of
+// the path, and leaves the Region empty if the URL names none. It also takes a
+// bare queue name, as the service does, and then leaves the account empty too.
+//
+// The text is not decoded, and has no query or fragment: "payments#f",
+// "pay%6dents" and "payments%2F" are names that no queue can have, not other
+// spellings of "payments".
 func parseQueueURL(raw string) (id queueID, ok bool) {
-	u, err := url.Parse(raw)
-	if err != nil {
+	slash := strings.LastIndexByte(raw, '/')
+	if slash < 0 {
+		return queueID{name: raw}, raw != ""
+	}
+	rest, name := raw[:slash], raw[slash+1:]
+	if name == "" || strings.ContainsAny(rest, `?#%\@`) {
 		return queueID{}, false
 	}
-	segments := strings.Split(strings.Trim(u.Path, "/"), "/")
+	id = queueID{name: name}
+	if _, hostAndPath, ok := strings.Cut(rest, "://"); ok {
+		host, path, _ := strings.Cut(hostAndPath, "/")
+		host, _, _ = strings.Cut(host, ":")
+		id.region, rest = regionOfHost(host), path
+	}
+	segments := strings.Split(rest, "/")
 	n := len(segments)
-	if n < 2 || !isAccount(segments[n-2]) || segments[n-1] == "" {
-		return queueID{}, false
+	id.account = segments[n-1]
+	if n > 1 && isRegion(segments[n-2]) {
+		id.region = segments[n-2]
 	}
-	id = queueID{region: regionOfHost(u.Hostname()), account: segments[n-2], name: segments[n-1]}
-	if n > 2 && isRegion(segments[n-3]) {
-		id.region = segments[n-3]
-	}
-	return id, true
+	return id, isAccount(id.account)
 }
 
 // newUUID returns a random UUID, version 4.

@@ -145,15 +145,6 @@ func (q *queue) show(m *message) {
 }
 
 func (q *queue) enter(m *message, s state) {
-	if q.fifo != nil {
-		g := q.fifo.groups[m.group]
-		if m.state == inFlight {
-			g.inFlight--
-		}
-		if s == inFlight {
-			g.inFlight++
-		}
-	}
 	q.count[m.state]--
 	q.count[s]++
 	m.state = s
@@ -197,9 +188,13 @@ func (q *queue) change() <-chan struct{} {
 	return q.changed
 }
 
+// purge removes all messages, and the memory of their deduplication IDs.
 func (q *queue) purge() {
 	for e := q.all.Front(); e != nil; e = q.all.Front() {
 		q.remove(e.Value.(*message))
+	}
+	if q.fifo != nil {
+		q.fifo.sent = memory[dedupKey, sentBefore]{}
 	}
 }
 

@@ -36,7 +36,20 @@ type allowPolicy struct {
 	sources []string // ARNs
 }
 
+// canonical returns the attributes of a request as the service stores and
+// returns them: it takes "True" for "true".
+func canonical(attributes map[string]string) map[string]string {
+	out := maps.Clone(attributes)
+	for _, name := range []string{"FifoQueue", "ContentBasedDeduplication", "SqsManagedSseEnabled"} {
+		if value, ok := out[name]; ok {
+			out[name] = strings.ToLower(value)
+		}
+	}
+	return out
+}
+
 // configFor returns the configuration of a queue whose attributes are those of base (nil for a new queue), changed.
+// The changes are canonical.
 func configFor(base *queueConfig, changed map[string]string) (*queueConfig, error) {
 	attributes := map[string]string{
 		"DelaySeconds":                  "0",
@@ -68,11 +81,8 @@ func configFor(base *queueConfig, changed map[string]string) (*queueConfig, erro
 			delete(attributes, name)
 		}
 	}
-	if changed["KmsMasterKeyId"] != "" {
-		attributes["SqsManagedSseEnabled"] = "false"
-		if attributes["KmsDataKeyReusePeriodSeconds"] == "" {
-			attributes["KmsDataKeyReusePeriodSeconds"] = "300"
-		}
+	if err := settleEncryption(attributes, changed); err != nil {
+		return nil, err
 	}
 
 	number := func(name string) int {
@@ -99,6 +109,28 @@ func configFor(base *queueConfig, changed map[string]string) (*queueConfig, erro
 	}
 	c.allow, err = parseAllowPolicy(attributes["RedriveAllowPolicy"])
 	return c, err
+}
+
+// settleEncryption leaves a queue with one kind of server-side encryption, the
+// one that was asked for last: a key switches SSE-SQS off, and the reuse period
+// of its data keys exists only beside it. What the service does when SSE-SQS is
+// asked for alone on a queue with a key is not known: here the key goes.
+func settleEncryption(attributes, changed map[string]string) error {
+	key, managed := changed["KmsMasterKeyId"] != "", changed["SqsManagedSseEnabled"] == "true"
+	switch {
+	case key && managed:
+		return refusal("InvalidAttributeName", "You can use one type of server-side encryption (SSE) at one time. You can either enable KMS SSE or SQS SSE.")
+	case key:
+		attributes["SqsManagedSseEnabled"] = "false"
+	case managed:
+		delete(attributes, "KmsMasterKeyId")
+	}
+	if attributes["KmsMasterKeyId"] == "" {
+		delete(attributes, "KmsDataKeyReusePeriodSeconds")
+	} else if attributes["KmsDataKeyReusePeriodSeconds"] == "" {
+		attributes["KmsDataKeyReusePeriodSeconds"] = "300"
+	}
+	return nil
 }
 
 // checkQueueAttribute checks one attribute against the ranges of the API reference of CreateQueue.
@@ -133,7 +165,7 @@ func checkQueueAttribute(name, value string, fifo bool) error {
 	case "SqsManagedSseEnabled":
 		return oneOf("true", "false")
 	case "Policy":
-		if value != "" && !json.Valid([]byte(value)) {
+		if _, ok := parseQueuePolicy(value); value != "" && !ok {
 			return refusal("InvalidAttributeValue", "Invalid value for the parameter Policy.")
 		}
 		return nil
@@ -141,6 +173,9 @@ func checkQueueAttribute(name, value string, fifo bool) error {
 		return nil
 	}
 	if !fifo {
+		if name == "DeduplicationScope" || name == "FifoThroughputLimit" {
+			return refusal("InvalidAttributeName", "You can specify the %s only when FifoQueue is set to true.", name)
+		}
 		return refusal("InvalidAttributeName", "Unknown Attribute %s.", name)
 	}
 	switch name {
@@ -170,19 +205,19 @@ func parseRedrivePolicy(raw string) (*redrivePolicy, error) {
 	if err := json.Unmarshal([]byte(raw), &doc); err != nil {
 		return nil, bad("Redrive policy is not a valid JSON map")
 	}
-	p := redrivePolicy{maxReceives: 10}
-	var ok bool
-	if p.target, ok = parseQueueARN(doc.DeadLetterTargetArn); !ok {
+	target, ok := parseQueueARN(doc.DeadLetterTargetArn)
+	if !ok {
 		return nil, bad("Redrive policy does not contain a valid deadLetterTargetArn")
 	}
-	if len(doc.MaxReceiveCount) > 0 {
-		n, err := strconv.Atoi(strings.Trim(string(doc.MaxReceiveCount), `"`))
-		if err != nil || n < 1 || n > maxReceiveCountTop {
-			return nil, bad("Invalid value for maxReceiveCount: " + string(doc.MaxReceiveCount) + ", valid values are from 1 to 1000 both inclusive")
-		}
-		p.maxReceives = n
+	// The API reference has a default of 10; the service refuses a policy without a count.
+	if len(doc.MaxReceiveCount) == 0 {
+		return nil, bad("Redrive policy does not contain mandatory attribute: maxReceiveCount")
 	}
-	return &p, nil
+	n, err := strconv.Atoi(strings.Trim(string(doc.MaxReceiveCount), `"`))
+	if err != nil || n < 1 || n > maxReceiveCountTop {
+		return nil, bad("Invalid value for maxReceiveCount: " + string(doc.MaxReceiveCount) + ", valid values are from 1 to 1000 both inclusive")
+	}
+	return &redrivePolicy{target: target, maxReceives: n}, nil
 }
 
 const maxAllowedSources = 10 // of a RedriveAllowPolicy

@@ -7,12 +7,16 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 )
 
 const (
 	maxQueueNameChars = 80
 	maxListResults    = 1_000
-	maxTags           = 50 // of a queue
+	maxTags           = 50 // of a queue; the developer guide recommends no more
+	maxTagKeyChars    = 128
+	maxTagValueChars  = 256
 )
 
 type createQueueInput struct {
@@ -25,26 +29,30 @@ type queueURLOutput struct{ QueueUrl string }
 
 func (s *sqsService) createQueue(c caller, in createQueueInput) (any, error) {
 	if in.QueueName == "" {
-		return nil, refusal("MissingParameter", "The request must contain the parameter QueueName.")
+		return nil, missing("QueueName")
 	}
-	if err := checkQueueName(in.QueueName, in.Attributes["FifoQueue"] == "true"); err != nil {
+	attributes := canonical(in.Attributes)
+	if err := checkQueueName(in.QueueName, attributes["FifoQueue"] == "true"); err != nil {
 		return nil, err
 	}
-	if len(in.Tags) > maxTags {
-		return nil, refusal("InvalidParameterValue", "Too many tags: %d exceeds %d.", len(in.Tags), maxTags)
+	if err := checkTags(in.Tags, len(in.Tags)); err != nil {
+		return nil, err
 	}
 	id := queueID{region: c.region, account: c.account, name: in.QueueName}
 	now := s.lock()
 	defer s.mu.Unlock()
 	if q := s.queues[id]; q != nil {
-		for _, name := range slices.Sorted(maps.Keys(in.Attributes)) {
-			if q.config.attributes[name] != in.Attributes[name] {
+		for _, name := range slices.Sorted(maps.Keys(attributes)) {
+			if q.config.attributes[name] != attributes[name] {
 				return nil, refusal("QueueNameExists", "A queue already exists with the same name and a different value for attribute %s", name)
 			}
 		}
+		if len(in.Tags) > 0 && !maps.Equal(in.Tags, q.tags) {
+			return nil, refusal("QueueNameExists", "A queue already exists with the same name and different tags")
+		}
 		return queueURLOutput{queueURL(c.baseURL, id)}, nil
 	}
-	config, err := configFor(nil, in.Attributes)
+	config, err := configFor(nil, attributes)
 	if err != nil {
 		return nil, err
 	}
@@ -83,6 +91,9 @@ func checkQueueName(name string, fifo bool) error {
 type getQueueURLInput struct{ QueueName, QueueOwnerAWSAccountId string }
 
 func (s *sqsService) getQueueURL(c caller, in getQueueURLInput) (any, error) {
+	if in.QueueName == "" {
+		return nil, missing("QueueName")
+	}
 	id := queueID{region: c.region, account: c.account, name: in.QueueName}
 	if in.QueueOwnerAWSAccountId != "" {
 		id.account = in.QueueOwnerAWSAccountId
@@ -253,7 +264,7 @@ func (s *sqsService) setQueueAttributes(c caller, in setAttributesInput) (any, e
 	if err != nil {
 		return nil, err
 	}
-	config, err := configFor(q.config, in.Attributes)
+	config, err := configFor(q.config, canonical(in.Attributes))
 	if err != nil {
 		return nil, err
 	}
@@ -278,14 +289,43 @@ func (s *sqsService) tagQueue(c caller, in tagInput) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if len(in.Tags) == 0 {
+		return nil, missing("Tags")
+	}
 	tags := make(map[string]string)
 	maps.Copy(tags, q.tags)
 	maps.Copy(tags, in.Tags)
-	if len(tags) > maxTags {
-		return nil, refusal("InvalidParameterValue", "Too many tags: %d exceeds %d.", len(tags), maxTags)
+	if err := checkTags(in.Tags, len(tags)); err != nil {
+		return nil, err
 	}
 	q.tags = tags
 	return nil, nil
+}
+
+// checkTags checks new tags of a queue that will have total of them: keys and
+// values have Unicode letters, digits, white space and a few signs, and keys of
+// AWS's own are reserved. Case matters, and a value may be empty.
+func checkTags(tags map[string]string, total int) error {
+	if total > maxTags {
+		return refusal("InvalidParameterValue", "Too many tags: %d exceeds %d.", total, maxTags)
+	}
+	bad := func(r rune) bool {
+		return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !unicode.IsSpace(r) && !strings.ContainsRune("_.:/=+-@", r)
+	}
+	for _, key := range slices.Sorted(maps.Keys(tags)) {
+		value := tags[key]
+		switch {
+		case key == "" || utf8.RuneCountInString(key) > maxTagKeyChars:
+			return refusal("InvalidParameterValue", "Tag keys must be between 1 and %d characters in length.", maxTagKeyChars)
+		case utf8.RuneCountInString(value) > maxTagValueChars:
+			return refusal("InvalidParameterValue", "Tag values must be between 0 and %d characters in length.", maxTagValueChars)
+		case strings.HasPrefix(strings.ToLower(key), "aws:"):
+			return refusal("InvalidParameterValue", "Tag key %q is invalid: keys that start with aws: are reserved.", key)
+		case strings.ContainsFunc(key, bad) || strings.ContainsFunc(value, bad):
+			return refusal("InvalidParameterValue", "Tag %q is invalid: keys and values can only contain letters, digits, white space and _ . : / = + - @", key)
+		}
+	}
+	return nil
 }
 
 type untagInput struct {
@@ -300,7 +340,10 @@ func (s *sqsService) untagQueue(c caller, in untagInput) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, key := range in.TagKeys {
+	if len(in.TagKeys) == 0 {
+		return nil, refusal("InvalidParameterValue", "Tag keys must be between 1 and %d characters in length.", maxTagKeyChars)
+	}
+	for _, key := range in.TagKeys { // one that the queue does not have is no error
 		delete(q.tags, key)
 	}
 	return nil, nil

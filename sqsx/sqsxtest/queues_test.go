@@ -12,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/sealq/sealq/sqsx/sqsxtest"
 )
@@ -49,6 +50,8 @@ func TestCreateQueue(t *testing.T) {
 		"read-only":          {"g", m{"QueueArn": "x"}, "InvalidAttributeName"},
 		"policy":             {"h", m{"Policy": "{}"}, ""},
 		"bad policy":         {"i", m{"Policy": "{"}, "InvalidAttributeValue"},
+		"list for a policy":  {"i", m{"Policy": "[]"}, "InvalidAttributeValue"},
+		"bad statement":      {"i", m{"Policy": `{"Statement":1}`}, "InvalidAttributeValue"},
 		"throughput alone":   {"j.fifo", m{"FifoQueue": "true", "FifoThroughputLimit": "perMessageGroupId"}, "InvalidAttributeValue"},
 		"high throughput":    {"k.fifo", m{"FifoQueue": "true", "FifoThroughputLimit": "perMessageGroupId", "DeduplicationScope": "messageGroup"}, ""},
 		"bad scope":          {"l.fifo", m{"FifoQueue": "true", "DeduplicationScope": "x"}, "InvalidAttributeValue"},
@@ -210,6 +213,159 @@ func TestDeletePurgeTag(t *testing.T) {
 		t.Error("Stored knows a deleted queue")
 	}
 	createQueue(t, client, "q") // at once; the service has one wait 60 seconds
-	_, err = client.AddPermission(t.Context(), &sqs.AddPermissionInput{QueueUrl: &url, Label: aws.String("l"), AWSAccountIds: []string{"1"}, Actions: []string{"*"}})
-	wantCode(t, err, "AWS.SimpleQueueService.UnsupportedOperation")
+}
+
+func TestTagRules(t *testing.T) {
+	t.Parallel()
+	client := sqs.NewFromConfig(sqsxtest.New(t).Config())
+	many := func(n int) map[string]string {
+		tags := make(map[string]string)
+		for i := range n {
+			tags[fmt.Sprintf("tag%d", i)] = "v"
+		}
+		return tags
+	}
+	one := func(key, value string) map[string]string { return map[string]string{key: value} }
+	const invalid = "InvalidParameterValue"
+	tests := map[string]struct {
+		tags map[string]string
+		code string
+	}{
+		"50":                   {many(50), ""},
+		"51":                   {many(51), invalid},
+		"key of 128":           {one(strings.Repeat("é", 128), "v"), ""},
+		"key of 129":           {one(strings.Repeat("k", 129), "v"), invalid},
+		"no key":               {one("", "v"), invalid},
+		"no value":             {one("k", ""), ""},
+		"value of 256":         {one("k", strings.Repeat("é", 256)), ""},
+		"value of 257":         {one("k", strings.Repeat("v", 257)), invalid},
+		"signs":                {one("_.:/=+-@ é9", "_.:/=+-@ é9"), ""},
+		"other sign in key":    {one("a#b", "v"), invalid},
+		"other sign in value":  {one("k", "a#b"), invalid},
+		"reserved":             {one("aws:x", "v"), invalid},
+		"reserved, upper case": {one("AWS:x", "v"), invalid},
+		"not reserved":         {one("awsx", "aws:x"), ""},
+		"case matters":         {map[string]string{"Tag": "1", "tag": "2"}, ""},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			queue := aws.String(strings.NewReplacer(" ", "-", ",", "").Replace(name))
+			_, err := client.CreateQueue(t.Context(), &sqs.CreateQueueInput{QueueName: queue, Tags: test.tags})
+			wantCode(t, err, test.code)
+
+			url := createQueue(t, client, *queue+"-later")
+			_, err = client.TagQueue(t.Context(), &sqs.TagQueueInput{QueueUrl: &url, Tags: test.tags})
+			wantCode(t, err, test.code)
+			out, err := client.ListQueueTags(t.Context(), &sqs.ListQueueTagsInput{QueueUrl: &url})
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := test.tags
+			if test.code != "" {
+				want = nil
+			}
+			if diff := cmp.Diff(want, out.Tags, cmpopts.EquateEmpty()); diff != "" {
+				t.Errorf("tags (-want +got):\n%s", diff)
+			}
+		})
+	}
+	t.Run("in all", func(t *testing.T) {
+		t.Parallel()
+		url := createQueue(t, client, "in-all")
+		tag := func(tags map[string]string) error {
+			_, err := client.TagQueue(t.Context(), &sqs.TagQueueInput{QueueUrl: &url, Tags: tags})
+			return err
+		}
+		wantCode(t, tag(many(50)), "")
+		wantCode(t, tag(one("tag0", "again")), "") // replaces one
+		wantCode(t, tag(one("another", "v")), invalid)
+		wantCode(t, tag(map[string]string{}), "MissingParameter")
+		untag := func(keys ...string) error {
+			_, err := client.UntagQueue(t.Context(), &sqs.UntagQueueInput{QueueUrl: &url, TagKeys: keys})
+			return err
+		}
+		wantCode(t, untag("tag0", "absent"), "")
+		wantCode(t, untag([]string{}...), invalid)
+		wantCode(t, tag(one("another", "v")), "")
+	})
+	t.Run("creating again", func(t *testing.T) {
+		t.Parallel()
+		create := func(tags map[string]string) error {
+			_, err := client.CreateQueue(t.Context(), &sqs.CreateQueueInput{QueueName: aws.String("creating-again"), Tags: tags})
+			return err
+		}
+		wantCode(t, create(one("k", "v")), "")
+		wantCode(t, create(one("k", "v")), "")
+		wantCode(t, create(nil), "")
+		wantCode(t, create(one("k", "other")), "QueueAlreadyExists")
+		wantCode(t, create(map[string]string{"k": "v", "l": "w"}), "QueueAlreadyExists")
+	})
+}
+
+func TestServerSideEncryptionAttributes(t *testing.T) {
+	t.Parallel()
+	client := sqs.NewFromConfig(sqsxtest.New(t).Config())
+	type m = map[string]string
+	url := createQueue(t, client, "q")
+	get := func() m {
+		out, err := client.GetQueueAttributes(t.Context(), &sqs.GetQueueAttributesInput{QueueUrl: &url, AttributeNames: []types.QueueAttributeName{
+			"KmsMasterKeyId", "KmsDataKeyReusePeriodSeconds", "SqsManagedSseEnabled"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out.Attributes
+	}
+	managed := m{"SqsManagedSseEnabled": "true"}
+	key := func(period string) m {
+		return m{"KmsMasterKeyId": "alias/x", "KmsDataKeyReusePeriodSeconds": period, "SqsManagedSseEnabled": "false"}
+	}
+	for _, step := range []struct {
+		what      string
+		set, want m
+		code      string
+	}{
+		{"at first", nil, managed, ""},
+		{"a period alone", m{"KmsDataKeyReusePeriodSeconds": "60"}, managed, ""},
+		{"both", m{"KmsMasterKeyId": "alias/x", "SqsManagedSseEnabled": "true"}, managed, "InvalidAttributeName"},
+		{"both, capitalised", m{"KmsMasterKeyId": "alias/x", "SqsManagedSseEnabled": "True"}, managed, "InvalidAttributeName"},
+		{"a key", m{"KmsMasterKeyId": "alias/x"}, key("300"), ""},
+		{"another period", m{"KmsDataKeyReusePeriodSeconds": "6000"}, key("6000"), ""},
+		{"no key, a period", m{"KmsMasterKeyId": "", "KmsDataKeyReusePeriodSeconds": "300"}, m{"SqsManagedSseEnabled": "false"}, ""},
+		{"a key and a period", m{"KmsMasterKeyId": "alias/x", "KmsDataKeyReusePeriodSeconds": "6000", "SqsManagedSseEnabled": "false"}, key("6000"), ""},
+		{"SSE-SQS", m{"SqsManagedSseEnabled": "true"}, managed, ""},
+	} {
+		if step.set != nil {
+			_, err := client.SetQueueAttributes(t.Context(), &sqs.SetQueueAttributesInput{QueueUrl: &url, Attributes: step.set})
+			t.Log(step.what)
+			wantCode(t, err, step.code)
+		}
+		if diff := cmp.Diff(step.want, get()); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", step.what, diff)
+		}
+	}
+	_, err := client.CreateQueue(t.Context(), &sqs.CreateQueueInput{QueueName: aws.String("both"), Attributes: m{"KmsMasterKeyId": "alias/x", "SqsManagedSseEnabled": "true"}})
+	wantCode(t, err, "InvalidAttributeName")
+}
+
+// The service takes "True" for "true", and returns "true".
+func TestBooleansInOtherCase(t *testing.T) {
+	t.Parallel()
+	client := sqs.NewFromConfig(sqsxtest.New(t).Config())
+	attributes := []string{"FifoQueue", "True", "ContentBasedDeduplication", "True", "SqsManagedSseEnabled", "False"}
+	url := createQueue(t, client, "q.fifo", attributes...)
+	createQueue(t, client, "q.fifo", attributes...)                                        // again
+	createQueue(t, client, "q.fifo", "FifoQueue", "true", "SqsManagedSseEnabled", "false") // the same
+	_, err := client.SetQueueAttributes(t.Context(), &sqs.SetQueueAttributesInput{QueueUrl: &url, Attributes: map[string]string{"FifoQueue": "True"}})
+	wantCode(t, err, "")
+	sendFIFO(t, client, url, "g", "", "by content")
+	out, err := client.GetQueueAttributes(t.Context(), &sqs.GetQueueAttributesInput{QueueUrl: &url, AttributeNames: []types.QueueAttributeName{
+		"FifoQueue", "ContentBasedDeduplication", "SqsManagedSseEnabled"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]string{"FifoQueue": "true", "ContentBasedDeduplication": "true", "SqsManagedSseEnabled": "false"}
+	if diff := cmp.Diff(want, out.Attributes); diff != "" {
+		t.Errorf("attributes (-want +got):\n%s", diff)
+	}
 }

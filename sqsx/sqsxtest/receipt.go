@@ -44,7 +44,7 @@ func (r receiptMaker) parse(handle string) (queue, message, receipt uint64, ok b
 // byHandle finds the message of a receipt handle: nil if it is gone. fresh: no later receive has made the handle stale.
 func (s *sqsService) byHandle(q *queue, handle string) (m *message, fresh bool, err error) {
 	if handle == "" {
-		return nil, false, refusal("MissingParameter", "The request must contain the parameter ReceiptHandle.")
+		return nil, false, missing("ReceiptHandle")
 	}
 	uid, number, receipt, ok := s.receipts.parse(handle)
 	if !ok || uid != q.uid {

@@ -70,7 +70,8 @@ func (in receiveInput) check() (receiveRequest, error) {
 			case "All":
 				r.system.all = true
 			case "SenderId", "SentTimestamp", "ApproximateReceiveCount", "ApproximateFirstReceiveTimestamp", "SequenceNumber",
-				"MessageDeduplicationId", "MessageGroupId", "AWSTraceHeader", "DeadLetterQueueSourceArn":
+				"MessageDeduplicationId", "MessageGroupId", "AWSTraceHeader", "DeadLetterQueueSourceArn",
+				"SqsManagedSseEnabled": // legal, and an attribute of no message
 				r.system.names[n] = true
 			default:
 				return r, refusal("InvalidAttributeName", "Unknown Attribute %s.", n)
@@ -139,7 +140,7 @@ func (s *sqsService) tryReceive(c caller, rawURL string, r receiveRequest, start
 	if r.wait != nil {
 		wait = *r.wait
 	}
-	taken, err := s.take(q, r, visibility, now)
+	taken, err := s.take(q, r, visibility, wait, now)
 	if err != nil {
 		return out, 0, nil, err
 	}
@@ -168,15 +169,19 @@ func (s *sqsService) tryReceive(c caller, rawURL string, r receiveRequest, start
 }
 
 // take receives up to r.max messages. The caller holds the mutex.
-func (s *sqsService) take(q *queue, r receiveRequest, visibility time.Duration, now time.Time) ([]*message, error) {
+func (s *sqsService) take(q *queue, r receiveRequest, visibility, wait time.Duration, now time.Time) ([]*message, error) {
 	if q.fifo != nil {
-		if a, ok := q.fifo.attempts.get(r.attempt, now); ok && r.attempt != "" && a.repeats() {
+		if a, ok := q.fifo.attempts.get(r.attempt, now); ok && r.attempt != "" {
+			if !a.repeats() {
+				return nil, refusal("InvalidParameterValue", "Value %s for parameter ReceiveRequestAttemptId is invalid. Reason: The receiveRequestAttemptId is not valid anymore since the receive call is not retryable.", r.attempt)
+			}
 			for _, m := range a.messages {
 				q.hide(m, inFlight, now.Add(visibility))
 			}
 			return a.messages, nil
 		}
-	} else if q.count[inFlight] >= maxInFlight {
+	} else if q.count[inFlight] >= maxInFlight && wait == 0 {
+		// A long poll, and any receive from a FIFO queue, gets no error and no message.
 		return nil, refusal("OverLimit", "Too many messages in flight: %d.", maxInFlight)
 	}
 	var taken []*message

@@ -14,7 +14,7 @@ func (s *sqsService) redrive(q *queue, m *message, now time.Time) bool {
 	}
 	target := s.queues[p.target]
 	if target == nil || target == q || target.config.fifo != q.config.fifo {
-		return false // a policy that has lost its queue: the message stays
+		return false // the policy has lost its queue, or names its own: the message stays
 	}
 	target.advance(now)
 	q.remove(m)
@@ -45,8 +45,8 @@ func (s *sqsService) checkRedrive(source queueID, config *queueConfig) error {
 	switch {
 	case p.target.account != source.account || p.target.region != source.region:
 		return bad("Dead-letter target owner and Region should match the source")
-	case p.target == source:
-		return bad("A queue cannot be its own dead-letter queue")
+	case p.target == source: // which the service takes
+		return nil
 	case target == nil:
 		return bad("Dead letter target does not exist")
 	case target.config.fifo != config.fifo:

@@ -1,6 +1,7 @@
 package sqsxtest_test
 
 import (
+	"encoding/base64"
 	"fmt"
 	"slices"
 	"testing"
@@ -120,11 +121,12 @@ func TestRedrivePolicyValidation(t *testing.T) {
 	tests := map[string]struct{ url, policy, code string }{
 		"good":            {url, policy("dead", 1000), ""},
 		"count as string": {url, fmt.Sprintf(`{"deadLetterTargetArn":%q,"maxReceiveCount":"7"}`, arn("dead")), ""},
-		"default count":   {url, fmt.Sprintf(`{"deadLetterTargetArn":%q}`, arn("dead")), ""},
+		"no count":        {url, fmt.Sprintf(`{"deadLetterTargetArn":%q}`, arn("dead")), "InvalidParameterValue"},
+		"no target":       {url, `{"maxReceiveCount":7}`, "InvalidParameterValue"},
 		"count 0":         {url, policy("dead", 0), "InvalidParameterValue"},
 		"count 1001":      {url, policy("dead", 1001), "InvalidParameterValue"},
 		"absent":          {url, policy("absent", 1), "InvalidParameterValue"},
-		"itself":          {url, policy("q", 1), "InvalidParameterValue"},
+		"itself":          {url, policy("q", 1), ""},
 		"other type":      {url, policy("dead.fifo", 1), "InvalidParameterValue"},
 		"denied":          {url, policy("closed", 1), "InvalidParameterValue"},
 		"allowed":         {url, policy("picky", 1), ""},
@@ -229,7 +231,7 @@ func TestMoveTaskWithRateAndDestination(t *testing.T) {
 		begun := time.Now()
 		handle := start()
 		_, err := client.StartMessageMoveTask(t.Context(), &sqs.StartMessageMoveTaskInput{SourceArn: aws.String(arn("dead"))})
-		wantCode(t, err, "AWS.SimpleQueueService.UnsupportedOperation")
+		wantCode(t, err, "InvalidParameterValue")
 
 		// A receiver of the destination is woken by the moves.
 		for i := range 3 {
@@ -248,6 +250,17 @@ func TestMoveTaskWithRateAndDestination(t *testing.T) {
 		}
 		_, err = client.CancelMessageMoveTask(t.Context(), &sqs.CancelMessageMoveTaskInput{TaskHandle: &handle})
 		wantCode(t, err, "ResourceNotFoundException")
+		encode := base64.StdEncoding.EncodeToString
+		for handle, code := range map[string]string{
+			"foobared":                       "InvalidParameterValue",
+			encode([]byte("x")):              "InvalidParameterValue",
+			encode([]byte(`{"taskId":"1"}`)): "InvalidParameterValue",
+			encode([]byte(`{"taskId":"1","sourceArn":"` + arn("absent") + `"}`)): "ResourceNotFoundException",
+			encode([]byte(`{"taskId":"1","sourceArn":"` + arn("dead") + `"}`)):   "ResourceNotFoundException",
+		} {
+			_, err = client.CancelMessageMoveTask(t.Context(), &sqs.CancelMessageMoveTaskInput{TaskHandle: &handle})
+			wantCode(t, err, code)
+		}
 		time.Sleep(time.Hour)
 		if n := len(server.Stored(dead)); n != 7 {
 			t.Errorf("got %d left after cancelling, want 7", n)

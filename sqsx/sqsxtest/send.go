@@ -40,7 +40,7 @@ func (s *sqsService) sendMessage(c caller, in sendInput) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := prepare(config, in.sendEntry)
+	p, err := prepare(config, in.sendEntry, c.trace)
 	if err != nil {
 		return nil, err
 	}
@@ -62,8 +62,8 @@ type sendBatchInput struct {
 }
 
 type sendBatchOutput struct {
-	Successful []sendBatchResult
-	Failed     []batchError
+	Successful []sendBatchResult `json:",omitempty"`
+	Failed     []batchError      `json:",omitempty"`
 }
 
 type sendBatchResult struct {
@@ -77,11 +77,12 @@ func (s *sqsService) sendMessageBatch(c caller, in sendBatchInput) (any, error) 
 		return nil, err
 	}
 	ids := make([]string, len(in.Entries))
-	total, groupless := 0, false
+	total, noGroup, noDedup := 0, false, false
 	for i, e := range in.Entries {
 		ids[i] = e.Id
 		total += e.size()
-		groupless = groupless || e.MessageGroupId == nil
+		noGroup = noGroup || e.MessageGroupId == nil
+		noDedup = noDedup || e.MessageDeduplicationId == nil
 	}
 	if err := checkBatch("SendMessageBatchRequestEntry", ids); err != nil {
 		return nil, err
@@ -89,15 +90,22 @@ func (s *sqsService) sendMessageBatch(c caller, in sendBatchInput) (any, error) 
 	if total > maxMessageBytes {
 		return nil, refusal("BatchRequestTooLong", "Batch requests cannot be longer than %d bytes. You have sent %d bytes.", maxMessageBytes, total)
 	}
-	if config.fifo && groupless {
-		// The one fault of an entry that fails the call.
+	// Two faults of an entry fail the call; any other fails the entry.
+	switch {
+	case config.fifo && noGroup:
 		return nil, refusal("InvalidParameterValue", "The request must contain the parameter MessageGroupId.")
+	case config.fifo && noDedup && !config.contentDedup:
+		return nil, noDeduplicationID()
 	}
 
 	prepared := make([]prepared, len(in.Entries))
 	refused := make([]error, len(in.Entries))
 	for i, e := range in.Entries {
-		prepared[i], refused[i] = prepare(config, e.sendEntry)
+		if e.size() > config.maxBytes { // the text is another than SendMessage's
+			refused[i] = refusal("InvalidParameterValue", "One or more parameters cannot be validated. Reason: Message must be shorter than %d bytes.", config.maxBytes)
+			continue
+		}
+		prepared[i], refused[i] = prepare(config, e.sendEntry, c.trace)
 	}
 
 	now := s.lock()
@@ -106,7 +114,7 @@ func (s *sqsService) sendMessageBatch(c caller, in sendBatchInput) (any, error) 
 	if err != nil {
 		return nil, err
 	}
-	out := sendBatchOutput{Successful: []sendBatchResult{}, Failed: []batchError{}}
+	var out sendBatchOutput
 	for i, e := range in.Entries {
 		if refused[i] != nil {
 			out.Failed = append(out.Failed, newBatchError(e.Id, refused[i]))
@@ -147,9 +155,11 @@ type prepared struct {
 	systemMD5     string
 }
 
-func prepare(config *queueConfig, e sendEntry) (prepared, error) {
+// prepare checks a message. header is the request's X-Amzn-Trace-Id, which is
+// the AWSTraceHeader of a message without one of its own, and not in its digest.
+func prepare(config *queueConfig, e sendEntry, header string) (prepared, error) {
 	if e.MessageBody == "" {
-		return prepared{}, refusal("MissingParameter", "The request must contain the parameter MessageBody.")
+		return prepared{}, missing("MessageBody")
 	}
 	if !legalText(e.MessageBody) {
 		return prepared{}, illegalText()
@@ -157,15 +167,15 @@ func prepare(config *queueConfig, e sendEntry) (prepared, error) {
 	if err := checkAttributes(e.MessageAttributes); err != nil {
 		return prepared{}, err
 	}
-	if n := e.size(); n > config.maxBytes {
-		return prepared{}, refusal("InvalidParameterValue", "One or more parameters are invalid. Reason: Message must be shorter than %d bytes; it has %d.", config.maxBytes, n)
+	if e.size() > config.maxBytes {
+		return prepared{}, refusal("InvalidParameterValue", "One or more parameters are invalid. Reason: Message must be shorter than %d bytes.", config.maxBytes)
 	}
-	p := prepared{entry: e, delay: config.delay}
+	p := prepared{entry: e, delay: config.delay, trace: header}
 	for name, v := range e.MessageSystemAttributes {
 		if name != "AWSTraceHeader" || baseType(v.DataType) != "String" {
 			return prepared{}, refusal("InvalidParameterValue", "Message system attribute '%s' of type '%s' is invalid: AWSTraceHeader of type String is the only one.", name, v.DataType)
 		}
-		if err := checkAttributeValue("message system attribute", name, v); err != nil {
+		if err := checkAttributeValue("system", name, v); err != nil {
 			return prepared{}, err
 		}
 		p.trace = *v.StringValue
@@ -213,15 +223,19 @@ func (p *prepared) setGroup(config *queueConfig) error {
 		return nil
 	}
 	if p.group == "" {
-		return refusal("MissingParameter", "The request must contain the parameter MessageGroupId.")
+		return missing("MessageGroupId")
 	}
 	if p.dedup == "" {
 		if !config.contentDedup {
-			return refusal("InvalidParameterValue", "The queue should either have ContentBasedDeduplication enabled or MessageDeduplicationId provided explicitly")
+			return noDeduplicationID()
 		}
 		p.dedup = contentDedupID(p.entry.MessageBody)
 	}
 	return nil
+}
+
+func noDeduplicationID() error {
+	return refusal("InvalidParameterValue", "The queue should either have ContentBasedDeduplication enabled or MessageDeduplicationId provided explicitly")
 }
 
 func notForThisQueue(parameter string, value any) error {

@@ -133,7 +133,7 @@ func (s *Server) Count(action string) int { return s.log.count(action) }
 // Stored returns the messages of a queue as they came over the wire, in the order in which they were sent:
 // bodies, all message attributes and all system attributes. Delayed messages and messages in flight are included,
 // deleted ones are not. There is no receipt handle. Looking changes nothing. The result is a copy; it is nil if there is no such queue.
-// A URL that names no Region (neither in its host nor in its path) is of [DefaultRegion].
+// A URL that names no Region (neither in its host nor in its path) is of [DefaultRegion]; a bare queue name is also of [DefaultAccount].
 func (s *Server) Stored(queueURL string) []types.Message { return s.sqs.stored(queueURL) }
 
 // Intercept has fn see every request before it is carried out. [Server.Deny] and [Server.CutKMS] are for the two

@@ -2,6 +2,7 @@ package sqsxtest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"slices"
@@ -28,15 +29,23 @@ func parseQueueARN(arn string) (queueID, bool) {
 	return id, id.arn() == arn
 }
 
+// partitionOf follows the SDK's own table, which is internal to it:
+// internal/endpoints/awsrulesfn/partitions.go.
 func partitionOf(region string) string {
-	switch {
-	case strings.HasPrefix(region, "cn-"):
-		return "aws-cn"
-	case strings.HasPrefix(region, "us-gov-"):
-		return "aws-us-gov"
-	default:
-		return "aws"
+	for _, p := range []struct{ prefix, partition string }{
+		{"cn-", "aws-cn"},
+		{"eusc-", "aws-eusc"},
+		{"us-gov-", "aws-us-gov"},
+		{"us-iso-", "aws-iso"},
+		{"us-isob-", "aws-iso-b"},
+		{"eu-isoe-", "aws-iso-e"},
+		{"us-isof-", "aws-iso-f"},
+	} {
+		if strings.HasPrefix(region, p.prefix) {
+			return p.partition
+		}
 	}
+	return "aws"
 }
 
 // sqsService is the SQS half of a Server. It has no goroutine: everything that time does to a queue
@@ -112,8 +121,10 @@ func (s *sqsService) call(ctx context.Context, done <-chan struct{}, c caller, o
 		return handle(body, c, s.listMoves)
 	case "CancelMessageMoveTask":
 		return handle(body, c, s.cancelMove)
-	case "AddPermission", "RemovePermission":
-		return nil, refusal("UnsupportedOperation", "sqsxtest has no permissions: %s does nothing. Use Server.Intercept to refuse requests.", operation)
+	case "AddPermission":
+		return handle(body, c, s.addPermission)
+	case "RemovePermission":
+		return handle(body, c, s.removePermission)
 	default:
 		return nil, refusal("UnknownOperationException", "")
 	}
@@ -132,13 +143,14 @@ func handle[In any](body []byte, c caller, f func(caller, In) (any, error)) (any
 // find returns the queue that a URL names. The caller holds the mutex.
 func (s *sqsService) find(c caller, rawURL string) (*queue, error) {
 	if rawURL == "" {
-		return nil, refusal("MissingParameter", "The request must contain the parameter QueueUrl.")
+		return nil, missing("QueueUrl")
 	}
 	id, ok := parseQueueURL(rawURL)
 	if !ok {
 		return nil, refusal("InvalidAddress", "The address %s is not valid for this endpoint.", rawURL)
 	}
 	id.region = c.region // as the service does: a queue is looked for where the request was signed for
+	id.account = cmp.Or(id.account, c.account)
 	if q := s.queues[id]; q != nil {
 		return q, nil
 	}
@@ -151,9 +163,8 @@ func (s *sqsService) stored(rawURL string) []types.Message {
 	if !ok {
 		return nil
 	}
-	if id.region == "" {
-		id.region = DefaultRegion
-	}
+	id.region = cmp.Or(id.region, DefaultRegion)
+	id.account = cmp.Or(id.account, DefaultAccount)
 	now := s.lock()
 	defer s.mu.Unlock()
 	q := s.queues[id]

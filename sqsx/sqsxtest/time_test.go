@@ -107,10 +107,12 @@ func TestChangeVisibility(t *testing.T) {
 		m := receive(t, client, in)[0]
 		wantCode(t, change(m.ReceiptHandle, 10), "")
 		time.Sleep(10 * time.Second)
-		wantCode(t, change(m.ReceiptHandle, 10), "AWS.SimpleQueueService.MessageNotInflight")
-
+		wantCode(t, change(m.ReceiptHandle, 10), "") // too late, and no error
+		if got := receive(t, client, in); len(got) != 1 {
+			t.Fatal("a change that came too late hid the message")
+		}
+		wantCode(t, change(m.ReceiptHandle, 0), "") // the handle of the first receive still does it
 		again := receive(t, client, in)[0]
-		wantCode(t, change(m.ReceiptHandle, 10), "AWS.SimpleQueueService.MessageNotInflight")
 		time.Sleep(time.Minute)
 		wantCode(t, change(again.ReceiptHandle, 12*3600-60+1), "InvalidParameterValue") // 12 hours in all
 		wantCode(t, change(again.ReceiptHandle, 12*3600-60), "")
@@ -138,7 +140,29 @@ func TestChangeVisibility(t *testing.T) {
 		if err != nil || len(deleted.Successful) != 1 || len(deleted.Failed) != 1 || len(server.Stored(url)) != 0 {
 			t.Errorf("got %+v, %v", deleted, err)
 		}
-		wantCode(t, change(last.ReceiptHandle, 1), "ReceiptHandleIsInvalid") // deleted
+		wantCode(t, change(last.ReceiptHandle, 1), "InvalidParameterValue") // deleted
+	})
+}
+
+// FIFO queues take no handle whose time is over, as with DeleteMessage.
+func TestChangeVisibilityOfFIFO(t *testing.T) {
+	inBubble(t, func(t *testing.T, _ *sqsxtest.Server, client *sqs.Client) {
+		url := createQueue(t, client, "q.fifo", "FifoQueue", "true", "VisibilityTimeout", "10")
+		sendFIFO(t, client, url, "g", "1", "m")
+		change := func(m types.Message) error {
+			_, err := client.ChangeMessageVisibility(t.Context(), &sqs.ChangeMessageVisibilityInput{QueueUrl: &url, ReceiptHandle: m.ReceiptHandle, VisibilityTimeout: 10})
+			return err
+		}
+		in := &sqs.ReceiveMessageInput{QueueUrl: &url}
+		first := receive(t, client, in)[0]
+		wantCode(t, change(first), "")
+		time.Sleep(10 * time.Second)
+		wantCode(t, change(first), "InvalidParameterValue")
+		second := receive(t, client, in)[0]
+		wantCode(t, change(first), "InvalidParameterValue")
+		wantCode(t, change(second), "")
+		remove(t, client, url, second)
+		wantCode(t, change(second), "InvalidParameterValue")
 	})
 }
 
