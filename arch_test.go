@@ -69,7 +69,8 @@ func TestArrows(t *testing.T) {
 		"internal/clock":        {},
 		"internal/keyerr":       {},
 		"middleware":            {sdk, smithy},
-		"sqsx":                  {module + "/envelope", module + "/envelope/kmskeyring", module + "/cache", module + "/middleware", sdk, smithy},
+		"sqsx":                  {module + "/envelope", module + "/envelope/kmskeyring", module + "/cache", module + "/middleware", module + "/internal/keyerr", module + "/sqsx/internal/hold", sdk, smithy},
+		"sqsx/internal/hold":    {module + "/envelope"},
 		"sqsx/sqsxtest":         {sdk, smithy},
 	}
 	seen := imports(t)

@@ -27,6 +27,12 @@
 //   - Unavailable: keys in hand stay in use, up to MaxStale. With no key in
 //     hand the callers get the error; from the second failure in a row, it is
 //     remembered for 100 ms, doubling to 1 s.
+//   - Unavailable, while another wrapping key answers (opening only): the outage
+//     is remembered by wrapping key. All callers that have no other key to try
+//     get the error at once, but for one at a time that asks again, for 3 s at
+//     most, 1 s apart and doubling to 30 s. A question that is out for 1 s holds
+//     up no further caller. So a Region that is away does not hold up messages
+//     under keys of others.
 //   - Refused: every key that the refusal reaches is dropped at once. An
 //     [envelope.RefusedError] says how far: all keys under one wrapping key, those
 //     of them that seal, or one entry in one direction, as any other error does.
@@ -37,7 +43,10 @@
 //     or one ReusePeriod if that is shorter. It says nothing about any of them in
 //     other company, because a keyring may give up before it has tried all.
 //
-// Errors from memory hold the original one, for errors.Is and errors.As.
+// Errors from memory hold the original one, for errors.Is and errors.As. What is
+// unavailable is decided here, whatever the next keyring made of it: an error of
+// the network, or of a context, is [envelope.ErrUnavailable], and never looks like
+// the caller's own cancellation.
 //
 // # What it guarantees
 //

@@ -36,7 +36,7 @@ func TestDeadLetterQueueBehindADeadLetterQueue(t *testing.T) {
 		if _, err := receive(t.Context(), w.client(), last); !errors.Is(err, envelope.ErrContextMismatch) {
 			t.Errorf("got error %v, want ErrContextMismatch", err)
 		}
-		time.Sleep(31 * time.Second)
+		time.Sleep(5 * time.Minute) // it is parked
 		accepting := w.client(func(o *sqsx.Options) {
 			o.Queues = map[string]sqsx.Policy{"orders-dlq-dlq": {AcceptQueues: []string{arnOf("orders")}}}
 		})

@@ -15,6 +15,7 @@ import (
 	"github.com/aws/smithy-go"
 
 	"github.com/sealq/sealq/envelope"
+	"github.com/sealq/sealq/internal/keyerr"
 	"github.com/sealq/sealq/middleware"
 	"github.com/sealq/sealq/sqsx/internal/hold"
 )
@@ -84,7 +85,7 @@ func (c *codec) note(q middleware.Queue, policy *compiledPolicy, messages []type
 				r.Opened = keys[i]
 			}
 		}
-		if o.Err != nil {
+		if o.Err != nil && !notAsked(o.Err, o.Temporary) {
 			if r.Cause == nil || o.Temporary && !r.KeyService {
 				r.Cause, r.KeyService = o.Err, o.Temporary
 			}
@@ -132,10 +133,19 @@ func holdMessage(m *types.Message, err error, temporary bool) hold.Message {
 	return h
 }
 
+// notAsked reports whether a keyring chose not to ask about the message now. That
+// says nothing of the key service, and the message is to come back after the
+// visibility timeout.
+func notAsked(err error, temporary bool) bool {
+	return temporary && errors.Is(err, keyerr.ErrNotAsked)
+}
+
 func withheldMessages(withheld []*OpenError) []hold.Message {
-	messages := make([]hold.Message, len(withheld))
-	for i, w := range withheld {
-		messages[i] = holdMessage(&w.Message, w.Err, w.Temporary)
+	messages := make([]hold.Message, 0, len(withheld))
+	for _, w := range withheld {
+		if !notAsked(w.Err, w.Temporary) {
+			messages = append(messages, holdMessage(&w.Message, w.Err, w.Temporary))
+		}
 	}
 	return messages
 }

@@ -176,7 +176,7 @@ func TestBatchOfSealedMessages(t *testing.T) {
 		{Id: aws.String("a"), MessageBody: sealed.MessageBody}, {Id: aws.String("b"), MessageBody: sealed.MessageBody},
 	}})
 	batch, ok := errors.AsType[*sqsx.BatchError](err)
-	if !ok || len(batch.Failed) != 2 || !strings.Contains(err.Error(), "sealed twice") {
+	if !ok || len(batch.Failed) != 2 || !strings.Contains(err.Error(), "sealed again") {
 		t.Errorf("got %v, want a BatchError of both entries", err)
 	}
 	if n := w.count("sqs:SendMessageBatch"); n != 0 {

@@ -344,7 +344,7 @@ func TestFailuresAreRemembered(t *testing.T) {
 			hint   string
 		}{
 			"a fact":    {altered, 12 * time.Hour, "another encryption context"},
-			"a refusal": {forbidden, 5 * time.Minute, "o.DecryptKeys = append"},
+			"a refusal": {forbidden, 5 * time.Minute, "Options.DecryptKeys"},
 		} {
 			kr := w.keyring(client, "alias/orders")
 			asked := func() int {

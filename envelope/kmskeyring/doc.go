@@ -57,6 +57,7 @@
 // # What it does not do
 //
 // It does not remember data keys, so every call of it is a call to KMS: put a
-// cache around it. It cannot wipe the copies of a data key that the SDK and
-// net/http made on its way.
+// cache around it. It does remember encrypted data keys that KMS did not decrypt:
+// see [Keyring.DecryptDataKey]. It cannot wipe the copies of a data key that the
+// SDK and net/http made on its way.
 package kmskeyring

@@ -25,7 +25,8 @@ type Client interface {
 	GenerateDataKey(context.Context, *kms.GenerateDataKeyInput, ...func(*kms.Options)) (*kms.GenerateDataKeyOutput, error)
 	// Decrypt decrypts a data key of a message: at most 3 times for each call of
 	// [Keyring.DecryptDataKey], and always with the key named.
-	// [Keyring.CheckDecrypt] asks it for a dry run.
+	// [Keyring.CheckDecrypt] asks it for dry runs, on goroutines of its own, where
+	// a panic becomes an error that is [envelope.ErrUnavailable].
 	Decrypt(context.Context, *kms.DecryptInput, ...func(*kms.Options)) (*kms.DecryptOutput, error)
 	// Encrypt encrypts a data key that another keyring made, under the keyring's
 	// key: once for each call of [Keyring.WrapDataKey].
@@ -73,8 +74,10 @@ type Options struct {
 	// only if the old key is in DecryptKeys.
 	//
 	// A message under another key of the alias's account and Region may be the
-	// first one after a move. It waits until KMS is asked again, once a second at
-	// most, and is refused if the answer is not its key. KMS itself may take a
+	// first one after a move. KMS is then asked again, once a second at most, and
+	// the message is refused if the answer is not its key. One message at a time
+	// waits for its turn to ask; the others are [envelope.ErrUnavailable]
+	// meanwhile, and open when they are received again. KMS itself may take a
 	// while until all of it knows of a move. To depend on no such delay, add the
 	// new key to DecryptKeys before the alias is moved.
 	StrictAlias bool

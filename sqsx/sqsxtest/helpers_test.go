@@ -330,7 +330,7 @@ func TestTamper(t *testing.T) {
 		}
 
 		wantPanic(t, "no such queue", "there is no queue", func() { server.Tamper(strings.Replace(queue, "orders", "order", 1)) })
-		wantPanic(t, "no URL", "not the URL of a queue", func() { server.Tamper("orders") })
+		wantPanic(t, "no URL", "not the URL of a queue", func() { server.Tamper("https://sqs.example/orders#f") })
 	})
 }
 
