@@ -188,6 +188,19 @@ var oddities = []oddity{
 				d.pairs = append(d.pairs, [2]string{fmt.Sprintf("zz%03d", i), "v"})
 			}
 		}},
+	{name: "128 pairs of context beside the public key", sealq: true, theirs: true, change: func(t *testing.T, _ *rand.Rand, d *draft) {
+		unsign(d)
+		d.pairs = nil
+		for i := range 128 {
+			d.pairs = append(d.pairs, [2]string{fmt.Sprintf("zz%03d", i), "v"})
+		}
+		sign(t, d)
+	}},
+	{name: "8,192 bytes of context beside the public key", sealq: true, theirs: true, change: func(t *testing.T, _ *rand.Rand, d *draft) {
+		unsign(d)
+		d.pairs = [][2]string{{"z", strings.Repeat("v", 8192-2-2-1-2)}}
+		sign(t, d)
+	}},
 	{name: "count of encrypted data keys too high", sealq: false, theirs: false, change: func(_ *testing.T, _ *rand.Rand, d *draft) { d.keyCount = len(d.keys) + 1 }},
 	{name: "format version 1", sealq: false, theirs: false, change: func(_ *testing.T, _ *rand.Rand, d *draft) { d.version = 1 }},
 	{name: "format version 3", sealq: false, theirs: false, change: func(_ *testing.T, _ *rand.Rand, d *draft) { d.version = 3 }},

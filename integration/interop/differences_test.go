@@ -3,6 +3,7 @@ package interop_test
 import (
 	"bytes"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 
@@ -120,6 +121,63 @@ func TestAliasOpensNothing(t *testing.T) {
 			t.Errorf("sealq, configured with an alias, from %s: got %v, want it opened", d.ID, err)
 		}
 	}
+}
+
+// A discovery keyring opens with whatever KMS key a message names. Those of the
+// Material Providers Library, which the SDKs for Python, Java, Go and Rust share,
+// want the provider info of every entry to be UTF-8, though only that of KMS
+// entries is: beside a raw AES key, whose info ends in a random IV, they open
+// nothing.
+func TestDiscoveryBesideARawKey(t *testing.T) {
+	t.Parallel()
+	in := emulator(t)
+	client := kms.NewFromConfig(in.Config())
+	key := newKMSKey(t, client, "interop-discovery")
+	alone := newKMSKeyring(t, client, key.arn)
+	raw, err := envelope.NewRawAESKeyring("interop", "spare", random(32))
+	if err != nil {
+		t.Fatal(err)
+	}
+	both, err := envelope.NewMultiKeyring(alone, raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	discovery := drivers.KMSDiscovery(in.Endpoint, region)
+	opensBesideRaw := map[string]bool{"python": false, "java": false, "go": false, "rust": false, "javascript": true}
+	for id, opens := range opensBesideRaw {
+		d := find(t, id).running(t)
+		plaintext := random(10)
+		expectOpens(t, d, "discovery, one KMS key", true, discovery, sealWith(t, alone, plaintext), plaintext)
+		message := sealWith(t, both, plaintext)
+		for rawInfoIsUTF8(t, message) { // which it is by chance, once in about 1,000 times
+			message = sealWith(t, both, plaintext)
+		}
+		expectOpens(t, d, "discovery, a KMS key and a raw key", opens, discovery, message, plaintext)
+	}
+}
+
+func sealWith(t *testing.T, kr envelope.Keyring, plaintext []byte) []byte {
+	t.Helper()
+	m, err := envelope.Seal(t.Context(), kr, plaintext, contexts()[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m.Bytes()
+}
+
+// rawInfoIsUTF8 reports whether the provider info of a message's last encrypted
+// data key is UTF-8.
+func rawInfoIsUTF8(t *testing.T, message []byte) bool {
+	t.Helper()
+	m, err := envelope.Split(message)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, err := envelope.ParseHeader(m.Header)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return utf8.Valid(h.EncryptedDataKeys[len(h.EncryptedDataKeys)-1].ProviderInfo)
 }
 
 // Bytes after an unsigned message: some read to the end of what they need.

@@ -43,6 +43,13 @@ func KMS(key, endpoint, region string) Keyring {
 	return Keyring{Type: "kms", Key: key, Endpoint: endpoint, Region: region}
 }
 
+// KMSDiscovery describes a KMS keyring that opens with whatever key a message
+// names, and seals nothing. The command line tool and the Python master keys do
+// not know it.
+func KMSDiscovery(endpoint, region string) Keyring {
+	return Keyring{Type: "kms-discovery", Endpoint: endpoint, Region: region}
+}
+
 // Multi describes a multi-keyring.
 func Multi(generator Keyring, children ...Keyring) Keyring {
 	return Keyring{Type: "multi", Generator: &generator, Children: children}

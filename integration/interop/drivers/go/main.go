@@ -74,19 +74,20 @@ func (d *driver) keyring(ctx context.Context, spec keyringSpec) (mpltypes.IKeyri
 			WrappingKey:  key,
 			WrappingAlg:  mpltypes.AesWrappingAlgAlgAes256GcmIv12Tag16,
 		})
-	case "kms":
-		var key string
-		if err := json.Unmarshal(spec.Key, &key); err != nil {
-			return nil, err
-		}
+	case "kms", "kms-discovery":
 		cfg, err := config.LoadDefaultConfig(ctx, config.WithRegion(spec.Region))
 		if err != nil {
 			return nil, err
 		}
-		return d.mpl.CreateAwsKmsKeyring(ctx, mpltypes.CreateAwsKmsKeyringInput{
-			KmsKeyId:  key,
-			KmsClient: kms.NewFromConfig(cfg, func(o *kms.Options) { o.BaseEndpoint = aws.String(spec.Endpoint) }),
-		})
+		client := kms.NewFromConfig(cfg, func(o *kms.Options) { o.BaseEndpoint = aws.String(spec.Endpoint) })
+		if spec.Type == "kms-discovery" {
+			return d.mpl.CreateAwsKmsDiscoveryKeyring(ctx, mpltypes.CreateAwsKmsDiscoveryKeyringInput{KmsClient: client})
+		}
+		var key string
+		if err := json.Unmarshal(spec.Key, &key); err != nil {
+			return nil, err
+		}
+		return d.mpl.CreateAwsKmsKeyring(ctx, mpltypes.CreateAwsKmsKeyringInput{KmsKeyId: key, KmsClient: client})
 	case "multi":
 		generator, err := d.keyring(ctx, *spec.Generator)
 		if err != nil {

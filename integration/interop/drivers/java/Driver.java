@@ -20,6 +20,7 @@ import software.amazon.awssdk.services.kms.KmsClient;
 import software.amazon.cryptography.materialproviders.IKeyring;
 import software.amazon.cryptography.materialproviders.MaterialProviders;
 import software.amazon.cryptography.materialproviders.model.AesWrappingAlg;
+import software.amazon.cryptography.materialproviders.model.CreateAwsKmsDiscoveryKeyringInput;
 import software.amazon.cryptography.materialproviders.model.CreateAwsKmsKeyringInput;
 import software.amazon.cryptography.materialproviders.model.CreateMultiKeyringInput;
 import software.amazon.cryptography.materialproviders.model.CreateRawAesKeyringInput;
@@ -41,6 +42,13 @@ public final class Driver {
           .build();
   private final Map<String, IKeyring> keyrings = new HashMap<>();
 
+  private static KmsClient kms(JsonObject spec) {
+    return KmsClient.builder()
+        .endpointOverride(URI.create(spec.get("endpoint").getAsString()))
+        .region(Region.of(spec.get("region").getAsString()))
+        .build();
+  }
+
   private IKeyring keyring(JsonObject spec) {
     switch (spec.get("type").getAsString()) {
       case "raw-aes":
@@ -55,12 +63,11 @@ public final class Driver {
         return providers.CreateAwsKmsKeyring(
             CreateAwsKmsKeyringInput.builder()
                 .kmsKeyId(spec.get("key").getAsString())
-                .kmsClient(
-                    KmsClient.builder()
-                        .endpointOverride(URI.create(spec.get("endpoint").getAsString()))
-                        .region(Region.of(spec.get("region").getAsString()))
-                        .build())
+                .kmsClient(kms(spec))
                 .build());
+      case "kms-discovery":
+        return providers.CreateAwsKmsDiscoveryKeyring(
+            CreateAwsKmsDiscoveryKeyringInput.builder().kmsClient(kms(spec)).build());
       case "multi":
         List<IKeyring> children = new ArrayList<>();
         for (JsonElement child : spec.getAsJsonArray("children")) {

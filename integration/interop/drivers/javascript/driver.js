@@ -34,6 +34,10 @@ function makeKeyring(spec) {
         // what others sealed under ordinary ASCII names.
         utf8Sorting: spec.localeSorting !== true,
       })
+    case 'kms-discovery': {
+      const clientProvider = getClient(KMS, { endpoint: spec.endpoint, region: spec.region })
+      return new KmsKeyringNode({ discovery: true, clientProvider })
+    }
     case 'kms': {
       // The keyring asks for a client by the Region of the key's ARN, and by
       // undefined for an alias or a bare key ID.

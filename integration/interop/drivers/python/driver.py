@@ -46,8 +46,12 @@ def keyring(spec):
                 wrapping_alg=models.AesWrappingAlg.ALG_AES256_GCM_IV12_TAG16,
             )
         )
-    if kind == "kms":
+    if kind in ("kms", "kms-discovery"):
         client = boto3.client("kms", region_name=spec["region"], endpoint_url=spec["endpoint"])
+        if kind == "kms-discovery":
+            return mpl.create_aws_kms_discovery_keyring(
+                models.CreateAwsKmsDiscoveryKeyringInput(kms_client=client)
+            )
         return mpl.create_aws_kms_keyring(
             models.CreateAwsKmsKeyringInput(kms_key_id=spec["key"], kms_client=client)
         )

@@ -25,6 +25,15 @@ fn bytes(object: &Value, field: &str) -> Result<Vec<u8>> {
     Ok(BASE64_STANDARD.decode(text(object, field)?)?)
 }
 
+async fn kms(spec: &Value) -> Result<aws_sdk_kms::Client> {
+    let config = aws_config::defaults(aws_config::BehaviorVersion::latest())
+        .endpoint_url(text(spec, "endpoint")?)
+        .region(aws_config::Region::new(text(spec, "region")?.to_owned()))
+        .load()
+        .await;
+    Ok(aws_sdk_kms::Client::new(&config))
+}
+
 struct Driver {
     sdk: Client,
     providers: MaterialProviders,
@@ -53,15 +62,17 @@ impl Driver {
                     .await?
             }
             "kms" => {
-                let config = aws_config::defaults(aws_config::BehaviorVersion::latest())
-                    .endpoint_url(text(spec, "endpoint")?)
-                    .region(aws_config::Region::new(text(spec, "region")?.to_owned()))
-                    .load()
-                    .await;
                 self.providers
                     .create_aws_kms_keyring()
                     .kms_key_id(text(spec, "key")?)
-                    .kms_client(aws_sdk_kms::Client::new(&config))
+                    .kms_client(kms(spec).await?)
+                    .send()
+                    .await?
+            }
+            "kms-discovery" => {
+                self.providers
+                    .create_aws_kms_discovery_keyring()
+                    .kms_client(kms(spec).await?)
                     .send()
                     .await?
             }
