@@ -584,7 +584,7 @@ func TestHoldTable(t *testing.T) {
 		t.Fatal("docs/operations.md has no section on the hold")
 	}
 	section, _, _ = strings.Cut(section, "\n## ")
-	for _, file := range []string{"sqsx/hold.go", "sqsx/holdlearn.go", "sqsx/poison.go"} {
+	for _, file := range []string{"sqsx/internal/hold/hold.go", "sqsx/internal/hold/ask.go", "sqsx/internal/hold/park.go", "sqsx/internal/hold/fifo.go"} {
 		times := 0
 		ast.Inspect(parse(t, file), func(n ast.Node) bool {
 			spec, ok := n.(*ast.ValueSpec)

@@ -610,7 +610,8 @@ func printedTypes() map[string]printed {
 		"sqsx.OpenError": nothing,
 		"sqsx.Options": {func(_ *testing.T, f *fixture) any {
 			return sqsx.Options{EncryptionContext: f.ec, DeduplicationKey: f.wrapping}
-		}, []string{keySecret, contextSecret}}, // what the user wrote into it; the Sealer's copy does not print
+		}, []string{contextSecret}}, // what the user wrote into it; the Sealer's copy does not print
+		"sqsx.Secret":        {value: func(_ *testing.T, f *fixture) any { return sqsx.Secret(f.wrapping) }},
 		"sqsx.Policy":        {value: func(_ *testing.T, f *fixture) any { return sqsx.Policy{Keyring: f.raw} }},
 		"sqsx.ReceiveError":  nothing,
 		"sqsx.Sealer":        {value: func(_ *testing.T, f *fixture) any { return f.sealer }},

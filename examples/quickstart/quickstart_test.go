@@ -39,7 +39,7 @@ func TestStory(t *testing.T) {
 		order,                      // 1. sent
 		"/////wAAAAE",              // 2. what an outsider reads
 		order,                      // 3. received
-		"sending and receiving: 2", // 4. calls of KMS
+		"sending and receiving: 3", // 4. calls of KMS: a data key, the question before the first receive, and decrypting
 		"authentication failed",    // 5. why it is withheld
 		"business as usual",        // 6. in an outage
 	} {

@@ -78,38 +78,40 @@ type Queue interface {
 	// may not.
 	Attributes(ctx context.Context) (Attributes, error)
 
-	// Park and TakeBack change how long messages stay invisible, at most ten of
-	// them. An error is ErrDenied if that is not permitted. Single messages for
-	// which it fails are no error.
+	// Park makes messages invisible for longer, at most ten of them. An error is
+	// ErrDenied if that is not permitted. Single messages for which it fails are
+	// no error.
 	Park(ctx context.Context, messages []Visibility) error
+
+	// TakeBack makes parked messages visible sooner. It is otherwise like Park.
 	TakeBack(ctx context.Context, messages []Visibility) error
 }
 
 // Attributes are the settings of a queue that parking depends on.
 type Attributes struct {
-	VisibilityTimeout time.Duration
-	Retention         time.Duration
-	MaxReceives       int // of the redrive policy; 0: none
+	VisibilityTimeout time.Duration // of a receive that does not ask for another
+	Retention         time.Duration // of a message, from when it was sent
+	MaxReceives       int           // of the redrive policy; 0: none
 }
 
 // Visibility is how long a message is to stay invisible, from now on.
 type Visibility struct {
-	Handle  string // receipt handle
-	Timeout time.Duration
+	Handle  string        // receipt handle
+	Timeout time.Duration // 0: it is visible at once
 }
 
 // DataKey is what opened a message: an encrypted data key and the header of the
 // message.
 type DataKey struct {
-	Encrypted envelope.EncryptedDataKey
-	Header    []byte
+	Encrypted envelope.EncryptedDataKey // that was decrypted
+	Header    []byte                    // as it was received
 }
 
 // Receive is one call of ReceiveMessage.
 type Receive struct {
-	Name       string // of the queue: its ARN, or else its URL
-	Queue      Queue
-	FIFO       bool
+	Name       string        // of the queue: its ARN, or else its URL
+	Queue      Queue         // what the hold does and asks
+	FIFO       bool          // it is a FIFO queue
 	Plaintext  bool          // plaintext is delivered: messages arrive that need no key
 	Wait       time.Duration // WaitTimeSeconds
 	Visibility time.Duration // that the call asks for; 0: the queue's
@@ -127,11 +129,12 @@ type Response struct {
 
 // Message is one message of a response.
 type Message struct {
-	ID, Handle string
+	ID         string    // message ID
+	Handle     string    // receipt handle
 	Receives   int       // how often it was received, this time included; 0: unknown
 	Sent       time.Time // zero: unknown
-	Opened     bool
-	KeyService bool // it did not open for the sake of the key service: else it is invalid itself
+	Opened     bool      // it did, whether it is delivered or not
+	KeyService bool      // it did not, for the sake of the key service: else it is invalid itself
 
 	// On FIFO queues.
 	Group  string // message group; "": unknown
