@@ -31,8 +31,8 @@
 //     is remembered by wrapping key. All callers that have no other key to try
 //     get the error at once, but for one at a time that asks again, for 3 s at
 //     most, 1 s apart and doubling to 30 s. A question that is out for 1 s holds
-//     up no further caller. So a Region that is away does not hold up messages
-//     under keys of others.
+//     up no further caller. So a Region that cannot be reached does not hold up
+//     messages under keys of others.
 //   - Refused: every key that the refusal reaches is dropped at once. An
 //     [envelope.RefusedError] says how far: all keys under one wrapping key, those
 //     of them that seal, or one entry in one direction, as any other error does.

@@ -354,9 +354,9 @@ func (k *Keyring) join(ctx context.Context, ids []identity, q *query, now time.T
 		ask = append(ask, i)
 	}
 	if s.opens {
-		var away verdict
-		ask, away = k.reachable(q.edks, ask, now)
-		known = weightier(known, away)
+		var rest verdict
+		ask, rest = k.reachable(q.edks, ask, now)
+		known = weightier(known, rest)
 	}
 	if len(ask) == 0 {
 		return nil, known

@@ -52,6 +52,6 @@ func (k *Keyring) Stats() Stats {
 	s := k.stats
 	s.EncryptEntries = k.encrypt.keys.len()
 	s.DecryptEntries = k.decrypt.keys.len()
-	s.NegativeEntries = k.encrypt.failures.len() + k.decrypt.failures.len() + k.refused.len() + k.wrapping.away.len()
+	s.NegativeEntries = k.encrypt.failures.len() + k.decrypt.failures.len() + k.refused.len() + k.wrapping.outages.len()
 	return s
 }

@@ -32,24 +32,24 @@ const (
 // is everybody's, and the data keys themselves are paced.
 type wrappingKeys struct {
 	answered *lru[string, time.Time] // when the last fetch with a key began
-	away     *lru[string, *absence]
+	outages  *lru[string, *keyOutage]
 	out      map[string][]*flight // about one wrapping key alone, the oldest first
 }
 
-// absence is the outage of one wrapping key.
-type absence struct {
+// keyOutage is the outage of one wrapping key.
+type keyOutage struct {
 	outage
 	err   error
 	probe *flight // in flight; nil if there is none
 }
 
 func newWrappingKeys(limit int) wrappingKeys {
-	return wrappingKeys{answered: newLRU[string, time.Time](maxAnswered), away: newLRU[string, *absence](limit)}
+	return wrappingKeys{answered: newLRU[string, time.Time](maxAnswered), outages: newLRU[string, *keyOutage](limit)}
 }
 
 func (w *wrappingKeys) clear() {
 	w.answered.clear()
-	w.away.clear()
+	w.outages.clear()
 	w.out = make(map[string][]*flight)
 }
 
@@ -66,25 +66,25 @@ func (w *wrappingKeys) alone(info string, now time.Time, period time.Duration) b
 
 // reachable returns those of edks that ask lists which may be asked about, and
 // the verdict on the others.
-func (k *Keyring) reachable(edks []envelope.EncryptedDataKey, ask []int, now time.Time) (reachable []int, away verdict) {
+func (k *Keyring) reachable(edks []envelope.EncryptedDataKey, ask []int, now time.Time) (reachable []int, rest verdict) {
 	w := &k.wrapping
-	var probes []int // of absences that are due to be asked again
+	var probes []int // of outages that are due to be asked about again
 	for _, a := range ask {
 		info := string(edks[a].ProviderInfo)
 		if !w.alone(info, now, k.opts.ReusePeriod) {
 			reachable = append(reachable, a)
 			continue
 		}
-		if absent := w.away.get(info); absent != nil {
-			if now.Before(absent.next) || absent.probe != nil {
-				away = weightier(away, absent.verdict(now))
+		if known := w.outages.get(info); known != nil {
+			if now.Before(known.next) || known.probe != nil {
+				rest = weightier(rest, known.verdict(now))
 			} else {
 				probes = append(probes, a)
 			}
 			continue
 		}
 		if flights := w.out[info]; len(flights) > 0 && now.Sub(flights[0].began) >= patience {
-			away = weightier(away, verdict{unavailable, fmt.Errorf(
+			rest = weightier(rest, verdict{unavailable, fmt.Errorf(
 				"cache: %w: a question about this wrapping key has had no answer for %v, and no further message waits for one",
 				envelope.ErrUnavailable, now.Sub(flights[0].began).Round(time.Millisecond))})
 			continue
@@ -92,7 +92,7 @@ func (k *Keyring) reachable(edks []envelope.EncryptedDataKey, ask []int, now tim
 		reachable = append(reachable, a)
 	}
 	if len(probes) == 0 {
-		return reachable, away
+		return reachable, rest
 	}
 	// A probe is about one wrapping key, so that its answer is about that, and is
 	// not made where another may open the message at once.
@@ -101,16 +101,16 @@ func (k *Keyring) reachable(edks []envelope.EncryptedDataKey, ask []int, now tim
 		if len(reachable) == 0 || string(edks[reachable[0]].ProviderInfo) == info {
 			reachable = append(reachable, a)
 		} else {
-			away = weightier(away, w.away.peek(info).verdict(now))
+			rest = weightier(rest, w.outages.peek(info).verdict(now))
 		}
 	}
-	return reachable, away
+	return reachable, rest
 }
 
 // verdict is told to a message that is not asked about.
-func (a *absence) verdict(now time.Time) verdict {
+func (o *keyOutage) verdict(now time.Time) verdict {
 	return verdict{unavailable, fmt.Errorf("cache: this wrapping key cannot be asked about, next attempt in %v: %w",
-		max(a.next.Sub(now), 0).Round(time.Millisecond), a.err)}
+		max(o.next.Sub(now), 0).Round(time.Millisecond), o.err)}
 }
 
 // begin notes that f asks about those of edks that ask lists.
@@ -123,8 +123,8 @@ func (w *wrappingKeys) begin(f *flight, edks []envelope.EncryptedDataKey, ask []
 	}
 	f.info = info
 	w.out[info] = append(w.out[info], f)
-	if absent := w.away.peek(info); absent != nil && absent.probe == nil {
-		absent.probe = f
+	if known := w.outages.peek(info); known != nil && known.probe == nil {
+		known.probe = f
 		f.timeout = min(f.timeout, probeTimeout)
 	}
 }
@@ -140,8 +140,8 @@ func (w *wrappingKeys) end(f *flight) {
 	} else {
 		delete(w.out, f.info)
 	}
-	if absent := w.away.peek(f.info); absent != nil && absent.probe == f {
-		absent.probe = nil
+	if known := w.outages.peek(f.info); known != nil && known.probe == f {
+		known.probe = nil
 	}
 }
 
@@ -149,7 +149,7 @@ func (w *wrappingKeys) end(f *flight) {
 func (w *wrappingKeys) answer(infos []string, asked time.Time) {
 	for _, info := range infos {
 		w.answered.put(info, asked)
-		w.away.delete(info)
+		w.outages.delete(info)
 	}
 }
 
@@ -159,19 +159,19 @@ func (w *wrappingKeys) fail(f *flight, out *outcome, now time.Time, period time.
 		return
 	}
 	if out.class != unavailable {
-		w.away.delete(f.info) // a verdict is an answer
+		w.outages.delete(f.info) // a verdict is an answer
 		return
 	}
 	w.answered.delete(f.info)
 	if !w.alone(f.info, now, period) {
-		w.away.delete(f.info)
+		w.outages.delete(f.info)
 		return
 	}
-	absent := w.away.peek(f.info)
-	if absent == nil {
-		absent = &absence{}
-		w.away.put(f.info, absent)
+	known := w.outages.peek(f.info)
+	if known == nil {
+		known = &keyOutage{}
+		w.outages.put(f.info, known)
 	}
-	absent.note(f.began, now)
-	absent.err = out.err
+	known.note(f.began, now)
+	known.err = out.err
 }

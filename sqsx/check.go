@@ -102,12 +102,14 @@ var errOpenUnchecked = errors.New("not checked: this role cannot generate a data
 //	}
 //
 // Where generating is refused, a keyring is asked about decrypting alone if it
-// is an [envelope.DecryptChecker], as that of AWS KMS is.
+// is an [envelope.DecryptChecker], as that of AWS KMS is. It is enough then that
+// one of its keys may be used.
 //
 // Check goes through the data key cache. While data keys are in hand it makes no
 // call and reports what is true, that messages can be sealed and opened. What
 // fails is asked of KMS again after one second at the earliest, later ten; a
-// role that may only receive costs one Decrypt call, a dry run, at each Check.
+// role that may only receive costs a Decrypt call for each key that it may
+// decrypt with, a dry run, at each Check.
 func (s *Sealer) Check(ctx context.Context, queue string) error {
 	result := &CheckError{Queue: queue}
 	q, err := s.queue(queue)

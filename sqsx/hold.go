@@ -161,8 +161,7 @@ type heldQueue struct {
 
 // Ask implements [hold.Queue] by a keyring that is an [envelope.DecryptChecker].
 func (h *heldQueue) Ask(ctx context.Context) (hold.Answer, error) {
-	checker, ok := h.policy.keyring.Next().(envelope.DecryptChecker)
-	if !ok {
+	if _, ok := h.policy.keyring.Next().(envelope.DecryptChecker); !ok {
 		return hold.Unknown, envelope.ErrCheckUnsupported
 	}
 	ec, err := h.codec.sendContext(h.policy, h.queue)
@@ -170,7 +169,7 @@ func (h *heldQueue) Ask(ctx context.Context) (hold.Answer, error) {
 		return hold.Unknown, err
 	}
 	h.codec.counters.asked.add(ctx, h.queue, 1)
-	err = checker.CheckDecrypt(ctx, ec)
+	err = h.policy.keyring.CheckDecrypt(ctx, ec)
 	switch refused, ok := errors.AsType[*envelope.RefusedError](err); {
 	case err == nil:
 		return hold.Yes, nil

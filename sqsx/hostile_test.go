@@ -34,9 +34,6 @@ import (
 // can cost is asserted here.
 
 const (
-	// maxDecryptCalls is the number of kms:Decrypt calls that one message can
-	// cause, retries of the SDK apart.
-	maxDecryptCalls = 3
 	// maxOpenFactor bounds the bytes allocated for one message, in sizes of the
 	// message. The most expensive is JSON in JSON, parsed at every depth.
 	maxOpenFactor = 10

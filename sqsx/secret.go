@@ -4,7 +4,8 @@ import "fmt"
 
 // Secret is key material in [Options]. It is given as a []byte, and prints as
 // fixed text in every way of fmt and log/slog, so that options that end up in a
-// log do not end its secrecy. A copy of it as a []byte prints as bytes.
+// log do not end its secrecy. Two things print as bytes still: a copy of it as a
+// []byte, and one in an unexported field, where fmt calls no method.
 type Secret []byte
 
 const redactedSecret = "sqsx.Secret(redacted)"

@@ -17,8 +17,8 @@ import (
 // CheckDecrypt implements [envelope.DecryptChecker]. It asks about the
 // configured key and those of [Options.DecryptKeys], all at once: by a dry run
 // of Decrypt for each and, for an alias or key ID, the DescribeKey that
-// decrypting needs (its answer may be the remembered one). The first yes is the
-// answer, and ends the other questions.
+// decrypting needs, if its last answer was none. The first yes is the answer,
+// and ends the other questions.
 //
 // It takes up to twice [CallTimeout]. A keyring made with [Options.Discovery]
 // may decrypt under keys that it does not know by name: unless a key of
@@ -44,7 +44,7 @@ func (k *Keyring) checks(ec envelope.EncryptionContext) []func(context.Context) 
 			return fmt.Errorf("kmskeyring: %w: Options.Discovery names no key to ask about", envelope.ErrCheckUnsupported)
 		}
 		if k.resolver != nil {
-			if _, err := k.resolver.resolve(ctx); err != nil {
+			if err := k.resolver.check(ctx); err != nil {
 				return err
 			}
 		}

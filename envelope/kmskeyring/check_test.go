@@ -68,6 +68,34 @@ func TestCheckDecrypt(t *testing.T) {
 	}
 }
 
+// TestCheckDecryptRemembersNoFailure: nor one of the DescribeKey that decrypting
+// needs.
+func TestCheckDecryptRemembersNoFailure(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	client := w.client("us-east-1", ours)
+	id, _ := w.key(client, false)
+	w.alias(client, "alias/orders", id)
+	for _, action := range []string{"kms:Decrypt", "kms:DescribeKey"} {
+		kr := w.keyring(client, "alias/orders")
+		key := w.generate(kr)
+		w.srv.Intercept(only(action, answer(400, "AccessDeniedException")))
+		if _, err := kr.DecryptDataKey(t.Context(), key.EncryptedDataKeys(), ec); class(t.Context(), err) != "refused: entry" {
+			t.Errorf("%s: got %v, want the refusal", action, err)
+		}
+		for range 3 {
+			if err := kr.CheckDecrypt(t.Context(), ec); checked(err) != "denied" {
+				t.Errorf("%s denied: got %v, want the refusal", action, err)
+			}
+		}
+		w.srv.Intercept(nil)
+		if err := kr.CheckDecrypt(t.Context(), ec); err != nil {
+			t.Errorf("%s allowed again: got %v, want nil", action, err)
+		}
+		w.opens(kr, key)
+	}
+}
+
 // checked names the class of CheckDecrypt's error, in the order that
 // envelope.DecryptChecker prescribes.
 func checked(err error) string {

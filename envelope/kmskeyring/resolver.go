@@ -81,6 +81,27 @@ func (r *resolver) resolve(ctx context.Context) (keyARN, error) {
 	}
 }
 
+// check returns why the key is not known. It asks if the last call failed, also
+// where its failure is remembered.
+func (r *resolver) check(ctx context.Context) error {
+	n := r.begun()
+	for {
+		r.mu.Lock()
+		if r.err == nil && r.fresh() || r.call == nil && r.calls > n {
+			_, err := r.answer()
+			r.mu.Unlock()
+			return err
+		}
+		call := r.ask(ctx)
+		r.mu.Unlock()
+		select {
+		case <-call.done:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
 // begun returns how many calls have begun.
 func (r *resolver) begun() uint64 {
 	r.mu.Lock()
