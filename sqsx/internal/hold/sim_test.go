@@ -322,11 +322,10 @@ type process struct {
 
 	hold hold.Breaker
 
-	mu       sync.Mutex // guards all below
-	cached   map[int]bool
-	handles  map[string]*simMessage
-	results  map[string]int // of receives: "delivered", "withheld", "held", "empty"
-	received int            // requests
+	mu      sync.Mutex // guards all below
+	cached  map[int]bool
+	handles map[string]*simMessage
+	results map[string]int // of receives: "delivered", "withheld", "held", "empty"
 }
 
 // Ask implements hold.Queue.
@@ -699,17 +698,6 @@ func (f *fleet) lastAfter(messages []*simMessage, patience time.Duration) time.D
 		last = max(last, m.delivered.Sub(start))
 	}
 	return last
-}
-
-// sum adds up a count of all processes.
-func (f *fleet) sum(result string) int {
-	n := 0
-	for _, p := range f.processes {
-		p.mu.Lock()
-		n += p.results[result]
-		p.mu.Unlock()
-	}
-	return n
 }
 
 // orders runs a test with messages handed out oldest first, and at random.
