@@ -570,7 +570,7 @@ func TestWhatIsParked(t *testing.T) {
 		"FIFO":                             {fifo: true, want: []time.Duration{minute / 2, minute / 2}},
 		"long visibility timeout":          {attributes: []string{"VisibilityTimeout", "600"}, want: []time.Duration{10 * minute, 40 * minute}},
 		"the receive's visibility timeout": {visibility: 600, want: []time.Duration{10 * minute, 40 * minute}},
-		"short retention":                  {attributes: []string{"MessageRetentionPeriod", "300"}, want: []time.Duration{150 * time.Second, 74 * time.Second}},
+		"short retention":                  {attributes: []string{"MessageRetentionPeriod", "300"}, want: []time.Duration{37 * time.Second, 32 * time.Second}},
 		"maxReceiveCount 1":                {attributes: []string{"maxReceiveCount", "1"}, want: []time.Duration{minute / 2}},
 		"no sqs:GetQueueAttributes":        {denied: "sqs:GetQueueAttributes", want: []time.Duration{minute / 2, 40 * minute, 60 * minute}},
 		"no sqs:ChangeMessageVisibility":   {denied: "sqs:ChangeMessageVisibilityBatch", want: []time.Duration{minute / 2, minute / 2}},

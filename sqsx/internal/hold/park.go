@@ -28,6 +28,10 @@ const (
 	attributesAge     = time.Hour       // after which they are read again
 	takeBackBatch     = 10              // messages in one call of SQS
 	backMemory        = 2 * maxParking  // of what was taken back
+
+	// A message is parked for an eighth of what is left of its retention at the
+	// most, so that it is received about a dozen times before it expires.
+	retentionShare = 8
 )
 
 // parking is what is known of the parked messages of a queue.
@@ -140,7 +144,7 @@ func (q *state) parkingTime(m Message, visibility time.Duration, now time.Time) 
 		return 0 // the next receive would move it, whenever that is
 	}
 	if !m.Sent.IsZero() {
-		d = min(d, (q.parking.attributes.Retention-age)/2)
+		d = min(d, (q.parking.attributes.Retention-age)/retentionShare)
 	}
 	if d <= max(visibility, q.parking.attributes.VisibilityTimeout) {
 		return 0
