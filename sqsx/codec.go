@@ -30,6 +30,7 @@ type codec struct {
 	*settings
 	counters *counters
 	hold     hold.Breaker
+	reporter *reporter
 	sizes    *headerSizes
 	opened   *recent
 	dropped  *evictions

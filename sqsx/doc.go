@@ -53,16 +53,18 @@
 //
 // While KMS cannot be reached, data keys already in memory stay in use, for 24
 // hours unless configured otherwise. A key that KMS refuses (disabled, no permission) is
-// dropped when that is noticed, at the latest after the reuse period. When nothing of
-// a queue opens, receives from it are held ([ErrHeld]) except for one at a time,
-// so that a wrong setting or an outage does not drain the queue into its
-// dead-letter queue.
+// dropped when that is noticed, at the latest after the reuse period. While KMS
+// says that this process cannot decrypt, nothing is received ([ErrHeld]), and
+// messages that do not open are made invisible for 5 minutes to an hour, so that
+// a wrong setting or an outage does not drain the queue into its dead-letter
+// queue. Policy.NoHold switches that off.
 //
 // # Permissions
 //
 // Sending needs kms:GenerateDataKey, receiving kms:Decrypt, and receiving with a
-// key that is named by alias or key ID also kms:DescribeKey. Nothing is needed of
-// SQS beyond what the calls themselves need.
+// key that is named by alias or key ID also kms:DescribeKey. Of SQS, receiving
+// needs sqs:ChangeMessageVisibility and sqs:GetQueueAttributes besides, for
+// messages that do not open.
 //
 // # Tests
 //

@@ -641,7 +641,7 @@ func TestWhatIsParked(t *testing.T) {
 						t.Fatalf("the message was not received %v after its receive %d", want, i+1)
 					}
 				}
-				if n := strings.Count(logs.String(), "cannot be parked"); tc.denied == "" && n > 0 || tc.denied != "" && (n < 1 || n > 2 || !strings.Contains(logs.String(), "sqs:")) {
+				if n := strings.Count(logs.String(), "permission missing"); tc.denied == "" && n > 0 || tc.denied != "" && (n < 1 || n > 2 || !strings.Contains(logs.String(), "sqs:")) {
 					t.Errorf("got %d lines about the permission, want one an hour that names it:\n%s", n, logs.String())
 				}
 			})

@@ -354,9 +354,8 @@ func (s *system) heal() {
 	s.fault(nil, nil)
 	s.errs = make(map[string]int)
 	p := s.newProcess()
-	// Junk in front of a quiet queue holds receives: one message at a time, at
-	// most every 5 minutes if it was received before, until the redrive policy
-	// has taken the junk away.
+	// Junk is parked, and is visible again after 5, 40 and 60 minutes, until the
+	// redrive policy has taken it.
 	for range 200 + 16*modelReceives*s.hostile {
 		left := 0
 		for body := range s.accepted {

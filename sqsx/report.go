@@ -14,6 +14,7 @@ import (
 	smithymiddleware "github.com/aws/smithy-go/middleware"
 
 	"github.com/sealq/sealq/envelope"
+	"github.com/sealq/sealq/internal/keyerr"
 	"github.com/sealq/sealq/middleware"
 )
 
@@ -107,17 +108,18 @@ func (r *reporter) report(ctx context.Context, e *OpenError) {
 	)
 }
 
-// emptied counts a receive that returned an empty result in place of err, and
-// logs that receives are held. Messages that were withheld have their own lines;
-// of the hold nothing but the error would have told.
-func (r *reporter) emptied(ctx context.Context, q middleware.Queue, err error) {
+// emptied counts a receive that returned an empty result in place of an error.
+func (r *reporter) emptied(ctx context.Context, q middleware.Queue, _ error) {
 	r.counters.emptied.add(ctx, q, 1)
-	if !errors.Is(err, ErrHeld) {
-		return
-	}
+}
+
+// held counts a receive that failed with ErrHeld, and logs why now and then: a
+// process that is held from its first receive withholds no message that would
+// have a line of its own.
+func (r *reporter) held(ctx context.Context, q middleware.Queue, err error) {
+	r.counters.held.add(ctx, q, 1)
 	diagnosis, usual := diagnose(err)
 	cause, remedy := takeRemedy(err)
-	remedy = cmp.Or(remedy, usual)
 	queue := queueLabel(q)
 	suppressed, due := r.due(logKind{queue, "receives held: " + diagnosis})
 	if !due {
@@ -126,7 +128,7 @@ func (r *reporter) emptied(ctx context.Context, q middleware.Queue, err error) {
 	r.log().LogAttrs(ctx, slog.LevelWarn, "sealq: receives held: "+diagnosis,
 		slog.String("queue", queue),
 		slog.String("error", cause),
-		slog.String("remedy", remedy),
+		slog.String("remedy", cmp.Or(remedy, usual)),
 		slog.Int("more_since_last_line", suppressed),
 	)
 }
@@ -185,6 +187,9 @@ func diagnose(err error) (diagnosis, remedy string) {
 	}
 	switch classify(err) {
 	case keyUnavailable:
+		if errors.Is(err, keyerr.ErrNotAsked) {
+			return "not asked of the key service", "nothing is lost: the message becomes visible again; look for who sends messages that do not decrypt: the error names the bound that was reached"
+		}
 		if !errors.Is(err, envelope.ErrUnavailable) {
 			return "no time left", "nothing is lost: the message becomes visible again; the caller's context ended before the message was opened: give it more time, or fewer messages"
 		}

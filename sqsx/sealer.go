@@ -89,8 +89,8 @@ func newSealer(kr envelope.Keyring, o Options) (*Sealer, error) {
 	if err != nil {
 		return nil, &ConfigError{err}
 	}
-	c := &codec{settings: settings, counters: counters, sizes: &headerSizes{}, opened: newRecent(), dropped: &evictions{settings: settings}}
 	reporter := &reporter{settings: settings, counters: counters}
+	c := &codec{settings: settings, counters: counters, reporter: reporter, sizes: &headerSizes{}, opened: newRecent(), dropped: &evictions{settings: settings}}
 	m, err := middleware.New(c, func(mo *middleware.Options) { mo.OnWithheld, mo.OnEmptied = reporter.report, reporter.emptied })
 	if err != nil {
 		return nil, &ConfigError{err}
