@@ -465,7 +465,8 @@ func TestFirstQuestion(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		url, sealer := w.queue("orders"), w.sealer()
+		var log syncBuffer
+		url, sealer := w.queue("orders"), w.sealer(func(o *sqsx.Options) { o.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
 		client := sealer.Wrap(w.plain)
 		send(t, w.client(), url, "x")
 		var r recorder
@@ -494,6 +495,9 @@ func TestFirstQuestion(t *testing.T) {
 		}
 		if asked := sealer.Stats().Asked; asked < 2 || asked > 5 {
 			t.Errorf("KMS was asked %d times by 32 receives in 20 s, want 2 to 5 times", asked)
+		}
+		if n := strings.Count(log.String(), `"sealq: receives held: key service unavailable" queue=arn`); n < 1 || n > 3 || !strings.Contains(log.String(), "remedy=") {
+			t.Errorf("got %d lines that receives are held, want one in ten seconds, with a remedy:\n%s", n, log.String())
 		}
 		w.server.Intercept(nil)
 		time.Sleep(31 * time.Second)
