@@ -15,7 +15,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 
 	"github.com/sealq/sealq/cache"
-	"github.com/sealq/sealq/envelope/kmskeyring"
 )
 
 // The environment variables of NewFromEnv. Lists are separated by commas, and
@@ -148,15 +147,8 @@ func (o *Options) fromEnvironment(env map[string]string) error {
 	if err := o.cacheFromEnvironment(env); err != nil {
 		return err
 	}
-	if keys := list(env[envDecryptKeys]); keys != nil {
-		inCode := o.KMSKeyring
-		o.KMSKeyring = func(ko *kmskeyring.Options) {
-			if inCode != nil {
-				inCode(ko)
-			}
-			ko.DecryptKeys = slices.Concat(ko.DecryptKeys, keys)
-		}
-	}
+	// Concat allocates: the slice in o is the caller's.
+	o.KMSKeyring.DecryptKeys = slices.Concat(o.KMSKeyring.DecryptKeys, list(env[envDecryptKeys]))
 	if account := env[envAccount]; account != "" {
 		if !isAccountID(account) {
 			return fmt.Errorf("sqsx: %s is %.40q, want an account ID of 12 digits", envAccount, account)
@@ -184,36 +176,25 @@ func (o *Options) fromEnvironment(env map[string]string) error {
 }
 
 func (o *Options) cacheFromEnvironment(env map[string]string) error {
-	var adjust []func(*cache.Options)
-	if o.Cache != nil {
-		adjust = append(adjust, o.Cache)
-	}
 	if text, set := env[envReusePeriod]; set {
 		period, err := seconds(envReusePeriod, text, cache.MinReusePeriod, cache.MaxReusePeriod)
 		if err != nil {
 			return err
 		}
-		adjust = append(adjust, func(co *cache.Options) { co.ReusePeriod = period })
+		o.Cache.ReusePeriod = period
 	}
 	switch text := env[envMaxStale]; text {
 	case "":
 	case "none":
-		adjust = append(adjust, func(co *cache.Options) { co.MaxStale = cache.NoStale })
+		o.Cache.MaxStale = cache.NoStale
 	case "unlimited":
-		adjust = append(adjust, func(co *cache.Options) { co.MaxStale = cache.Unlimited })
+		o.Cache.MaxStale = cache.Unlimited
 	default:
 		stale, err := seconds(envMaxStale, text, cache.MinReusePeriod, math.MaxInt32*time.Second)
 		if err != nil {
 			return fmt.Errorf("%w, or \"none\", or \"unlimited\"", err)
 		}
-		adjust = append(adjust, func(co *cache.Options) { co.MaxStale = stale })
-	}
-	if adjust != nil {
-		o.Cache = func(co *cache.Options) {
-			for _, fn := range adjust {
-				fn(co)
-			}
-		}
+		o.Cache.MaxStale = stale
 	}
 	return nil
 }

@@ -55,13 +55,10 @@ func TestNewFromEnv(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var co cache.Options
-	got.Cache(&co)
-	if co.ReusePeriod.Seconds() != 60 || co.MaxStale != cache.Unlimited {
+	if co := got.Cache; co.ReusePeriod.Seconds() != 60 || co.MaxStale != cache.Unlimited {
 		t.Errorf("got reuse period %v and stale %v", co.ReusePeriod, co.MaxStale)
 	}
-	var ko kmskeyring.Options
-	got.KMSKeyring(&ko)
+	ko := got.KMSKeyring
 	if diff := cmp.Diff([]string{"arn:aws:kms:us-east-1:000000000000:key/one", "arn:aws:kms:us-east-1:000000000000:key/two"}, ko.DecryptKeys); diff != "" {
 		t.Error(diff)
 	}
@@ -139,8 +136,8 @@ func TestEnvironmentOnTopOfCode(t *testing.T) {
 	inCode := sqsx.Options{
 		Account:           "111111111111",
 		EncryptionContext: map[string]string{"app": "code", "stage": "code"},
-		Cache:             func(co *cache.Options) { co.MaxMessages, co.ReusePeriod = 7, cache.MaxReusePeriod },
-		KMSKeyring:        func(ko *kmskeyring.Options) { ko.DecryptKeys = []string{"code"}; ko.StrictAlias = true },
+		Cache:             cache.Options{MaxMessages: 7, ReusePeriod: cache.MaxReusePeriod},
+		KMSKeyring:        kmskeyring.Options{DecryptKeys: []string{"code"}, StrictAlias: true},
 		Policy:            sqsx.Policy{StrictQueue: true},
 		Queues: map[string]sqsx.Policy{
 			"orders*":    {MaxMessageBytes: 2048},
@@ -171,13 +168,10 @@ func TestEnvironmentOnTopOfCode(t *testing.T) {
 	if inCode.EncryptionContext["stage"] != "code" || len(inCode.Queues) != 3 {
 		t.Error("the caller's maps were changed")
 	}
-	var co cache.Options
-	got.Cache(&co)
-	if co.MaxMessages != 7 || co.ReusePeriod != cache.MinReusePeriod {
+	if co := got.Cache; co.MaxMessages != 7 || co.ReusePeriod != cache.MinReusePeriod {
 		t.Errorf("got %d messages and %v, want those of code and environment", co.MaxMessages, co.ReusePeriod)
 	}
-	var ko kmskeyring.Options
-	got.KMSKeyring(&ko)
+	ko := got.KMSKeyring
 	if diff := cmp.Diff([]string{"code", "env"}, ko.DecryptKeys); diff != "" || !ko.StrictAlias {
 		t.Errorf("got %+v: %s", ko, diff)
 	}
