@@ -122,7 +122,8 @@ type compiledPolicy struct {
 var errNilKeyring = errors.New("sqsx: the keyring is nil: check the error of the constructor that made it")
 
 // compile checks o and builds a cache for kr and for every keyring in a policy.
-func compile(kr envelope.Keyring, o Options) (*settings, error) {
+// switches are added to the policies.
+func compile(kr envelope.Keyring, o Options, switches []policySwitch) (*settings, error) {
 	if isNil(kr) {
 		return nil, errNilKeyring
 	}
@@ -153,7 +154,7 @@ func compile(kr envelope.Keyring, o Options) (*settings, error) {
 			accepted, _ := parseARNPattern(text) // validated above
 			c.accept = append(c.accept, accepted)
 		}
-		c.AcceptQueues = nil // accept is what counts
+		c.AcceptQueues = slices.Clone(p.AcceptQueues)
 		if p.Keyring != nil {
 			var err error
 			if c.keyring, err = caches.of(p.Keyring); err != nil {
@@ -176,7 +177,7 @@ func compile(kr envelope.Keyring, o Options) (*settings, error) {
 	if o.Cache != (cache.Options{}) && !caches.any {
 		return nil, errors.New("sqsx: Options.Cache is set and has no effect: the keyring has a cache of its own; give these options to cache.New")
 	}
-	table, err := newPolicyTable(fallback, policies)
+	table, err := newPolicyTable(fallback, policies, switches)
 	if err != nil {
 		return nil, fmt.Errorf("sqsx: Queues: %w", err)
 	}

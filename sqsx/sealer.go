@@ -42,15 +42,15 @@ func NewFromConfig(cfg aws.Config, keyID string, optFns ...func(*Options)) (*Sea
 	if err != nil {
 		return nil, err
 	}
-	return newFromConfig(cfg, keyID, o)
+	return newFromConfig(cfg, keyID, o, nil)
 }
 
-func newFromConfig(cfg aws.Config, keyID string, o Options) (*Sealer, error) {
+func newFromConfig(cfg aws.Config, keyID string, o Options, switches []policySwitch) (*Sealer, error) {
 	kr, err := kmskeyring.New(kms.NewFromConfig(cfg, o.KMS...), keyID, func(ko *kmskeyring.Options) { *ko = o.KMSKeyring })
 	if err != nil {
 		return nil, &ConfigError{err}
 	}
-	return newSealer(kr, o)
+	return newSealer(kr, o, switches)
 }
 
 // New returns a Sealer whose data keys come from kr. It puts a data key cache
@@ -64,7 +64,7 @@ func New(kr envelope.Keyring, optFns ...func(*Options)) (*Sealer, error) {
 	if o.KMS != nil || !reflect.ValueOf(o.KMSKeyring).IsZero() {
 		return nil, &ConfigError{errors.New("sqsx: Options.KMS and Options.KMSKeyring configure what NewFromConfig makes, and New makes neither a client nor a keyring: leave them unset, and give such options to kms.NewFromConfig and kmskeyring.New")}
 	}
-	return newSealer(kr, o)
+	return newSealer(kr, o, nil)
 }
 
 func applyOptions(o Options, optFns []func(*Options)) (Options, error) {
@@ -77,8 +77,8 @@ func applyOptions(o Options, optFns []func(*Options)) (Options, error) {
 	return o, nil
 }
 
-func newSealer(kr envelope.Keyring, o Options) (*Sealer, error) {
-	settings, err := compile(kr, o)
+func newSealer(kr envelope.Keyring, o Options, switches []policySwitch) (*Sealer, error) {
+	settings, err := compile(kr, o, switches)
 	if err != nil {
 		return nil, &ConfigError{err}
 	}
