@@ -70,6 +70,23 @@ func TestInstallConfigSealsEveryClientOfTheConfig(t *testing.T) {
 	}
 }
 
+// TestInstallConfigNeedsAConfig: a nil config would leave every client as it is,
+// and what the program sends would be plaintext.
+func TestInstallConfigNeedsAConfig(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for name, s := range map[string]*sqsx.Sealer{"a Sealer": w.sealer(), "a nil Sealer": nil} {
+		func() {
+			defer func() {
+				if text, _ := recover().(string); !strings.Contains(text, "sqsx: Sealer.InstallConfig was given a nil *aws.Config") {
+					t.Errorf("%s: got panic %q, want one that says what is nil", name, text)
+				}
+			}()
+			s.InstallConfig(nil)
+		}()
+	}
+}
+
 // TestInstallConfigSurvivesCopies has two copies of a config append into the
 // same spare capacity.
 func TestInstallConfigSurvivesCopies(t *testing.T) {

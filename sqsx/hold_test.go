@@ -21,7 +21,6 @@ import (
 	"github.com/aws/smithy-go"
 
 	"github.com/sealq/sealq/envelope"
-	"github.com/sealq/sealq/envelope/kmskeyring"
 	"github.com/sealq/sealq/sqsx"
 	"github.com/sealq/sealq/sqsx/sqsxtest"
 )
@@ -388,7 +387,7 @@ func TestRefusedMessageOnAQuietQueue(t *testing.T) {
 				}
 				producer := w.client()
 				consumer := w.client(func(o *sqsx.Options) {
-					o.KMSKeyring = func(k *kmskeyring.Options) { k.DecryptKeys = []string{old} }
+					o.KMSKeyring.DecryptKeys = []string{old}
 				})
 				ctx, cancel := context.WithCancel(t.Context())
 				var wg sync.WaitGroup

@@ -483,7 +483,7 @@ func TestAttackerCannotEvictAGoodKey(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	s := w.sealer(func(o *sqsx.Options) {
-		o.Cache = func(co *cache.Options) { co.NegativeEntries = 16 }
+		o.Cache.NegativeEntries = 16
 	})
 	body, header := w.sealed("orders", "good")
 	good := types.Message{Body: &body, MessageAttributes: sealqAttribute(header)}

@@ -289,7 +289,7 @@ func TestNothingLeaks(t *testing.T) {
 				o.MeterProvider = providerSink{measurements}
 				o.EncryptionContext = map[string]string{"tenant": contextValue}
 				o.DeduplicationKey = dedupKey
-				o.Cache = func(co *cache.Options) { co.ReusePeriod = time.Minute }
+				o.Cache.ReusePeriod = time.Minute
 				o.KMS = []func(*kms.Options){func(ko *kms.Options) {
 					ko.Logger, ko.ClientLogMode, ko.TracerProvider = kmsLog, everything, spans
 				}}

@@ -21,7 +21,6 @@ import (
 	"github.com/aws/smithy-go"
 	"pgregory.net/rapid"
 
-	"github.com/sealq/sealq/cache"
 	"github.com/sealq/sealq/envelope"
 	"github.com/sealq/sealq/sqsx"
 	"github.com/sealq/sealq/sqsx/sqsxtest"
@@ -184,9 +183,7 @@ func (s *system) fault(kms, sqs error) {
 func (s *system) newProcess() *process {
 	s.lives++
 	sealer := s.w.sealer(func(o *sqsx.Options) {
-		o.Cache = func(co *cache.Options) {
-			co.ReusePeriod, co.MaxStale, co.MaxMessages = modelReuse, modelMaxStale, modelMaxMessages
-		}
+		o.Cache.ReusePeriod, o.Cache.MaxStale, o.Cache.MaxMessages = modelReuse, modelMaxStale, modelMaxMessages
 	})
 	return &process{sealer, sealer.Wrap(s.w.plain)}
 }

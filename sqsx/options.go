@@ -48,16 +48,21 @@ type Options struct {
 	// bodies are equal. Nil: such a send is an error.
 	DeduplicationKey Secret
 
-	// Cache adjusts the data key cache: reuse period, limits, behaviour in an
-	// outage of AWS KMS.
-	Cache func(*cache.Options)
+	// Cache configures the data key cache: reuse period, limits, behaviour in an
+	// outage of AWS KMS. The zero value of each field means its default. It is
+	// for every cache that the constructor makes, those of the keyrings in
+	// policies included; if it makes none, because each keyring is a
+	// *cache.Keyring, anything but the zero value is an error.
+	Cache cache.Options
 
 	// KMS adjusts the KMS client that NewFromConfig and NewFromEnv make.
 	KMS []func(*kms.Options)
 
-	// KMSKeyring adjusts the KMS keyring that NewFromConfig and NewFromEnv
-	// make: further keys to decrypt with, grant tokens, Region.
-	KMSKeyring func(*kmskeyring.Options)
+	// KMSKeyring configures the KMS keyring that NewFromConfig and NewFromEnv
+	// make: further keys to decrypt with, grant tokens, Region. The zero value
+	// of each field means its default. New makes no keyring: for it, anything
+	// but the zero value is an error.
+	KMSKeyring kmskeyring.Options
 
 	// Region is the Region of queue URLs given to SealMessage, OpenMessages and
 	// Check, where there is no client to know it. NewFromConfig and NewFromEnv
@@ -117,7 +122,8 @@ type compiledPolicy struct {
 var errNilKeyring = errors.New("sqsx: the keyring is nil: check the error of the constructor that made it")
 
 // compile checks o and builds a cache for kr and for every keyring in a policy.
-func compile(kr envelope.Keyring, o Options) (*settings, error) {
+// switches are added to the policies.
+func compile(kr envelope.Keyring, o Options, switches []policySwitch) (*settings, error) {
 	if isNil(kr) {
 		return nil, errNilKeyring
 	}
@@ -134,7 +140,7 @@ func compile(kr envelope.Keyring, o Options) (*settings, error) {
 		return nil, fmt.Errorf("sqsx: Account %q is not an account ID, want 12 digits", o.Account)
 	}
 
-	caches := cacheSet{adjust: o.Cache}
+	caches := cacheSet{options: o.Cache}
 	own, err := caches.of(kr)
 	if err != nil {
 		return nil, err
@@ -148,7 +154,7 @@ func compile(kr envelope.Keyring, o Options) (*settings, error) {
 			accepted, _ := parseARNPattern(text) // validated above
 			c.accept = append(c.accept, accepted)
 		}
-		c.AcceptQueues = nil // accept is what counts
+		c.AcceptQueues = slices.Clone(p.AcceptQueues)
 		if p.Keyring != nil {
 			var err error
 			if c.keyring, err = caches.of(p.Keyring); err != nil {
@@ -168,10 +174,10 @@ func compile(kr envelope.Keyring, o Options) (*settings, error) {
 			return nil, fmt.Errorf("sqsx: Queues[%q]: %w", text, err)
 		}
 	}
-	if o.Cache != nil && !caches.any {
-		return nil, errors.New("sqsx: Cache adjusts nothing: the keyring has a cache of its own; give the options to cache.New")
+	if o.Cache != (cache.Options{}) && !caches.any {
+		return nil, errors.New("sqsx: Options.Cache is set and has no effect: the keyring has a cache of its own; give these options to cache.New")
 	}
-	table, err := newPolicyTable(fallback, policies)
+	table, err := newPolicyTable(fallback, policies, switches)
 	if err != nil {
 		return nil, fmt.Errorf("sqsx: Queues: %w", err)
 	}
@@ -199,9 +205,9 @@ func (s *settings) caches() []*cache.Keyring {
 
 // cacheSet gives each keyring one cache, however many policies name it.
 type cacheSet struct {
-	adjust func(*cache.Options)
-	made   map[envelope.Keyring]*cache.Keyring
-	any    bool // whether one was made
+	options cache.Options
+	made    map[envelope.Keyring]*cache.Keyring
+	any     bool // whether one was made
 }
 
 func (c *cacheSet) of(kr envelope.Keyring) (*cache.Keyring, error) {
@@ -220,11 +226,7 @@ func (c *cacheSet) of(kr envelope.Keyring) (*cache.Keyring, error) {
 			return cached, nil
 		}
 	}
-	var fns []func(*cache.Options)
-	if c.adjust != nil {
-		fns = append(fns, c.adjust)
-	}
-	cached, err := cache.New(kr, fns...)
+	cached, err := cache.New(kr, func(o *cache.Options) { *o = c.options })
 	if err != nil {
 		return nil, err
 	}

@@ -37,6 +37,14 @@ func (p pattern) matches(name, arn string) bool {
 	return subject != "" && strings.HasPrefix(subject, p.prefix)
 }
 
+// mayMatch reports whether p matches a queue of that name in some account.
+func (p pattern) mayMatch(name string) bool {
+	if p.exact {
+		return name == p.name()
+	}
+	return strings.HasPrefix(name, p.name())
+}
+
 // parsePattern reads a queue name or ARN, or either with one trailing "*".
 func parsePattern(text string) (pattern, error) {
 	if strings.HasPrefix(text, "arn:") {
@@ -129,28 +137,4 @@ func moreExact(a, b pattern) int {
 		cmp.Compare(len(b.name()), len(a.name())),
 		cmp.Compare(len(b.prefix), len(a.prefix)),
 		cmp.Compare(a.text, b.text))
-}
-
-// covers reports whether every queue that matches other matches p, too.
-func (p pattern) covers(other pattern) bool {
-	if p.exact {
-		return other.exact && p.arn == other.arn && p.prefix == other.prefix
-	}
-	switch {
-	case p.arn == other.arn:
-		return strings.HasPrefix(other.prefix, p.prefix)
-	case other.arn: // a name pattern around an ARN pattern
-		return strings.HasPrefix(other.name(), p.prefix)
-	}
-	return false
-}
-
-// crosses reports whether p is a name, other is an ARN, and some queue matches
-// both although p does not cover other.
-func (p pattern) crosses(other pattern) bool {
-	if p.arn || !other.arn || p.covers(other) {
-		return false
-	}
-	a, b := p.prefix, other.name()
-	return a == b || !p.exact && strings.HasPrefix(b, a) || !other.exact && strings.HasPrefix(a, b)
 }

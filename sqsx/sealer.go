@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -41,19 +42,15 @@ func NewFromConfig(cfg aws.Config, keyID string, optFns ...func(*Options)) (*Sea
 	if err != nil {
 		return nil, err
 	}
-	return newFromConfig(cfg, keyID, o)
+	return newFromConfig(cfg, keyID, o, nil)
 }
 
-func newFromConfig(cfg aws.Config, keyID string, o Options) (*Sealer, error) {
-	var keyringFns []func(*kmskeyring.Options)
-	if o.KMSKeyring != nil {
-		keyringFns = append(keyringFns, o.KMSKeyring)
-	}
-	kr, err := kmskeyring.New(kms.NewFromConfig(cfg, o.KMS...), keyID, keyringFns...)
+func newFromConfig(cfg aws.Config, keyID string, o Options, switches []policySwitch) (*Sealer, error) {
+	kr, err := kmskeyring.New(kms.NewFromConfig(cfg, o.KMS...), keyID, func(ko *kmskeyring.Options) { *ko = o.KMSKeyring })
 	if err != nil {
 		return nil, &ConfigError{err}
 	}
-	return newSealer(kr, o)
+	return newSealer(kr, o, switches)
 }
 
 // New returns a Sealer whose data keys come from kr. It puts a data key cache
@@ -64,10 +61,10 @@ func New(kr envelope.Keyring, optFns ...func(*Options)) (*Sealer, error) {
 	if err != nil {
 		return nil, err
 	}
-	if o.KMS != nil || o.KMSKeyring != nil {
-		return nil, &ConfigError{errors.New("sqsx: Options.KMS and Options.KMSKeyring adjust what NewFromConfig makes, and New makes neither client nor keyring: adjust those of the keyring that you give")}
+	if o.KMS != nil || !reflect.ValueOf(o.KMSKeyring).IsZero() {
+		return nil, &ConfigError{errors.New("sqsx: Options.KMS and Options.KMSKeyring configure what NewFromConfig makes, and New makes neither a client nor a keyring: leave them unset, and give such options to kms.NewFromConfig and kmskeyring.New")}
 	}
-	return newSealer(kr, o)
+	return newSealer(kr, o, nil)
 }
 
 func applyOptions(o Options, optFns []func(*Options)) (Options, error) {
@@ -80,8 +77,8 @@ func applyOptions(o Options, optFns []func(*Options)) (Options, error) {
 	return o, nil
 }
 
-func newSealer(kr envelope.Keyring, o Options) (*Sealer, error) {
-	settings, err := compile(kr, o)
+func newSealer(kr envelope.Keyring, o Options, switches []policySwitch) (*Sealer, error) {
+	settings, err := compile(kr, o, switches)
 	if err != nil {
 		return nil, &ConfigError{err}
 	}
@@ -141,9 +138,12 @@ func refuseNilClient(*smithymiddleware.Stack) error {
 // sqs.NewFromConfig(*cfg) seal and open, those that libraries make included.
 // Clients of other services are not touched. cfg may be a copy of another
 // config: what it shares with it is left as it is.
+//
+// InstallConfig panics if cfg is nil: a program that went on would send
+// plaintext by clients that it believes to seal.
 func (s *Sealer) InstallConfig(cfg *aws.Config) {
 	if cfg == nil {
-		return
+		panic("sqsx: Sealer.InstallConfig was given a nil *aws.Config: give it the address of the config that clients are made from")
 	}
 	install := func(_ string, options any) {
 		if o, ok := options.(*sqs.Options); ok {

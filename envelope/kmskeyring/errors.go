@@ -116,7 +116,7 @@ func classify(q question, err error) error {
 
 // trustRemedy names the setting wherever people have it: it is read by those who
 // configure this package, sqsx or the environment.
-const trustRemedy = "keys of yours belong in kmskeyring.Options.DecryptKeys: set it by sqsx.Options.KMSKeyring or SEALQ_DECRYPT_KEYS"
+const trustRemedy = "if the key is yours, add it to kmskeyring.Options.DecryptKeys (with sqsx: sqsx.Options.KMSKeyring.DecryptKeys, or SEALQ_DECRYPT_KEYS)"
 
 // notConfigured is the remedy for a refusal of a key that only the message names.
 const notConfigured = "the configuration does not name this key, so its refusal counts against the message; " + trustRemedy

@@ -78,7 +78,7 @@ func New(client Client, keyID string, optFns ...func(*Options)) (*Keyring, error
 		}
 		fn(&o)
 	}
-	k := &Keyring{client: client, opts: o} // a copy: the functions may have kept &o
+	k := &Keyring{client: client, opts: o.clone()} // the functions may have kept &o
 	if err := k.opts.check(); err != nil {
 		return nil, err
 	}

@@ -52,8 +52,9 @@ const (
 	maxGrantToken  = 8192 // bytes
 )
 
-// Options configures a [Keyring]. The zero value is the default. The keyring
-// keeps a copy.
+// Options configures a [Keyring]. The zero value of every field is the default.
+// [New] copies the options, slices included: changing them afterwards has no
+// effect.
 type Options struct {
 	// Region is the Region of the calls, where the key's name leaves it open:
 	// for a key ID, for an alias, and for the ARN of a multi-Region key, which is
@@ -130,7 +131,15 @@ func (d Discovery) check() error {
 	return nil
 }
 
-// check validates all but keyID and DecryptKeys, and makes o the keyring's own.
+// clone returns a copy that shares no memory with o.
+func (o Options) clone() Options {
+	o.DecryptKeys = slices.Clone(o.DecryptKeys)
+	o.GrantTokens = slices.Clone(o.GrantTokens)
+	o.Discovery.Accounts = slices.Clone(o.Discovery.Accounts)
+	return o
+}
+
+// check validates all but keyID and DecryptKeys, and sets defaults.
 func (o *Options) check() error {
 	if o.Region != "" && !validPart(o.Region) {
 		return fmt.Errorf("kmskeyring: Options.Region is %q, want one like \"eu-west-1\"", o.Region)
@@ -149,12 +158,10 @@ func (o *Options) check() error {
 			return fmt.Errorf("kmskeyring: Options.GrantTokens[%d] is %d bytes, want 1 to %d", i, len(token), maxGrantToken)
 		}
 	}
-	o.GrantTokens = slices.Clone(o.GrantTokens)
-	o.Discovery.Accounts = slices.Clone(o.Discovery.Accounts)
 	return nil
 }
 
-// decryptKeys parses DecryptKeys, which are not looked at again.
+// decryptKeys parses DecryptKeys.
 func (o *Options) decryptKeys() ([]keyARN, error) {
 	keys := make([]keyARN, len(o.DecryptKeys))
 	for i, s := range o.DecryptKeys {

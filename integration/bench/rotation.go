@@ -47,10 +47,8 @@ func rotate(d time.Duration) ([]trace, error) {
 		}}
 	}
 	sealer, err := newSealer(service("sealq"), func(o *sqsx.Options) {
-		o.Cache = func(c *cache.Options) {
-			c.ReusePeriod = rotationPeriod
-			c.FetchTimeout = time.Second
-		}
+		o.Cache.ReusePeriod = rotationPeriod
+		o.Cache.FetchTimeout = time.Second
 	})
 	if err != nil {
 		return nil, err
