@@ -144,7 +144,7 @@ func ExampleSealer_OpenMessages() {
 	// report as failed 2
 }
 
-// A readiness probe of a service that only sends looks at its half.
+// A service that sends and receives asks about both at start.
 func ExampleSealer_Check() {
 	cfg, queueURL, stop := exampleWorld()
 	defer stop()
@@ -153,9 +153,37 @@ func ExampleSealer_Check() {
 		log.Fatal(err)
 	}
 	err = sealer.Check(context.Background(), queueURL)
-	if failed, ok := errors.AsType[*sqsx.CheckError](err); ok && failed.Seal == nil {
-		err = nil // cannot open, which a sender need not
+	if failed, ok := errors.AsType[*sqsx.CheckError](err); ok {
+		log.Fatalf("sending: %v, receiving: %v", failed.Seal, failed.Open)
 	}
+	fmt.Println("ready:", err == nil)
+	// Output: ready: true
+}
+
+// A service that only sends asks whether it can seal, at start and in its
+// readiness probe.
+func ExampleSealer_CheckSeal() {
+	cfg, queueURL, stop := exampleWorld()
+	defer stop()
+	sealer, err := sqsx.NewFromConfig(cfg, "alias/orders")
+	if err != nil {
+		log.Fatal(err)
+	}
+	err = sealer.CheckSeal(context.Background(), queueURL)
+	fmt.Println("ready:", err == nil)
+	// Output: ready: true
+}
+
+// A service that only receives asks whether it can open, at start. Its role
+// needs no kms:GenerateDataKey for that.
+func ExampleSealer_CheckOpen() {
+	cfg, queueURL, stop := exampleWorld()
+	defer stop()
+	sealer, err := sqsx.NewFromConfig(cfg, "alias/orders")
+	if err != nil {
+		log.Fatal(err)
+	}
+	err = sealer.CheckOpen(context.Background(), queueURL)
 	fmt.Println("ready:", err == nil)
 	// Output: ready: true
 }
