@@ -32,6 +32,9 @@ type Opened struct {
 	EncryptionContext EncryptionContext
 	// Key is the encrypted data key that opened the message.
 	Key EncryptedDataKey
+	// MessageID is the [Header.MessageID] of the message, authenticated: 32 random
+	// bytes that name what one call of [Seal] returned, and every copy of that.
+	MessageID [32]byte
 }
 
 // Seal encrypts plaintext, which may be empty, under a data key of kr's, bound
@@ -177,7 +180,7 @@ func Open(ctx context.Context, kr Keyring, m Message, accept func(EncryptionCont
 		clear(plaintext)
 		return Opened{}, ErrAuthentication
 	}
-	return Opened{Plaintext: plaintext, EncryptionContext: visible, Key: used}, nil
+	return Opened{Plaintext: plaintext, EncryptionContext: visible, Key: used, MessageID: [messageIDSize]byte(h.messageID)}, nil
 }
 
 // checkDecrypted returns the encrypted data key of a key that a keyring

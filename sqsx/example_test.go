@@ -131,10 +131,15 @@ func ExampleSealer_OpenMessages() {
 	event := []types.Message{
 		{MessageId: aws.String("1"), Body: sealed.MessageBody, MessageAttributes: sealed.MessageAttributes},
 		{MessageId: aws.String("2"), Body: aws.String("not sealed")},
+		{MessageId: aws.String("3"), Body: sealed.MessageBody, MessageAttributes: sealed.MessageAttributes}, // a copy
 	}
 	messages, withheld := sealer.OpenMessages(ctx, eventSourceARN, event)
+	done := make(map[string]bool) // by SealID: what has been worked off, in a database
 	for _, m := range messages {
-		fmt.Println("handle", *m.Body)
+		if !done[m.Info.SealID] {
+			fmt.Println("handle", *m.Body)
+			done[m.Info.SealID] = true
+		}
 	}
 	for _, w := range withheld {
 		fmt.Println("report as failed", *w.Message.MessageId)

@@ -583,6 +583,9 @@ func printedTypes() map[string]printed {
 		"middleware.Content": {func(_ *testing.T, f *fixture) any {
 			return middleware.Content{Body: f.plaintext, Attributes: f.message.MessageAttributes}
 		}, []string{plaintextSecret, edkSecret, contextSecret}}, // a message on its way in or out
+		"middleware.Delivered": {func(_ *testing.T, f *fixture) any {
+			return middleware.Delivered{Message: types.Message{Body: &f.plaintext}}
+		}, []string{plaintextSecret}},
 		"middleware.Middleware": {value: func(t *testing.T, f *fixture) any {
 			m, err := middleware.New(codecWithKey{key: f.dataKey})
 			if err != nil {
@@ -611,6 +614,9 @@ func printedTypes() map[string]printed {
 		"sqsx.ConfigError": {value: func(*testing.T, *fixture) any { return &sqsx.ConfigError{Err: errors.New("x")} }},
 		"sqsx.Info": {func(_ *testing.T, f *fixture) any { return sqsx.Info{EncryptionContext: f.ec} },
 			[]string{contextSecret}}, // what InfoOf is asked for
+		"sqsx.Message": {func(_ *testing.T, f *fixture) any {
+			return sqsx.Message{Message: types.Message{Body: &f.plaintext}, Info: sqsx.Info{EncryptionContext: f.ec}}
+		}, []string{plaintextSecret, contextSecret}}, // what OpenMessages is asked for
 		"sqsx.OpenError": nothing,
 		"sqsx.Options": {func(_ *testing.T, f *fixture) any {
 			return sqsx.Options{EncryptionContext: f.ec, DeduplicationKey: f.wrapping}
