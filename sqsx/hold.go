@@ -175,7 +175,7 @@ func (h *heldQueue) Ask(ctx context.Context) (hold.Answer, error) {
 		return hold.Yes, nil
 	case errors.Is(err, envelope.ErrCheckUnsupported):
 		return hold.Unknown, err
-	case ok && refused.EntryOnly:
+	case ok && refused.Reach == envelope.ReachEntry:
 		return hold.Elsewhere, err
 	case classify(err) == keyUnavailable:
 		return hold.No, ownDeadline(err)

@@ -560,6 +560,7 @@ func printedTypes() map[string]printed {
 			return o
 		}, []string{plaintextSecret, edkSecret, contextSecret}}, // what the caller asked for
 		"envelope.RawAESKeyring":  {value: func(_ *testing.T, f *fixture) any { return f.raw }},
+		"envelope.Reach":          {value: func(*testing.T, *fixture) any { return envelope.ReachEntry }},
 		"envelope.RefusedError":   {value: func(*testing.T, *fixture) any { return &envelope.RefusedError{KeyInfo: "arn", Err: errors.New("x")} }},
 		"envelope.DecryptChecker": nothing,
 		"envelope.Purger":         nothing,
