@@ -52,7 +52,7 @@ func Seal(ctx context.Context, kr Keyring, plaintext []byte, ec EncryptionContex
 	if err := checkWritable(ec); err != nil {
 		return Message{}, err
 	}
-	size, err := BodySize(int64(len(plaintext)))
+	size, err := bodySize(int64(len(plaintext)))
 	if err != nil {
 		return Message{}, err
 	}
@@ -69,7 +69,7 @@ func Seal(ctx context.Context, kr Keyring, plaintext []byte, ec EncryptionContex
 	if err != nil {
 		return Message{}, err
 	}
-	n := HeaderSize(ec, keys)
+	n := headerSize(ec, keys)
 	b := make([]byte, 0, n+int(size))
 	b = appendHeader(b, suiteCommit, messageID[:], ec, keys, frameLength, c.commitment)
 	b = c.appendHeaderTag(b, b)
@@ -98,7 +98,7 @@ func checkGenerated(key *DataKey, ec EncryptionContext) error {
 			return fmt.Errorf("envelope: keyring: %w", err)
 		}
 	}
-	if n := HeaderSize(ec, keys); n > maxHeader {
+	if n := headerSize(ec, keys); n > maxHeader {
 		return fmt.Errorf("envelope: header takes %d bytes, want at most %d: use fewer keys or a smaller encryption context", n, maxHeader)
 	}
 	return nil

@@ -9,3 +9,9 @@ func FromEnvironment(o Options, environ []string) (Options, error) {
 	err = o.fromEnvironment(env)
 	return o, err
 }
+
+// HeaderSize and BodySize are the lengths that SealedSize reckons with.
+var (
+	HeaderSize = headerSize
+	BodySize   = bodySize
+)
