@@ -112,7 +112,7 @@ func (r *reporter) report(ctx context.Context, e *OpenError) {
 	diagnosis, usual := diagnose(e.Err)
 	cause, remedy := takeRemedy(e.Err)
 	remedy = cmp.Or(remedy, usual)
-	queue := queueLabel(e.Queue)
+	queue := e.Queue.String()
 	suppressed, due := r.due(logKind{queue, diagnosis})
 	if !due {
 		return
@@ -139,7 +139,7 @@ func (r *reporter) emptied(ctx context.Context, q middleware.Queue, err error) {
 	diagnosis, usual := diagnose(err)
 	cause, remedy := takeRemedy(err)
 	remedy = cmp.Or(remedy, usual)
-	queue := queueLabel(q)
+	queue := q.String()
 	suppressed, due := r.due(logKind{queue, "receives held: " + diagnosis})
 	if !due {
 		return

@@ -88,7 +88,7 @@ const sizesKept = cache.DefaultEncryptEntries
 
 func (h *headerSizes) record(q middleware.Queue, n int) {
 	h.mu.RLock()
-	known := h.m[queueLabel(q)]
+	known := h.m[q.String()]
 	h.mu.RUnlock()
 	if known == n {
 		return
@@ -98,12 +98,12 @@ func (h *headerSizes) record(q middleware.Queue, n int) {
 	if h.m == nil || len(h.m) >= sizesKept {
 		h.m = make(map[string]int)
 	}
-	h.m[queueLabel(q)] = n
+	h.m[q.String()] = n
 }
 
 func (h *headerSizes) lookup(q middleware.Queue) (int, bool) {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
-	n, ok := h.m[queueLabel(q)]
+	n, ok := h.m[q.String()]
 	return n, ok
 }
