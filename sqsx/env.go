@@ -189,7 +189,7 @@ func (o *Options) cacheFromEnvironment(env map[string]string) error {
 		adjust = append(adjust, o.Cache)
 	}
 	if text, set := env[envReusePeriod]; set {
-		period, err := seconds(envReusePeriod, text, cache.MinReusePeriod, cache.MaxReusePeriod)
+		period, err := seconds(envReusePeriod, text, minReusePeriod, maxReusePeriod)
 		if err != nil {
 			return err
 		}
@@ -202,7 +202,7 @@ func (o *Options) cacheFromEnvironment(env map[string]string) error {
 	case "unlimited":
 		adjust = append(adjust, func(co *cache.Options) { co.MaxStale = cache.Unlimited })
 	default:
-		stale, err := seconds(envMaxStale, text, cache.MinReusePeriod, math.MaxInt32*time.Second)
+		stale, err := seconds(envMaxStale, text, minReusePeriod, math.MaxInt32*time.Second)
 		if err != nil {
 			return fmt.Errorf("%w, or \"none\", or \"unlimited\"", err)
 		}

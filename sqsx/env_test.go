@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
@@ -139,7 +140,7 @@ func TestEnvironmentOnTopOfCode(t *testing.T) {
 	inCode := sqsx.Options{
 		Account:           "111111111111",
 		EncryptionContext: map[string]string{"app": "code", "stage": "code"},
-		Cache:             func(co *cache.Options) { co.MaxMessages, co.ReusePeriod = 7, cache.MaxReusePeriod },
+		Cache:             func(co *cache.Options) { co.MaxMessages, co.ReusePeriod = 7, 24*time.Hour },
 		KMSKeyring:        func(ko *kmskeyring.Options) { ko.DecryptKeys = []string{"code"}; ko.StrictAlias = true },
 		Policy:            sqsx.Policy{StrictQueue: true},
 		Queues: map[string]sqsx.Policy{
@@ -173,7 +174,7 @@ func TestEnvironmentOnTopOfCode(t *testing.T) {
 	}
 	var co cache.Options
 	got.Cache(&co)
-	if co.MaxMessages != 7 || co.ReusePeriod != cache.MinReusePeriod {
+	if co.MaxMessages != 7 || co.ReusePeriod != time.Minute {
 		t.Errorf("got %d messages and %v, want those of code and environment", co.MaxMessages, co.ReusePeriod)
 	}
 	var ko kmskeyring.Options

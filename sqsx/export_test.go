@@ -15,3 +15,9 @@ var (
 	HeaderSize = headerSize
 	BodySize   = bodySize
 )
+
+// The range of SEALQ_REUSE_PERIOD.
+const (
+	MinReusePeriod = minReusePeriod
+	MaxReusePeriod = maxReusePeriod
+)

@@ -498,3 +498,17 @@ func TestCheckOfNothing(t *testing.T) {
 		}
 	}
 }
+
+// TestReusePeriodRange: the environment takes the range that the cache takes.
+func TestReusePeriodRange(t *testing.T) {
+	t.Parallel()
+	kr := mustKeyring(t, newWorld(t))
+	for period, want := range map[time.Duration]bool{
+		sqsx.MinReusePeriod - 1: false, sqsx.MinReusePeriod: true,
+		sqsx.MaxReusePeriod: true, sqsx.MaxReusePeriod + 1: false,
+	} {
+		if _, err := cache.New(kr, func(o *cache.Options) { o.ReusePeriod = period }); (err == nil) != want {
+			t.Errorf("cache.New with a ReusePeriod of %v: got %v, want it taken %v", period, err, want)
+		}
+	}
+}

@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/aws/aws-sdk-go-v2/service/kms"
@@ -85,6 +86,14 @@ type Options struct {
 	// environment that gives up protection. Nil: slog.Default(), as it is at the time of the line.
 	Logger *slog.Logger
 }
+
+// The range that package cache takes, which is that of the
+// KmsDataKeyReusePeriodSeconds attribute of an SQS queue. NewFromEnv checks it,
+// to name the variable.
+const (
+	minReusePeriod = time.Minute
+	maxReusePeriod = 24 * time.Hour
+)
 
 const (
 	minDeduplicationKey = 32   // bytes: the output of the hash (RFC 2104, section 3)
