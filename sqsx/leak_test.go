@@ -625,6 +625,7 @@ func printedTypes() map[string]printed {
 		"sqsx.Secret":        {value: func(_ *testing.T, f *fixture) any { return sqsx.Secret(f.wrapping) }},
 		"sqsx.Policy":        {value: func(_ *testing.T, f *fixture) any { return sqsx.Policy{Keyring: f.raw} }},
 		"sqsx.ReceiveError":  nothing,
+		"sqsx.RefusedError":  nothing, // an alias of envelope's
 		"sqsx.Sealer":        {value: func(_ *testing.T, f *fixture) any { return f.sealer }},
 		"sqsx.TooLargeError": nothing,
 		"sqsx.Stats":         {value: func(_ *testing.T, f *fixture) any { return f.sealer.Stats() }},

@@ -18,7 +18,6 @@ import (
 	"github.com/sealq/sealq/cache"
 	"github.com/sealq/sealq/envelope"
 	"github.com/sealq/sealq/envelope/kmskeyring"
-	"github.com/sealq/sealq/middleware"
 )
 
 // Options configure a [Sealer]. The zero value of every field is the safe
@@ -302,22 +301,3 @@ func isRegion(s string) bool {
 func isAccountID(s string) bool {
 	return len(s) == 12 && !strings.ContainsFunc(s, func(r rune) bool { return r < '0' || r > '9' })
 }
-
-// OpenError reports one message that was received but not delivered. Its fields
-// are Queue, Message (as received, with its receipt handle), Temporary (try
-// again) and Err.
-type OpenError = middleware.OpenError
-
-// ReceiveError fails a receive that held messages of which none could be
-// delivered. Its field Withheld is a slice of *OpenError, one for each.
-type ReceiveError = middleware.ReceiveError
-
-// BatchError fails a SendMessageBatch of which nothing was sent because of its
-// entries: none could be sent, or one could not and the queue is a FIFO queue.
-// Its field Failed holds those with a cause, as an output has them.
-type BatchError = middleware.BatchError
-
-// TooLargeError reports a message, or the messages of a batch together, that
-// SQS would refuse for their size once sealed. Its fields are Batch, and in bytes
-// Plain, Sealed and Limit.
-type TooLargeError = middleware.TooLargeError
