@@ -67,9 +67,10 @@ func TestArrows(t *testing.T) {
 		"envelope/kmskeyring":   {module + "/envelope", module + "/internal/clock", module + "/internal/keyerr", sdk, smithy},
 		"cache":                 {module + "/envelope", module + "/internal/clock", module + "/internal/keyerr"},
 		"internal/clock":        {},
+		"internal/fifo":         {sdk},
 		"internal/keyerr":       {},
-		"middleware":            {sdk, smithy},
-		"sqsx":                  {module + "/envelope", module + "/envelope/kmskeyring", module + "/cache", module + "/middleware", module + "/internal/keyerr", module + "/sqsx/internal/hold", sdk, smithy},
+		"middleware":            {module + "/internal/fifo", sdk, smithy},
+		"sqsx":                  {module + "/envelope", module + "/envelope/kmskeyring", module + "/cache", module + "/middleware", module + "/internal/fifo", module + "/internal/keyerr", module + "/sqsx/internal/hold", sdk, smithy},
 		"sqsx/internal/hold":    {module + "/envelope"},
 		"sqsx/sqsxtest":         {sdk, smithy},
 	}

@@ -170,10 +170,11 @@ func (k *Keyring) refuse(s *side, f *flight, err error, now time.Time) {
 	s.remember(f, refused, err, now, &k.opts)
 
 	for _, r := range refusals(err) {
-		if r.EntryOnly || r.KeyInfo == "" {
+		if r.Reach == envelope.ReachEntry || r.KeyInfo == "" {
 			continue
 		}
-		at := reach{r.KeyInfo, r.SealOnly}
+		sealOnly := r.Reach == envelope.ReachSeal
+		at := reach{r.KeyInfo, sealOnly}
 		shared := k.refused.get(at)
 		if shared == nil {
 			shared = &failure{shared: true}
@@ -187,7 +188,7 @@ func (k *Keyring) refuse(s *side, f *flight, err error, now time.Time) {
 			s.failures.put(f.set, shared)
 		}
 		reached := []*side{&k.encrypt, &k.decrypt}
-		if r.SealOnly {
+		if sealOnly {
 			reached = reached[:1]
 			// Contexts that wait for what f probed wait for the next probe, which
 			// is of this refusal: f has answered for all of them.

@@ -95,7 +95,7 @@ func (m *Middleware) SealMessage(ctx context.Context, q Queue, in *sqs.SendMessa
 // and a report of the others, each in their order. Messages keep all attributes
 // but the codec's own. Attributes and system attributes must be those that SQS
 // sent; without a MessageGroupId, a message of a FIFO queue counts as a member
-// of every group.
+// of every group. What is delivered comes with what the codec tells about it.
 //
 // It stops waiting for the codec before the deadline of ctx, by a twentieth of
 // the time that is left or 500 milliseconds, whichever is less, and returns
@@ -106,7 +106,7 @@ func (m *Middleware) SealMessage(ctx context.Context, q Queue, in *sqs.SendMessa
 //
 // [Options.OnWithheld] is called for the reported ones. The messages are not
 // modified.
-func (m *Middleware) OpenMessages(ctx context.Context, q Queue, msgs []types.Message) ([]types.Message, []*OpenError) {
+func (m *Middleware) OpenMessages(ctx context.Context, q Queue, msgs []types.Message) ([]Delivered, []*OpenError) {
 	if !m.usable() {
 		return nil, withholdAll(q, msgs, ErrUninitialized)
 	}
@@ -115,7 +115,14 @@ func (m *Middleware) OpenMessages(ctx context.Context, q Queue, msgs []types.Mes
 	}
 	opened := m.sort(q, msgs, m.openInTime(ctx, q, msgs), receiver{})
 	m.report(ctx, opened.withheld)
-	return opened.delivered, opened.withheld
+	if len(opened.delivered) == 0 {
+		return nil, opened.withheld
+	}
+	delivered := make([]Delivered, len(opened.delivered))
+	for i, msg := range opened.delivered {
+		delivered[i] = Delivered{msg, opened.infos[i].info}
+	}
+	return delivered, opened.withheld
 }
 
 // withContent returns a copy of in with another content. Like those of c, which

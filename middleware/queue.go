@@ -32,8 +32,9 @@ func (q Queue) ARN() string {
 // message group does not tell: standard queues have groups too.)
 func (q Queue) FIFO() bool { return strings.HasSuffix(q.Name, ".fifo") }
 
-// label is the best available name of the queue for an error.
-func (q Queue) label() string {
+// String returns the best name of the queue that is known: its ARN, else its URL,
+// else its name.
+func (q Queue) String() string {
 	if arn := q.ARN(); arn != "" {
 		return arn
 	}

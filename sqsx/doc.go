@@ -11,7 +11,9 @@
 // are as before. [Sealer.Wrap] does the same to a client that somebody else
 // made, [Sealer.InstallConfig] to every client of a config, and
 // [Sealer.SealMessage] and [Sealer.OpenMessages] to messages that travel without
-// a client (Lambda, Pipes). [Sealer.Check] tells at start what is missing.
+// a client (Lambda, Pipes). [Sealer.Check] tells at start what is missing;
+// [Sealer.CheckSeal] and [Sealer.CheckOpen] do for roles that only send or only
+// receive.
 //
 // # Sending
 //
@@ -43,11 +45,11 @@
 //	}
 //
 // Each carries the message as received, why it did not open (Err), and whether
-// to try again (Temporary). Err tells whose fault it was by the classes of
-// package envelope, asked in this order: errors.Is(err, [ErrHeld]) and
-// errors.Is(err, [ErrGroupHeld]) say that another message is in the way;
-// envelope.ErrUnavailable is an outage; envelope.ErrInvalidMessage is the
-// message's fault; anything else is a refusal of the key service.
+// to try again (Temporary). Err tells the class of the cause, asked with errors.Is
+// in this order: [ErrHeld] and [ErrGroupHeld] say that another message is in the
+// way; [ErrUnavailable] is an outage; [ErrInvalidMessage] means that the message
+// itself is invalid; anything else is a refusal of the key service, see
+// [RefusedError].
 //
 // # Trouble with the key
 //

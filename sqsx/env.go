@@ -182,7 +182,7 @@ func (o *Options) fromEnvironment(env map[string]string) ([]policySwitch, error)
 
 func (o *Options) cacheFromEnvironment(env map[string]string) error {
 	if text, set := env[envReusePeriod]; set {
-		period, err := seconds(envReusePeriod, text, cache.MinReusePeriod, cache.MaxReusePeriod)
+		period, err := seconds(envReusePeriod, text, minReusePeriod, maxReusePeriod)
 		if err != nil {
 			return err
 		}
@@ -195,7 +195,7 @@ func (o *Options) cacheFromEnvironment(env map[string]string) error {
 	case "unlimited":
 		o.Cache.MaxStale = cache.Unlimited
 	default:
-		stale, err := seconds(envMaxStale, text, cache.MinReusePeriod, math.MaxInt32*time.Second)
+		stale, err := seconds(envMaxStale, text, minReusePeriod, math.MaxInt32*time.Second)
 		if err != nil {
 			return fmt.Errorf("%w, or \"none\", or \"unlimited\"", err)
 		}

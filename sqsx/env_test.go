@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
@@ -136,7 +137,7 @@ func TestEnvironmentOnTopOfCode(t *testing.T) {
 	inCode := sqsx.Options{
 		Account:           "111111111111",
 		EncryptionContext: map[string]string{"app": "code", "stage": "code"},
-		Cache:             cache.Options{MaxMessages: 7, ReusePeriod: cache.MaxReusePeriod},
+		Cache:             cache.Options{MaxMessages: 7, ReusePeriod: 24 * time.Hour},
 		KMSKeyring:        kmskeyring.Options{DecryptKeys: []string{"code"}, StrictAlias: true},
 		Policy:            sqsx.Policy{StrictQueue: true},
 		Queues: map[string]sqsx.Policy{
@@ -170,7 +171,7 @@ func TestEnvironmentOnTopOfCode(t *testing.T) {
 	if inCode.EncryptionContext["stage"] != "code" || len(inCode.Queues) != 3 {
 		t.Error("the caller's maps were changed")
 	}
-	if co := got.Cache; co.MaxMessages != 7 || co.ReusePeriod != cache.MinReusePeriod {
+	if co := got.Cache; co.MaxMessages != 7 || co.ReusePeriod != time.Minute {
 		t.Errorf("got %d messages and %v, want those of code and environment", co.MaxMessages, co.ReusePeriod)
 	}
 	ko := got.KMSKeyring

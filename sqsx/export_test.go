@@ -36,3 +36,15 @@ func FromEnvironment(o Options, environ []string) (Options, func(arn string) Pol
 		return p.Policy
 	}, nil
 }
+
+// HeaderSize and BodySize are the lengths that SealedSize reckons with.
+var (
+	HeaderSize = headerSize
+	BodySize   = bodySize
+)
+
+// The range of SEALQ_REUSE_PERIOD.
+const (
+	MinReusePeriod = minReusePeriod
+	MaxReusePeriod = maxReusePeriod
+)

@@ -15,6 +15,7 @@ import (
 	"github.com/aws/smithy-go"
 
 	"github.com/sealq/sealq/envelope"
+	"github.com/sealq/sealq/internal/fifo"
 	"github.com/sealq/sealq/internal/keyerr"
 	"github.com/sealq/sealq/middleware"
 	"github.com/sealq/sealq/sqsx/internal/hold"
@@ -34,7 +35,7 @@ func (c *codec) admit(ctx context.Context, q middleware.Queue, policy *compiledP
 		return middleware.Admission{}, nil
 	}
 	r := hold.Receive{
-		Name:       queueLabel(q),
+		Name:       q.String(),
 		Queue:      &heldQueue{c, policy, q, aws.ToString(in.QueueUrl), client},
 		FIFO:       q.FIFO(),
 		Plaintext:  policy.AcceptPlaintext,
@@ -72,7 +73,7 @@ func (c *codec) admit(ctx context.Context, q middleware.Queue, policy *compiledP
 func (c *codec) note(q middleware.Queue, policy *compiledPolicy, messages []types.Message, opened []middleware.Opened, keys []hold.DataKey) {
 	var behind []int
 	if q.FIFO() {
-		behind = middleware.HeldBehind(messages, opened)
+		behind = fifo.HeldBehind(messages, func(i int) bool { return opened[i].Err != nil })
 	}
 	var r hold.Response
 	for i, o := range opened {
@@ -97,7 +98,7 @@ func (c *codec) note(q middleware.Queue, policy *compiledPolicy, messages []type
 			r.Messages = append(r.Messages, m)
 		}
 	}
-	c.hold.Note(queueLabel(q), r)
+	c.hold.Note(q.String(), r)
 }
 
 // ownContext reports whether m was sealed under exactly the context that this
@@ -173,7 +174,7 @@ func (h *heldQueue) Ask(ctx context.Context) (hold.Answer, error) {
 		return hold.Yes, nil
 	case errors.Is(err, envelope.ErrCheckUnsupported):
 		return hold.Unknown, err
-	case ok && refused.EntryOnly:
+	case ok && refused.Reach == envelope.ReachEntry:
 		return hold.Elsewhere, err
 	case classify(err) == keyUnavailable:
 		return hold.No, ownDeadline(err)
@@ -268,7 +269,7 @@ func (h *heldQueue) denied(ctx context.Context, what, permission, remedy string,
 		return err
 	}
 	h.codec.log().LogAttrs(ctx, slog.LevelWarn, "sealq: "+what+": permission missing",
-		slog.String("queue", queueLabel(h.queue)),
+		slog.String("queue", h.queue.String()),
 		slog.String("permission", permission),
 		slog.String("error", err.Error()),
 		slog.String("remedy", "grant "+permission+" on the queue to this role: "+remedy),

@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/aws/aws-sdk-go-v2/service/kms"
@@ -17,7 +18,6 @@ import (
 	"github.com/sealq/sealq/cache"
 	"github.com/sealq/sealq/envelope"
 	"github.com/sealq/sealq/envelope/kmskeyring"
-	"github.com/sealq/sealq/middleware"
 )
 
 // Options configure a [Sealer]. The zero value of every field is the safe
@@ -90,6 +90,14 @@ type Options struct {
 	// environment that gives up protection. Nil: slog.Default(), as it is at the time of the line.
 	Logger *slog.Logger
 }
+
+// The range that package cache takes, which is that of the
+// KmsDataKeyReusePeriodSeconds attribute of an SQS queue. NewFromEnv checks it,
+// to name the variable.
+const (
+	minReusePeriod = time.Minute
+	maxReusePeriod = 24 * time.Hour
+)
 
 const (
 	minDeduplicationKey = 32   // bytes: the output of the hash (RFC 2104, section 3)
@@ -295,22 +303,3 @@ func isRegion(s string) bool {
 func isAccountID(s string) bool {
 	return len(s) == 12 && !strings.ContainsFunc(s, func(r rune) bool { return r < '0' || r > '9' })
 }
-
-// OpenError reports one message that was received but not delivered. Its fields
-// are Queue, Message (as received, with its receipt handle), Temporary (try
-// again) and Err.
-type OpenError = middleware.OpenError
-
-// ReceiveError fails a receive that held messages of which none could be
-// delivered. Its field Withheld is a slice of *OpenError, one for each.
-type ReceiveError = middleware.ReceiveError
-
-// BatchError fails a SendMessageBatch of which nothing was sent because of its
-// entries: none could be sent, or one could not and the queue is a FIFO queue.
-// Its field Failed holds those with a cause, as an output has them.
-type BatchError = middleware.BatchError
-
-// TooLargeError reports a message, or the messages of a batch together, that
-// SQS would refuse for their size once sealed. Its fields are Batch, and in bytes
-// Plain, Sealed and Limit.
-type TooLargeError = middleware.TooLargeError

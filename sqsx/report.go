@@ -29,11 +29,32 @@ func Withheld(md smithymiddleware.Metadata) []*OpenError { return middleware.Wit
 // order of the group. It is never [envelope.ErrInvalidMessage].
 var ErrGroupHeld = middleware.ErrGroupHeld
 
+// Message is a message that [Sealer.OpenMessages] opened.
+type Message struct {
+	types.Message      // as a receive delivers it
+	Info          Info // the caller's to keep and change
+}
+
 // Info is what is known of a message that was delivered.
 type Info struct {
-	// Sealed is false for a message that was accepted in plaintext. The other
-	// fields are then empty.
+	// Sealed is false for a message that was accepted in plaintext. Of the other
+	// fields only Receives is then set.
 	Sealed bool
+	// SealID names the sealed message: the 32 random bytes of its message ID in
+	// the encryption format, in lower-case hex. It is authenticated, and it is
+	// the same in every redelivery, after redrive, in a dead-letter queue, in
+	// any copy, and in what a retry of the SDK sent twice; SQS's own message ID
+	// differs in some of these. Two calls of SendMessage have different ones,
+	// whatever their bodies are.
+	//
+	// It is empty for plaintext: an empty SealID is no key for deduplication,
+	// for all plaintext messages share it.
+	SealID string
+	// Receives is how many times SQS says that the message was received from
+	// its queue, this time included (ApproximateReceiveCount). It is approximate,
+	// not authenticated, and 0 if it is unknown: a message given to OpenMessages
+	// may lack the attribute.
+	Receives int
 	// KeyProvider and Key tell which wrapping key the data key was opened with:
 	// for AWS KMS, "aws-kms" and the key's ARN.
 	KeyProvider, Key string
@@ -92,7 +113,7 @@ func (r *reporter) report(ctx context.Context, e *OpenError) {
 	diagnosis, usual := diagnose(e.Err)
 	cause, remedy := takeRemedy(e.Err)
 	remedy = cmp.Or(remedy, usual)
-	queue := queueLabel(e.Queue)
+	queue := e.Queue.String()
 	suppressed, due := r.due(logKind{queue, diagnosis})
 	if !due {
 		return
@@ -120,7 +141,7 @@ func (r *reporter) held(ctx context.Context, q middleware.Queue, err error) {
 	r.counters.held.add(ctx, q, 1)
 	diagnosis, usual := diagnose(err)
 	cause, remedy := takeRemedy(err)
-	queue := queueLabel(q)
+	queue := q.String()
 	suppressed, due := r.due(logKind{queue, "receives held: " + diagnosis})
 	if !due {
 		return

@@ -171,9 +171,9 @@ func (s *Sealer) SealMessage(ctx context.Context, queue string, in *sqs.SendMess
 // OpenMessages opens messages that arrived by another way than an *sqs.Client:
 // from Lambda, from EventBridge Pipes, or in a tool. queue is an ARN (a Lambda
 // record's EventSourceARN), or a URL if [Options.Region] is known. It returns
-// the messages that open, in order, and an error for each of the others, which
-// the caller must not delete. For Lambda that means to report them as batch item
-// failures. msgs is not changed.
+// the messages that open, in order and with what is known of each, and an error
+// for each of the others, which the caller must not delete. For Lambda that means
+// to report them as batch item failures. msgs is not changed.
 //
 // While KMS does not answer, it stops waiting for data keys before the deadline
 // of ctx, by a twentieth of the time that is left or 500 milliseconds, whichever
@@ -182,10 +182,19 @@ func (s *Sealer) SealMessage(ctx context.Context, queue string, in *sqs.SendMess
 // then is withheld as Temporary; messages under cached data keys are opened, for
 // they wait for nothing. To have time for work on those, give a context with an
 // earlier deadline.
-func (s *Sealer) OpenMessages(ctx context.Context, queue string, msgs []types.Message) ([]types.Message, []*OpenError) {
+func (s *Sealer) OpenMessages(ctx context.Context, queue string, msgs []types.Message) ([]Message, []*OpenError) {
 	q, err := s.queue(queue)
 	if err == nil {
-		return s.middleware.OpenMessages(ctx, q, msgs)
+		delivered, withheld := s.middleware.OpenMessages(ctx, q, msgs)
+		if len(delivered) == 0 {
+			return nil, withheld
+		}
+		opened := make([]Message, len(delivered))
+		for i, d := range delivered {
+			info, _ := d.Info.(Info) // the codec sets nothing else
+			opened[i] = Message{d.Message, info}
+		}
+		return opened, withheld
 	}
 	withheld := make([]*OpenError, len(msgs))
 	for i, m := range msgs {

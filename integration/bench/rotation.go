@@ -21,7 +21,7 @@ import (
 // last one has expired.
 const (
 	rotationLatency = 300 * time.Millisecond // of the key service
-	rotationPeriod  = cache.MinReusePeriod
+	rotationPeriod  = time.Minute            // the shortest that the cache takes
 	rotationSenders = 8
 	rotationPace    = 20 * time.Millisecond // between two sends of one sender
 )
