@@ -16,6 +16,7 @@ import (
 
 	"github.com/sealq/sealq/cache"
 	"github.com/sealq/sealq/envelope/kmskeyring"
+	"github.com/sealq/sealq/internal/awsname"
 )
 
 // The environment variables of NewFromEnv. Lists are separated by commas, and
@@ -158,7 +159,7 @@ func (o *Options) fromEnvironment(env map[string]string) error {
 		}
 	}
 	if account := env[envAccount]; account != "" {
-		if !isAccountID(account) {
+		if !awsname.IsAccount(account) {
 			return fmt.Errorf("sqsx: %s is %.40q, want an account ID of 12 digits", envAccount, account)
 		}
 		o.Account = account
@@ -243,8 +244,8 @@ func policyFlags() []policyFlag {
 // whole, the one of each pattern starts from the most exact one around it in
 // code, and gets every setting whose list has a pattern around it.
 func (o *Options) policiesFromEnvironment(env map[string]string) error {
-	listed := make(map[string][]pattern) // by variable
-	all := make(map[string]pattern)
+	listed := make(map[string][]awsname.Pattern) // by variable
+	all := make(map[string]awsname.Pattern)
 	for _, flag := range policyFlags() {
 		for _, text := range list(env[flag.variable]) {
 			p, err := parseEnvPattern(text)
@@ -258,30 +259,30 @@ func (o *Options) policiesFromEnvironment(env map[string]string) error {
 	if len(all) == 0 {
 		return nil
 	}
-	var inCode []pattern
+	var inCode []awsname.Pattern
 	for text := range o.Queues {
-		p, err := parsePattern(text)
+		p, err := awsname.ParsePattern(text)
 		if err != nil {
 			return fmt.Errorf("sqsx: Queues: %w", err)
 		}
 		inCode = append(inCode, p)
 		all[text] = p
 	}
-	slices.SortFunc(inCode, moreExact)
+	slices.SortFunc(inCode, awsname.MoreExact)
 
 	merged := make(map[string]Policy, len(all))
 	for text, p := range all {
 		policy := o.Policy
-		if i := slices.IndexFunc(inCode, func(wider pattern) bool { return wider.covers(p) }); i >= 0 {
-			policy = o.Queues[inCode[i].text]
-		} else if i := slices.IndexFunc(inCode, p.crosses); i >= 0 {
+		if i := slices.IndexFunc(inCode, func(wider awsname.Pattern) bool { return wider.Covers(p) }); i >= 0 {
+			policy = o.Queues[inCode[i].Text]
+		} else if i := slices.IndexFunc(inCode, p.Crosses); i >= 0 {
 			return crossed("the environment", p, inCode[i])
 		}
 		for _, flag := range policyFlags() {
 			patterns := listed[flag.variable]
-			if slices.ContainsFunc(patterns, func(wider pattern) bool { return wider.covers(p) }) {
+			if slices.ContainsFunc(patterns, func(wider awsname.Pattern) bool { return wider.Covers(p) }) {
 				flag.set(&policy)
-			} else if i := slices.IndexFunc(patterns, p.crosses); i >= 0 {
+			} else if i := slices.IndexFunc(patterns, p.Crosses); i >= 0 {
 				// The policy of p is about to say no for queues that an ARN
 				// under this variable may say yes for.
 				return crossed(flag.variable, p, patterns[i])
@@ -297,18 +298,18 @@ func (o *Options) policiesFromEnvironment(env map[string]string) error {
 	return nil
 }
 
-func crossed(where string, name, arn pattern) error {
-	return fmt.Errorf("sqsx: %s: %q may name the same queues as %q, and one is a name and the other an ARN: write both as names, or both as ARNs", where, name.text, arn.text)
+func crossed(where string, name, arn awsname.Pattern) error {
+	return fmt.Errorf("sqsx: %s: %q may name the same queues as %q, and one is a name and the other an ARN: write both as names, or both as ARNs", where, name.Text, arn.Text)
 }
 
 // parseEnvPattern refuses what is meant as a switch: it would name a queue, and
 // the setting would seem to be on.
-func parseEnvPattern(text string) (pattern, error) {
+func parseEnvPattern(text string) (awsname.Pattern, error) {
 	switch strings.ToLower(text) {
 	case "true", "false", "yes", "no", "on", "off", "1", "0", "all", "none":
-		return pattern{}, fmt.Errorf("%q is no queue: want queue names or ARNs; \"*\" means all queues", text)
+		return awsname.Pattern{}, fmt.Errorf("%q is no queue: want queue names or ARNs; \"*\" means all queues", text)
 	}
-	return parsePattern(text)
+	return awsname.ParsePattern(text)
 }
 
 func seconds(name, text string, least, most time.Duration) (time.Duration, error) {

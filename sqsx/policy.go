@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/sealq/sealq/envelope"
+	"github.com/sealq/sealq/internal/awsname"
 	"github.com/sealq/sealq/middleware"
 )
 
@@ -122,7 +123,7 @@ func (p *Policy) validate() error {
 		return fmt.Errorf("NoBinding opens messages of every queue, so that StrictQueue and AcceptQueues mean nothing beside it: bind, or leave those out")
 	}
 	for _, text := range p.AcceptQueues {
-		if _, err := parseARNPattern(text); err != nil {
+		if _, err := awsname.ParseARNPattern(text); err != nil {
 			if !strings.HasPrefix(text, "arn:") {
 				return fmt.Errorf("AcceptQueues: %w; for messages that are bound to a logical name, set the same LogicalQueue", err)
 			}
@@ -143,7 +144,7 @@ type policyTable struct {
 }
 
 type policyRule struct {
-	pattern
+	awsname.Pattern
 	policy *compiledPolicy
 }
 
@@ -152,17 +153,17 @@ type policyRule struct {
 func newPolicyTable(fallback *compiledPolicy, policies map[string]*compiledPolicy) (*policyTable, error) {
 	t := &policyTable{fallback: fallback}
 	for text, policy := range policies {
-		p, err := parsePattern(text)
+		p, err := awsname.ParsePattern(text)
 		if err != nil {
 			return nil, err
 		}
 		t.rules = append(t.rules, policyRule{p, policy})
 	}
-	slices.SortFunc(t.rules, func(a, b policyRule) int { return moreExact(a.pattern, b.pattern) })
+	slices.SortFunc(t.rules, func(a, b policyRule) int { return awsname.MoreExact(a.Pattern, b.Pattern) })
 	for i, a := range t.rules {
 		for _, b := range t.rules[i+1:] {
-			if a.arn != b.arn && a.exact == b.exact && a.name() == b.name() && a.name() != "" {
-				return nil, fmt.Errorf("queue patterns %q and %q may name the same queue, and neither is the more exact: keep one of them", a.text, b.text)
+			if a.IsARN != b.IsARN && a.Exact == b.Exact && a.Name() == b.Name() && a.Name() != "" {
+				return nil, fmt.Errorf("queue patterns %q and %q may name the same queue, and neither is the more exact: keep one of them", a.Text, b.Text)
 			}
 		}
 	}
@@ -174,10 +175,10 @@ func newPolicyTable(fallback *compiledPolicy, policies map[string]*compiledPolic
 func (t *policyTable) find(q middleware.Queue) (*compiledPolicy, error) {
 	arn := q.ARN()
 	for _, rule := range t.rules {
-		if rule.arn && arn == "" && strings.HasPrefix(q.Name, rule.name()) && (!rule.exact || q.Name == rule.name()) {
-			return nil, advise(accountRemedy, "%w: %q names no account of 12 digits, so it is unknown whether the policy for %q applies", errQueueUnknown, q.URL, rule.text)
+		if rule.IsARN && arn == "" && strings.HasPrefix(q.Name, rule.Name()) && (!rule.Exact || q.Name == rule.Name()) {
+			return nil, advise(accountRemedy, "%w: %q names no account of 12 digits, so it is unknown whether the policy for %q applies", errQueueUnknown, q.URL, rule.Text)
 		}
-		if rule.matches(q.Name, arn) {
+		if rule.Matches(q.Name, arn) {
 			return rule.policy, nil
 		}
 	}
