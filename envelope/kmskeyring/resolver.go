@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -15,7 +13,9 @@ import (
 
 	"github.com/sealq/sealq/envelope"
 	"github.com/sealq/sealq/internal/awsname"
+	"github.com/sealq/sealq/internal/backoff"
 	"github.com/sealq/sealq/internal/clock"
+	"github.com/sealq/sealq/internal/contain"
 )
 
 // After a DescribeKey call that failed, the failure is the answer for a while:
@@ -51,7 +51,7 @@ type resolver struct {
 	err     error          // of the last call
 	ended   time.Time      // the last call
 	rest    time.Duration  // how long known, or err, is the answer from then on
-	retry   time.Duration  // the last wait after a failure
+	failed  int            // calls in a row that failed
 	calls   uint64         // calls that began
 	began   time.Time      // the last of them
 	call    *describing    // in flight; nil if there is none
@@ -189,23 +189,12 @@ func (r *resolver) ask(ctx context.Context) *describing {
 // run makes a call and ends it, whatever the client does.
 func (r *resolver) run(ctx context.Context, call *describing) {
 	defer call.cancel()
-	// A panic on a goroutine of ours could not be recovered by any caller and
-	// would end the process. It says nothing about the key, so it counts as
-	// unavailable. Its value may hold anything and is not shown unless it is the
-	// runtime's own.
+	// A panic says nothing about the key, so it counts as unavailable.
 	var arn awsname.KeyARN
-	err := fmt.Errorf("kmskeyring: DescribeKey: %w: the client ended the goroutine of the call", envelope.ErrUnavailable)
-	defer func() {
-		switch p := recover().(type) {
-		case nil:
-		case runtime.Error:
-			err = fmt.Errorf("kmskeyring: DescribeKey: %w: the client panicked: %w", envelope.ErrUnavailable, p)
-		default:
-			err = fmt.Errorf("kmskeyring: DescribeKey: %w: the client panicked with a value of type %T", envelope.ErrUnavailable, p)
-		}
-		r.finish(call, arn, err)
-	}()
-	arn, err = r.fetch(ctx)
+	contain.Run("kmskeyring: DescribeKey", "the client", func() (err error) {
+		arn, err = r.fetch(ctx)
+		return err
+	}, func(err error) { r.finish(call, arn, err) })
 }
 
 // finish records what a call came to and wakes those who wait for it.
@@ -217,10 +206,10 @@ func (r *resolver) finish(call *describing, arn awsname.KeyARN, err error) {
 	}
 	r.err, r.ended = err, r.now()
 	if err == nil {
-		r.known, r.retry, r.rest = arn, 0, r.period
+		r.known, r.failed, r.rest = arn, 0, r.period
 	} else {
-		r.retry = min(max(2*r.retry, minDescribeRetry), maxDescribeRetry)
-		r.rest = r.retry/2 + rand.N(r.retry/2)
+		r.failed++
+		r.rest = backoff.Jitter(backoff.Exponential(minDescribeRetry, maxDescribeRetry, r.failed))
 	}
 	close(r.call.done)
 	r.call = nil
@@ -236,7 +225,7 @@ func (r *resolver) forget() {
 		close(r.call.done)
 		r.call = nil
 	}
-	r.known, r.err, r.retry = awsname.KeyARN{}, nil, 0
+	r.known, r.err, r.failed = awsname.KeyARN{}, nil, 0
 	r.rest, r.began = 0, time.Time{}
 }
 
