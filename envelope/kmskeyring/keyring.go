@@ -15,6 +15,7 @@ import (
 
 	"github.com/sealq/sealq/envelope"
 	"github.com/sealq/sealq/internal/awsname"
+	"github.com/sealq/sealq/internal/optfn"
 )
 
 // ProviderID is the [envelope.EncryptedDataKey.ProviderID] of AWS KMS, as all
@@ -73,11 +74,8 @@ func New(client Client, keyID string, optFns ...func(*Options)) (*Keyring, error
 		return nil, err
 	}
 	var o Options
-	for i, fn := range optFns {
-		if fn == nil {
-			return nil, fmt.Errorf("kmskeyring: option function %d is nil", i)
-		}
-		fn(&o)
+	if err := optfn.Apply(&o, optFns); err != nil {
+		return nil, fmt.Errorf("kmskeyring: %w", err)
 	}
 	k := &Keyring{client: client, opts: o} // a copy: the functions may have kept &o
 	if err := k.opts.check(); err != nil {
