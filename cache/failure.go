@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/sealq/sealq/envelope"
+	"github.com/sealq/sealq/internal/backoff"
 	"github.com/sealq/sealq/internal/keyerr"
 )
 
@@ -105,9 +106,9 @@ func (f *failure) again(c class, err error, asked, now time.Time, o *Options) {
 	case c == invalid:
 		memory = min(maxInvalid, o.ReusePeriod)
 	case c == refused:
-		memory = backoff(minRefusal, maxRefusal, f.count)
+		memory = backoff.Exponential(minRefusal, maxRefusal, f.count)
 	case f.count > 1:
-		memory = jitter(backoff(minOutage, maxOutage, f.count-1))
+		memory = backoff.Jitter(backoff.Exponential(minOutage, maxOutage, f.count-1))
 	}
 	f.until = now.Add(memory)
 }

@@ -11,6 +11,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+
+	"github.com/sealq/sealq/internal/optfn"
 )
 
 // Options configures a [Middleware]. The zero value is ready for use.
@@ -49,11 +51,8 @@ func New(c Codec, optFns ...func(*Options)) (*Middleware, error) {
 		return nil, errors.New("middleware: codec has an empty attribute name")
 	}
 	var o Options
-	for i, fn := range optFns {
-		if fn == nil {
-			return nil, fmt.Errorf("middleware: option function %d is nil", i)
-		}
-		fn(&o)
+	if err := optfn.Apply(&o, optFns); err != nil {
+		return nil, fmt.Errorf("middleware: %w", err)
 	}
 	return &Middleware{codec: c, onWithheld: o.OnWithheld, onEmptied: o.OnEmptied, sdk: sdkResolvers()}, nil
 }

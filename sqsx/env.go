@@ -15,6 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 
 	"github.com/sealq/sealq/cache"
+	"github.com/sealq/sealq/internal/awsname"
 )
 
 // The environment variables of NewFromEnv. Lists are separated by commas, and
@@ -155,7 +156,7 @@ func (o *Options) fromEnvironment(env map[string]string) ([]policySwitch, error)
 	// Concat allocates: the slice in o is the caller's.
 	o.KMSKeyring.DecryptKeys = slices.Concat(o.KMSKeyring.DecryptKeys, list(env[envDecryptKeys]))
 	if account := env[envAccount]; account != "" {
-		if !isAccountID(account) {
+		if !awsname.IsAccount(account) {
 			return nil, fmt.Errorf("sqsx: %s is %.40q, want an account ID of 12 digits", envAccount, account)
 		}
 		o.Account = account
@@ -242,12 +243,12 @@ func switchesFromEnvironment(env map[string]string) ([]policySwitch, error) {
 
 // parseEnvPattern refuses what is meant as a switch: it would name a queue, and
 // the setting would seem to be on.
-func parseEnvPattern(text string) (pattern, error) {
+func parseEnvPattern(text string) (awsname.Pattern, error) {
 	switch strings.ToLower(text) {
 	case "true", "false", "yes", "no", "on", "off", "1", "0", "all", "none":
-		return pattern{}, fmt.Errorf("%q is no queue: want queue names or ARNs; \"*\" means all queues", text)
+		return awsname.Pattern{}, fmt.Errorf("%q is no queue: want queue names or ARNs; \"*\" means all queues", text)
 	}
-	return parsePattern(text)
+	return awsname.ParsePattern(text)
 }
 
 func seconds(name, text string, least, most time.Duration) (time.Duration, error) {

@@ -18,6 +18,7 @@ import (
 	"github.com/sealq/sealq/cache"
 	"github.com/sealq/sealq/envelope"
 	"github.com/sealq/sealq/envelope/kmskeyring"
+	"github.com/sealq/sealq/internal/awsname"
 )
 
 // Options configure a [Sealer]. The zero value of every field is the safe
@@ -124,7 +125,7 @@ type settings struct {
 type compiledPolicy struct {
 	Policy
 	keyring *cache.Keyring
-	accept  []pattern
+	accept  []awsname.Pattern
 }
 
 var errNilKeyring = errors.New("sqsx: the keyring is nil: check the error of the constructor that made it")
@@ -141,10 +142,10 @@ func compile(kr envelope.Keyring, o Options, switches []policySwitch) (*settings
 	if o.DeduplicationKey != nil && len(o.DeduplicationKey) < minDeduplicationKey {
 		return nil, fmt.Errorf("sqsx: DeduplicationKey is %d bytes, want at least %d random bytes", len(o.DeduplicationKey), minDeduplicationKey)
 	}
-	if o.Region != "" && !isRegion(o.Region) {
+	if o.Region != "" && !awsname.IsRegion(o.Region) {
 		return nil, fmt.Errorf("sqsx: Region %q is no Region's code, want one like \"eu-central-1\"", o.Region)
 	}
-	if o.Account != "" && !isAccountID(o.Account) {
+	if o.Account != "" && !awsname.IsAccount(o.Account) {
 		return nil, fmt.Errorf("sqsx: Account %q is not an account ID, want 12 digits", o.Account)
 	}
 
@@ -159,7 +160,7 @@ func compile(kr envelope.Keyring, o Options, switches []policySwitch) (*settings
 		}
 		c := &compiledPolicy{Policy: p, keyring: own}
 		for _, text := range p.AcceptQueues {
-			accepted, _ := parseARNPattern(text) // validated above
+			accepted, _ := awsname.ParseARNPattern(text) // validated above
 			c.accept = append(c.accept, accepted)
 		}
 		c.AcceptQueues = slices.Clone(p.AcceptQueues)
@@ -292,14 +293,4 @@ func checkContext(ec map[string]string) error {
 func isFormatName(name string) bool {
 	parts := strings.SplitN(name, "-", 3)
 	return len(parts) == 3 && strings.EqualFold(parts[0]+"-"+parts[1]+"-", formatPrefix)
-}
-
-// isRegion accepts what may be a Region's code: there are more every year.
-func isRegion(s string) bool {
-	const maxRegion = 32
-	return len(s) <= maxRegion && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789-") == ""
-}
-
-func isAccountID(s string) bool {
-	return len(s) == 12 && !strings.ContainsFunc(s, func(r rune) bool { return r < '0' || r > '9' })
 }

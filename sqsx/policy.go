@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/sealq/sealq/envelope"
+	"github.com/sealq/sealq/internal/awsname"
 	"github.com/sealq/sealq/middleware"
 )
 
@@ -123,7 +124,7 @@ func (p *Policy) validate() error {
 		return fmt.Errorf("NoBinding opens messages of every queue, so that StrictQueue and AcceptQueues mean nothing beside it: bind, or leave those out")
 	}
 	for _, text := range p.AcceptQueues {
-		if _, err := parseARNPattern(text); err != nil {
+		if _, err := awsname.ParseARNPattern(text); err != nil {
 			if !strings.HasPrefix(text, "arn:") {
 				return fmt.Errorf("AcceptQueues: %w; for messages that are bound to a logical name, set the same LogicalQueue", err)
 			}
@@ -145,14 +146,14 @@ type policyTable struct {
 }
 
 type policyRule struct {
-	pattern
+	awsname.Pattern
 	policy *compiledPolicy
 }
 
 // policySwitch is a setting of the environment, which is added to the policy of
 // every queue that the pattern matches.
 type policySwitch struct {
-	pattern
+	awsname.Pattern
 	set func(*Policy)
 }
 
@@ -162,17 +163,17 @@ type policySwitch struct {
 func newPolicyTable(fallback *compiledPolicy, policies map[string]*compiledPolicy, switches []policySwitch) (*policyTable, error) {
 	t := &policyTable{fallback: fallback, switches: switches}
 	for text, policy := range policies {
-		p, err := parsePattern(text)
+		p, err := awsname.ParsePattern(text)
 		if err != nil {
 			return nil, err
 		}
 		t.rules = append(t.rules, policyRule{p, policy})
 	}
-	slices.SortFunc(t.rules, func(a, b policyRule) int { return moreExact(a.pattern, b.pattern) })
+	slices.SortFunc(t.rules, func(a, b policyRule) int { return awsname.MoreExact(a.Pattern, b.Pattern) })
 	for i, a := range t.rules {
 		for _, b := range t.rules[i+1:] {
-			if a.arn != b.arn && a.exact == b.exact && a.name() == b.name() && a.name() != "" {
-				return nil, fmt.Errorf("queue patterns %q and %q may name the same queue, and neither is the more exact: keep one of them", a.text, b.text)
+			if a.IsARN != b.IsARN && a.Exact == b.Exact && a.Name() == b.Name() && a.Name() != "" {
+				return nil, fmt.Errorf("queue patterns %q and %q may name the same queue, and neither is the more exact: keep one of them", a.Text, b.Text)
 			}
 		}
 	}
@@ -190,35 +191,35 @@ func (t *policyTable) find(q middleware.Queue) (*compiledPolicy, error) {
 	arn := q.ARN()
 	if arn == "" {
 		for _, rule := range t.rules {
-			if rule.arn && rule.mayMatch(q.Name) {
-				return nil, accountUnknown(q, rule.pattern)
+			if rule.IsARN && rule.MayMatch(q.Name) {
+				return nil, accountUnknown(q, rule.Pattern)
 			}
-			if rule.matches(q.Name, arn) {
+			if rule.Matches(q.Name, arn) {
 				break
 			}
 		}
 		for _, s := range t.switches {
-			if s.arn && s.mayMatch(q.Name) {
-				return nil, accountUnknown(q, s.pattern)
+			if s.IsARN && s.MayMatch(q.Name) {
+				return nil, accountUnknown(q, s.Pattern)
 			}
 		}
 	}
 	return t.lookup(q.Name, arn), nil
 }
 
-func accountUnknown(q middleware.Queue, p pattern) error {
-	return advise(accountRemedy, "%w: %q names no account of 12 digits, so it is unknown whether the policy for %q applies", errQueueUnknown, q.URL, p.text)
+func accountUnknown(q middleware.Queue, p awsname.Pattern) error {
+	return advise(accountRemedy, "%w: %q names no account of 12 digits, so it is unknown whether the policy for %q applies", errQueueUnknown, q.URL, p.Text)
 }
 
 // lookup returns the policy of a queue, with the switches that match it.
 func (t *policyTable) lookup(name, arn string) *compiledPolicy {
 	policy := t.fallback
-	if i := slices.IndexFunc(t.rules, func(r policyRule) bool { return r.matches(name, arn) }); i >= 0 {
+	if i := slices.IndexFunc(t.rules, func(r policyRule) bool { return r.Matches(name, arn) }); i >= 0 {
 		policy = t.rules[i].policy
 	}
 	var switched *compiledPolicy // a copy: the table is immutable
 	for _, s := range t.switches {
-		if !s.matches(name, arn) {
+		if !s.Matches(name, arn) {
 			continue
 		}
 		if switched == nil {
@@ -247,25 +248,25 @@ func (t *policyTable) witnesses() []witness {
 	}
 	var names []string
 	places := []string{unnamed}
-	add := func(p pattern) {
-		name := p.name()
-		if p.arn {
-			place := strings.TrimSuffix(p.prefix, name)
+	add := func(p awsname.Pattern) {
+		name := p.Name()
+		if p.IsARN {
+			place := strings.TrimSuffix(p.Prefix, name)
 			if strings.Count(place, ":") < 5 { // ends before the name
 				place += unnamed
 			}
 			places = append(places, place)
 		}
-		if !p.exact {
+		if !p.Exact {
 			name += unnamed
 		}
 		names = append(names, name)
 	}
 	for _, rule := range t.rules {
-		add(rule.pattern)
+		add(rule.Pattern)
 	}
 	for _, s := range t.switches {
-		add(s.pattern)
+		add(s.Pattern)
 	}
 	var all []witness
 	places = distinct(places)

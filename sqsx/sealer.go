@@ -16,6 +16,7 @@ import (
 
 	"github.com/sealq/sealq/envelope"
 	"github.com/sealq/sealq/envelope/kmskeyring"
+	"github.com/sealq/sealq/internal/optfn"
 	"github.com/sealq/sealq/middleware"
 )
 
@@ -68,11 +69,8 @@ func New(kr envelope.Keyring, optFns ...func(*Options)) (*Sealer, error) {
 }
 
 func applyOptions(o Options, optFns []func(*Options)) (Options, error) {
-	for i, fn := range optFns {
-		if fn == nil {
-			return o, &ConfigError{fmt.Errorf("sqsx: option function %d is nil", i)}
-		}
-		fn(&o)
+	if err := optfn.Apply(&o, optFns); err != nil {
+		return o, &ConfigError{fmt.Errorf("sqsx: %w", err)}
 	}
 	return o, nil
 }

@@ -11,7 +11,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 
-	"github.com/sealq/sealq/cache"
 	"github.com/sealq/sealq/envelope"
 	"github.com/sealq/sealq/sqsx"
 )

@@ -285,9 +285,9 @@ const (
 
 // wrongness is what speaks for wrong settings of this process.
 type wrongness struct {
-	fresh       int // messages that were just sent and did not open
-	old         int // others since the last of those
-	pause       time.Duration
+	fresh       int       // messages that were just sent and did not open
+	old         int       // others since the last of those
+	steps       int       // receives since it steps back
 	nextReceive time.Time // no receive before; zero: at once
 }
 
@@ -317,6 +317,7 @@ func (w *wrongness) step(now time.Time) bool {
 	if !w.stepsBack() {
 		return false
 	}
-	w.nextReceive = now.Add(grow(&w.pause))
+	w.steps++
+	w.nextReceive = now.Add(pause(w.steps))
 	return true
 }
