@@ -27,12 +27,16 @@
 // # Packages
 //
 //	sqsx                  what services use: Sealer, options, policies
+//	sqsx/internal/hold    when to receive, and what to put out of the way
 //	sqsx/sqsxtest         SQS and KMS in memory, for tests
 //	cache                 data key cache, in front of any keyring
 //	envelope              the message format, keyrings, classes of errors
 //	envelope/kmskeyring   data keys from AWS KMS
 //	envelope/envelopetest the tests that a keyring of one's own must pass
 //	middleware            interception of SQS operations: no keys, no formats
+//	internal/keyerr       what an error of a key service is about
+//	internal/clock        time that goes on while a machine is suspended
+//	examples, integration programs to start from; tests against other software
 //
 // Imports go one way: sqsx uses middleware, cache and the keyrings; cache and
 // kmskeyring use envelope; envelope uses the standard library only.
@@ -41,7 +45,7 @@
 //
 //	SendMessage(in)                                   ReceiveMessage(in)
 //	 middleware  Initialize/Before                     middleware  Initialize/Before
-//	   copy in; never touch the caller's structs         Codec.Admit (outage gate); copy in; ask for our attribute
+//	   copy in; never touch the caller's structs         Codec.Admit (the hold: asks KMS); copy in; ask for our attribute
 //	   Codec.Seal: body -> attribute + body              next(...)          <- SDK checks MD5 of ciphertext
 //	     envelope.Seal                                   Codec.Open: all messages of the response
 //	       keyring.GenerateDataKey                         envelope.Open each

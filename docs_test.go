@@ -316,9 +316,10 @@ func TestEnvironmentTable(t *testing.T) {
 }
 
 // settingName is a field as people are told of it: "Options.Cache",
-// "kmskeyring.Options.DecryptKeys", "Policy.NoSeal", "o.Region". What follows
-// another word with a dot, such as a package's name, is part of it.
-var settingName = regexp.MustCompile(`\b(?:([a-z]\w*)\.)?(Options|Policy|o|co|ko)\.([A-Za-z]\w*)`)
+// "kmskeyring.Options.DecryptKeys", "Options.Cache.MaxStale", "Policy.NoSeal",
+// "o.Region". What follows another word with a dot, such as a package's name, is
+// part of it.
+var settingName = regexp.MustCompile(`\b(?:([a-z]\w*)\.)?(Options|Policy|o|co|ko)\.([A-Za-z]\w*(?:\.[A-Z]\w*)*)`)
 
 // settings are the structs that such a name may mean, by package.
 func settings() map[string]map[string]reflect.Type {
@@ -342,7 +343,7 @@ func hasSetting(where, pkg, structure, field string) bool {
 	structs := settings()[structure]
 	if structs == nil { // o, co, ko
 		for _, typ := range settings()["Options"] {
-			if _, ok := typ.FieldByName(field); ok {
+			if hasField(typ, field) {
 				return true
 			}
 		}
@@ -352,8 +353,23 @@ func hasSetting(where, pkg, structure, field string) bool {
 	if typ == nil {
 		typ = structs["sqsx"]
 	}
-	_, ok := typ.FieldByName(field)
-	return ok
+	return hasField(typ, field)
+}
+
+// hasField follows a path of fields, "KMSKeyring.DecryptKeys", as far as they
+// are structs.
+func hasField(typ reflect.Type, path string) bool {
+	for name := range strings.SplitSeq(path, ".") {
+		if typ.Kind() != reflect.Struct {
+			break
+		}
+		field, ok := typ.FieldByName(name)
+		if !ok {
+			return false
+		}
+		typ = field.Type
+	}
+	return true
 }
 
 // TestSettingsThatAreNamedExist: each setting that an error, a log line or a

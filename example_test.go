@@ -11,7 +11,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 
-	"github.com/sealq/sealq/cache"
 	"github.com/sealq/sealq/envelope"
 	"github.com/sealq/sealq/sqsx"
 	"github.com/sealq/sealq/sqsx/sqsxtest"
@@ -86,7 +85,7 @@ func Example_options() {
 
 	sealer, err := sqsx.NewFromConfig(cfg, "alias/orders", func(o *sqsx.Options) {
 		o.EncryptionContext = map[string]string{"environment": "production"}
-		o.Cache = func(co *cache.Options) { co.ReusePeriod = 15 * time.Minute }
+		o.Cache.ReusePeriod = 15 * time.Minute
 		o.Queues = map[string]sqsx.Policy{
 			"orders*": {MaxMessageBytes: 262_144},
 		}

@@ -9,7 +9,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 
-	"github.com/sealq/sealq/envelope/kmskeyring"
 	"github.com/sealq/sealq/sqsx"
 )
 
@@ -56,9 +55,7 @@ func Example_decryptKeys() {
 	}
 
 	sealer, err := sqsx.NewFromConfig(cfg, newKeyARN, func(o *sqsx.Options) {
-		o.KMSKeyring = func(ko *kmskeyring.Options) {
-			ko.DecryptKeys = []string{oldKeyARN}
-		}
+		o.KMSKeyring.DecryptKeys = []string{oldKeyARN}
 	})
 	if err != nil {
 		log.Fatal(err)

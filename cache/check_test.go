@@ -27,7 +27,7 @@ func (c checker) CheckDecrypt(ctx context.Context, ec envelope.EncryptionContext
 // contract, whatever the next keyring made of it.
 func TestCheckDecrypt(t *testing.T) {
 	t.Parallel()
-	entry := &envelope.RefusedError{EntryOnly: true, Err: errDenied}
+	entry := &envelope.RefusedError{Reach: envelope.ReachEntry, Err: errDenied}
 	for name, test := range map[string]struct {
 		answer            error
 		is                error
@@ -51,7 +51,7 @@ func TestCheckDecrypt(t *testing.T) {
 			ec := orders.Clone()
 			err := k.CheckDecrypt(t.Context(), ec)
 			refused, ok := errors.AsType[*envelope.RefusedError](err)
-			if !errors.Is(err, test.is) || errors.Is(err, envelope.ErrUnavailable) != test.unavailable || (ok && refused.EntryOnly) != test.deny || looksCancelled(err) != "" {
+			if !errors.Is(err, test.is) || errors.Is(err, envelope.ErrUnavailable) != test.unavailable || (ok && refused.Reach == envelope.ReachEntry) != test.deny || looksCancelled(err) != "" {
 				t.Errorf("%s: got %v", name, err)
 			}
 			if len(ec) != len(orders) {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/sealq/sealq/envelope"
+	"github.com/sealq/sealq/internal/backoff"
 	"github.com/sealq/sealq/internal/clock"
 )
 
@@ -104,20 +105,5 @@ func (o *outage) note(asked, now time.Time) {
 	}
 	o.count++
 	o.last = now
-	o.next = now.Add(jitter(backoff(minRetry, maxRetry, o.count)))
+	o.next = now.Add(backoff.Jitter(backoff.Exponential(minRetry, maxRetry, o.count)))
 }
-
-// backoff doubles from first, for the first failure, up to top.
-func backoff(first, top time.Duration, failures int) time.Duration {
-	d := first
-	for range failures - 1 {
-		if d >= top {
-			break
-		}
-		d *= 2
-	}
-	return min(d, top)
-}
-
-// jitter returns a random duration from d/2 up to d.
-func jitter(d time.Duration) time.Duration { return d/2 + rand.N(d/2+1) }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/sealq/sealq/envelope"
+	"github.com/sealq/sealq/internal/backoff"
 	"github.com/sealq/sealq/internal/keyerr"
 )
 
@@ -105,9 +106,9 @@ func (f *failure) again(c class, err error, asked, now time.Time, o *Options) {
 	case c == invalid:
 		memory = min(maxInvalid, o.ReusePeriod)
 	case c == refused:
-		memory = backoff(minRefusal, maxRefusal, f.count)
+		memory = backoff.Exponential(minRefusal, maxRefusal, f.count)
 	case f.count > 1:
-		memory = jitter(backoff(minOutage, maxOutage, f.count-1))
+		memory = backoff.Jitter(backoff.Exponential(minOutage, maxOutage, f.count-1))
 	}
 	f.until = now.Add(memory)
 }
@@ -170,10 +171,11 @@ func (k *Keyring) refuse(s *side, f *flight, err error, now time.Time) {
 	s.remember(f, refused, err, now, &k.opts)
 
 	for _, r := range refusals(err) {
-		if r.EntryOnly || r.KeyInfo == "" {
+		if r.Reach == envelope.ReachEntry || r.KeyInfo == "" {
 			continue
 		}
-		at := reach{r.KeyInfo, r.SealOnly}
+		sealOnly := r.Reach == envelope.ReachSeal
+		at := reach{r.KeyInfo, sealOnly}
 		shared := k.refused.get(at)
 		if shared == nil {
 			shared = &failure{shared: true}
@@ -187,7 +189,7 @@ func (k *Keyring) refuse(s *side, f *flight, err error, now time.Time) {
 			s.failures.put(f.set, shared)
 		}
 		reached := []*side{&k.encrypt, &k.decrypt}
-		if r.SealOnly {
+		if sealOnly {
 			reached = reached[:1]
 			// Contexts that wait for what f probed wait for the next probe, which
 			// is of this refusal: f has answered for all of them.

@@ -186,11 +186,11 @@ func disabled(info string) error {
 
 // sealOnly is what a keyring reports that is configured with an alias.
 func sealOnly(info string) error {
-	return &envelope.RefusedError{KeyInfo: info, SealOnly: true, Err: errors.New("fake: key is disabled")}
+	return &envelope.RefusedError{KeyInfo: info, Reach: envelope.ReachSeal, Err: errors.New("fake: key is disabled")}
 }
 
 func denied(info string) error {
-	return &envelope.RefusedError{KeyInfo: info, EntryOnly: true, Err: errDenied}
+	return &envelope.RefusedError{KeyInfo: info, Reach: envelope.ReachEntry, Err: errDenied}
 }
 
 func junk(n int) envelope.EncryptedDataKey {

@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"iter"
 	"math"
-	"runtime"
 	"slices"
 	"time"
 
 	"github.com/sealq/sealq/envelope"
+	"github.com/sealq/sealq/internal/contain"
 	"github.com/sealq/sealq/internal/keyerr"
 )
 
@@ -102,32 +102,27 @@ func (k *Keyring) fetch(ctx context.Context, s *side, f *flight, edks []envelope
 	defer cancel()
 	defer context.AfterFunc(f.generation.ctx, cancel)()
 
-	// A panic on a goroutine of ours could not be recovered by any caller and
-	// would end the process. It says nothing about the key, so it counts as
-	// unavailable: a key in hand stays in use. Its value may hold anything, a
-	// key even, and is not shown unless it is the runtime's own.
-	out := outcome{class: unavailable, err: fmt.Errorf("cache: %w: the keyring ended the goroutine of a fetch", envelope.ErrUnavailable)}
-	defer func() {
-		switch p := recover().(type) {
-		case nil:
-		case runtime.Error:
-			out = outcome{class: unavailable, err: fmt.Errorf("cache: %w: the keyring panicked: %w", envelope.ErrUnavailable, p)}
-		default:
-			out = outcome{class: unavailable, err: fmt.Errorf("cache: %w: the keyring panicked with a value of type %T", envelope.ErrUnavailable, p)}
+	// A panic says nothing about the key, so it counts as unavailable: a cached
+	// key stays in use.
+	var out outcome
+	contain.Run("cache", "the keyring", func() error {
+		if !s.opens {
+			key, err := k.next.GenerateDataKey(ctx, ec)
+			out = s.examine(ctx, f, key, err)
+			return nil
 		}
-		k.finish(s, f, out)
-	}()
-
-	if s.opens {
 		key, err := k.next.DecryptDataKey(ctx, edks, ec)
 		out = s.examine(ctx, f, key, err)
 		if out.class == answered {
 			out = matchOpened(out, edks)
 		}
-	} else {
-		key, err := k.next.GenerateDataKey(ctx, ec)
-		out = s.examine(ctx, f, key, err)
-	}
+		return nil
+	}, func(err error) {
+		if err != nil {
+			out = outcome{class: unavailable, err: err}
+		}
+		k.finish(s, f, out)
+	})
 }
 
 // examine classifies an answer of the next keyring to f. ctx is the fetch's.

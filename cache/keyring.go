@@ -9,6 +9,7 @@ import (
 
 	"github.com/sealq/sealq/envelope"
 	"github.com/sealq/sealq/internal/keyerr"
+	"github.com/sealq/sealq/internal/optfn"
 )
 
 // Keyring is a cache in front of another [envelope.Keyring]. Make one with
@@ -76,11 +77,8 @@ func New(next envelope.Keyring, optFns ...func(*Options)) (*Keyring, error) {
 		return nil, errors.New("cache: next keyring is a cache already; the periods of two would add up")
 	}
 	var o Options
-	for i, fn := range optFns {
-		if fn == nil {
-			return nil, fmt.Errorf("cache: option function %d is nil", i)
-		}
-		fn(&o)
+	if err := optfn.Apply(&o, optFns); err != nil {
+		return nil, fmt.Errorf("cache: %w", err)
 	}
 	o.complete()
 	if err := o.validate(); err != nil {

@@ -14,8 +14,7 @@ type Options struct {
 	// which a change at the key service (a disabled key, a removed permission)
 	// goes unnoticed while the service can be reached.
 	//
-	// From [MinReusePeriod] to [MaxReusePeriod]; 0 means
-	// [DefaultReusePeriod]. It counts from the moment the key was asked for.
+	// From 1 minute to 24 hours; 0 means [DefaultReusePeriod]. It counts from the moment the key was asked for.
 	ReusePeriod time.Duration
 
 	// MaxMessages is how many messages are sealed under one data key; every
@@ -23,7 +22,7 @@ type Options struct {
 	// nine tenths are used up. Opening is not counted: it adds nothing to what
 	// a data key has protected.
 	//
-	// From 1 (no reuse) to [MaxMaxMessages]; 0 means [DefaultMaxMessages].
+	// From 1 (no reuse) to 2^32; 0 means [DefaultMaxMessages].
 	MaxMessages uint64
 
 	// MaxStale is how long a data key may be used after its last successful
@@ -40,13 +39,13 @@ type Options struct {
 	// distinct encryption context. The least recently used goes first. Beyond
 	// the bound each message may cost a fetch: see [Stats].EvictedInUse.
 	//
-	// From 1 to [MaxEntries]; 0 means [DefaultEncryptEntries].
+	// From 1 to 1,048,576; 0 means [DefaultEncryptEntries].
 	EncryptEntries int
 
 	// DecryptEntries bounds the data keys kept for opening: one for each
 	// distinct encrypted data key and context that was opened.
 	//
-	// From 1 to [MaxEntries]; 0 means [DefaultDecryptEntries].
+	// From 1 to 1,048,576; 0 means [DefaultDecryptEntries].
 	DecryptEntries int
 
 	// NegativeEntries bounds what is remembered of fetches that failed, for
@@ -54,15 +53,14 @@ type Options struct {
 	// that do not open cannot push out a key. Failures of sealing are bounded
 	// by EncryptEntries.
 	//
-	// From 1 to [MaxEntries]; 0 means [DefaultNegativeEntries].
+	// From 1 to 1,048,576; 0 means [DefaultNegativeEntries].
 	NegativeEntries int
 
 	// FetchTimeout is the deadline of one call to the next keyring. It is the
 	// cache's own, because the call serves many callers; a caller's own
 	// deadline ends that caller's wait only.
 	//
-	// From [MinFetchTimeout] to [MaxFetchTimeout]; 0 means
-	// [DefaultFetchTimeout].
+	// From 1 to 15 seconds; 0 means [DefaultFetchTimeout].
 	FetchTimeout time.Duration
 }
 
@@ -70,31 +68,31 @@ type Options struct {
 const (
 	// The range and the default of the reuse period are those of the
 	// KmsDataKeyReusePeriodSeconds attribute of an SQS queue.
-	MinReusePeriod     = time.Minute
-	MaxReusePeriod     = 24 * time.Hour
+	minReusePeriod     = time.Minute
+	maxReusePeriod     = 24 * time.Hour
 	DefaultReusePeriod = 5 * time.Minute
 
 	// 2^32 is the limit of NIST SP 800-38D, section 8.3, for one AES-GCM key
 	// with random nonces, and the message limit of the AWS Encryption SDK's
 	// caching. It has room to spare here: a data key only derives the keys
 	// that encrypt, one for each message.
-	MaxMaxMessages     uint64 = 1 << 32
-	DefaultMaxMessages        = MaxMaxMessages
+	maxMaxMessages     uint64 = 1 << 32
+	DefaultMaxMessages        = maxMaxMessages
 
 	DefaultMaxStale = 24 * time.Hour
 
 	// A data key takes about 820 bytes of memory, as long as it is there: 53 MB
 	// and 13 MB at the default bounds. They are meant to stop a context that
 	// differs from message to message, and not a fleet with many queues.
-	MaxEntries             = 1 << 20
+	maxEntries             = 1 << 20
 	DefaultEncryptEntries  = 1 << 16
 	DefaultDecryptEntries  = 1 << 14
 	DefaultNegativeEntries = 1024
 
 	// A refresh starts at least one FetchTimeout before its key expires, so
 	// the top is a quarter of the shortest ReusePeriod.
-	MinFetchTimeout     = time.Second
-	MaxFetchTimeout     = 15 * time.Second
+	minFetchTimeout     = time.Second
+	maxFetchTimeout     = 15 * time.Second
 	DefaultFetchTimeout = 10 * time.Second
 )
 
@@ -129,14 +127,14 @@ func setDefault[T comparable](field *T, value T) {
 // validate checks options that are complete.
 func (o *Options) validate() error {
 	switch {
-	case o.ReusePeriod < MinReusePeriod || o.ReusePeriod > MaxReusePeriod:
-		return fmt.Errorf("cache: ReusePeriod is %v, want %v to %v", o.ReusePeriod, MinReusePeriod, MaxReusePeriod)
-	case o.MaxMessages > MaxMaxMessages:
-		return fmt.Errorf("cache: MaxMessages is %d, want 1 to %d", o.MaxMessages, MaxMaxMessages)
+	case o.ReusePeriod < minReusePeriod || o.ReusePeriod > maxReusePeriod:
+		return fmt.Errorf("cache: ReusePeriod is %v, want %v to %v", o.ReusePeriod, minReusePeriod, maxReusePeriod)
+	case o.MaxMessages > maxMaxMessages:
+		return fmt.Errorf("cache: MaxMessages is %d, want 1 to %d", o.MaxMessages, maxMaxMessages)
 	case o.MaxStale != NoStale && o.MaxStale < o.ReusePeriod:
 		return fmt.Errorf("cache: MaxStale is %v, want at least the ReusePeriod of %v, or NoStale, or Unlimited", o.MaxStale, o.ReusePeriod)
-	case o.FetchTimeout < MinFetchTimeout || o.FetchTimeout > MaxFetchTimeout:
-		return fmt.Errorf("cache: FetchTimeout is %v, want %v to %v", o.FetchTimeout, MinFetchTimeout, MaxFetchTimeout)
+	case o.FetchTimeout < minFetchTimeout || o.FetchTimeout > maxFetchTimeout:
+		return fmt.Errorf("cache: FetchTimeout is %v, want %v to %v", o.FetchTimeout, minFetchTimeout, maxFetchTimeout)
 	}
 	for _, bound := range []struct {
 		name  string
@@ -146,8 +144,8 @@ func (o *Options) validate() error {
 		{"DecryptEntries", o.DecryptEntries},
 		{"NegativeEntries", o.NegativeEntries},
 	} {
-		if bound.value < 1 || bound.value > MaxEntries {
-			return fmt.Errorf("cache: %s is %d, want 1 to %d", bound.name, bound.value, MaxEntries)
+		if bound.value < 1 || bound.value > maxEntries {
+			return fmt.Errorf("cache: %s is %d, want 1 to %d", bound.name, bound.value, maxEntries)
 		}
 	}
 	return nil

@@ -39,7 +39,7 @@ func (m *model) landed(c call, err error) {
 	case errors.Is(err, envelope.ErrUnavailable):
 		m.down[entry] = time.Now()
 	default:
-		if r, ok := errors.AsType[*envelope.RefusedError](err); ok && !r.EntryOnly {
+		if r, ok := errors.AsType[*envelope.RefusedError](err); ok && r.Reach != envelope.ReachEntry {
 			clear(m.keys) // everything is under that one wrapping key
 		}
 		m.keys[entry] = false

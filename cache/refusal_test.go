@@ -27,6 +27,7 @@ func TestReachOfARefusal(t *testing.T) {
 		"access, sealing":       {false, denied(keyA), inHand{false, true, true, true, true}},
 		"access, opening":       {true, denied(keyA), inHand{true, true, false, true, true}},
 		"unknown reach":         {false, &envelope.RefusedError{Err: errDenied}, inHand{false, true, true, true, true}},
+		"reach of a later API":  {false, &envelope.RefusedError{KeyInfo: keyA, Reach: 255, Err: errDenied}, inHand{openB: true}},
 		"bare error, sealing":   {false, errDenied, inHand{false, true, true, true, true}},
 		"bare error, opening":   {true, errDenied, inHand{true, true, false, true, true}},
 		"wrapped":               {false, fmt.Errorf("multi: %w", disabled(keyA)), inHand{openB: true}},

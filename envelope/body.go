@@ -46,10 +46,10 @@ type frame struct {
 
 func (f frame) last() bool { return f.label != labelFrame }
 
-// BodySize returns the length in bytes of the [Message.Body] that [Seal] makes
+// bodySize returns the length in bytes of the [Message.Body] that [Seal] makes
 // of a plaintext of n bytes, base64 not included. It is an error if n is
 // negative or more than Seal accepts (64 GiB).
-func BodySize(n int64) (int64, error) {
+func bodySize(n int64) (int64, error) {
 	const most = maxFrames*frameLength - 1
 	if n < 0 || n > most {
 		return 0, fmt.Errorf("envelope: plaintext of %d bytes, want 0 to %d", n, int64(most))

@@ -23,11 +23,11 @@ type DecryptChecker interface {
 	//  2. [ErrCheckUnsupported]: the question has no answer. The key service does
 	//     not know such questions (an emulator), or the keyring has no wrapping
 	//     key to ask about. Messages may open or not; only trying tells.
-	//  3. A [*RefusedError] with EntryOnly: this process may not decrypt under
+	//  3. A [*RefusedError] with [ReachEntry]: this process may not decrypt under
 	//     ec. It may be allowed to under another context.
 	//  4. [ErrUnavailable]: the key service could not be reached, or answered
 	//     that it is throttling, failing or does not accept the credentials.
-	//  5. A [*RefusedError] without EntryOnly: the wrapping key is disabled,
+	//  5. A [*RefusedError] of any other [Reach]: the wrapping key is disabled,
 	//     deleted or unknown to the key service. Messages under it open in no
 	//     context.
 	//
@@ -105,7 +105,7 @@ func checkOrder(err error) int {
 	switch {
 	case errors.Is(err, ErrCheckUnsupported):
 		return 2
-	case ok && refused.EntryOnly:
+	case ok && refused.Reach == ReachEntry:
 		return 3
 	case errors.Is(err, ErrUnavailable):
 		return 4

@@ -23,7 +23,7 @@ func answer(err error) func(context.Context) error {
 func TestCheckAnyOrder(t *testing.T) {
 	t.Parallel()
 	service := errors.New("the service's own error")
-	denied := &envelope.RefusedError{EntryOnly: true, Err: service}
+	denied := &envelope.RefusedError{Reach: envelope.ReachEntry, Err: service}
 	disabled := &envelope.RefusedError{KeyInfo: "key", Err: errors.New("disabled")}
 	away := fmt.Errorf("kms: %w", envelope.ErrUnavailable)
 	for name, test := range map[string]struct {

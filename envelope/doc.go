@@ -46,5 +46,5 @@
 //
 // Programs may run with GODEBUG=fips140=on, but AES-GCM with the nonces that the
 // format prescribes is not an approved mode, and no claim follows from it. With
-// fips140=only nothing here works, as [CheckFIPS] tells constructors.
+// fips140=only nothing here works, as the constructors of keyrings say.
 package envelope

@@ -63,25 +63,40 @@ func MessageAtFault(err error) bool {
 		!errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded)
 }
 
+// Reach says which data keys a [RefusedError] concerns. Later releases may add
+// values: read one that is not known here as [ReachKey].
+type Reach uint8
+
+const (
+	// ReachKey is every data key under [RefusedError.KeyInfo], for sealing and
+	// for opening: the wrapping key is disabled, deleted or of the wrong kind.
+	ReachKey Reach = iota
+
+	// ReachSeal is the data keys for sealing under [RefusedError.KeyInfo]; those
+	// for opening stay. A keyring says so where what it seals with may change:
+	// the refusal of an alias says nothing about the key that it stood for
+	// before, because it may have moved since.
+	ReachSeal
+
+	// ReachEntry is the operation (generate or decrypt) and the data key that
+	// were asked for, and nothing else, whatever [RefusedError.KeyInfo] is. A
+	// missing permission is of this kind: permission to decrypt says nothing
+	// about permission to generate.
+	ReachEntry
+)
+
 // RefusedError is a refusal whose reach is known. A [Keyring] returns it when
 // the key service said no, so that a cache can drop the data keys that the
 // refusal reaches and no others.
 type RefusedError struct {
 	// KeyInfo is the [EncryptedDataKey.ProviderInfo] of the wrapping key that
-	// was refused: every data key under it is reached. Empty: the reach is
-	// unknown, and only the request that was refused is.
+	// was refused. Empty: it is unknown, and the refusal concerns only the
+	// request that was refused.
 	KeyInfo string
 
-	// EntryOnly confines the refusal to the operation (generate or decrypt)
-	// and the data key that were asked for. A missing permission is of this
-	// kind: permission to decrypt says nothing about permission to generate.
-	EntryOnly bool
-
-	// SealOnly confines the refusal to sealing: of the data keys under KeyInfo it
-	// reaches those for sealing, and those for opening stay. A keyring sets it
-	// where what it seals with may change: a refusal of an alias says nothing
-	// about the key it pointed to before, because it may have moved since.
-	SealOnly bool
+	// Reach says which data keys under KeyInfo the refusal concerns. The zero
+	// value is [ReachKey], all of them.
+	Reach Reach
 
 	// Err is the service's own error. It is never nil.
 	Err error

@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"math"
 	"unicode/utf8"
 )
 
@@ -98,30 +97,6 @@ func ParseHeader(b []byte) (*Header, error) {
 	}, nil
 }
 
-// Marshal returns the wire form of h, which [ParseHeader] parses to an equal
-// Header. It enforces the rules of ParseHeader, and writes the context sorted,
-// as every writer should: a parsed header whose context was sorted marshals to
-// the bytes that it was parsed from. The tag is written as it is.
-func (h *Header) Marshal() ([]byte, error) {
-	if len(h.EncryptedDataKeys) > math.MaxUint16 {
-		return nil, fmt.Errorf("envelope: %w", tooManyKeys(len(h.EncryptedDataKeys), maxReadKeys))
-	}
-	if err := checkContextSize(h.EncryptionContext); err != nil {
-		return nil, fmt.Errorf("envelope: %w", err)
-	}
-	for _, k := range h.EncryptedDataKeys {
-		if err := checkKeySizes(k); err != nil {
-			return nil, fmt.Errorf("envelope: %w", err)
-		}
-	}
-	b := appendHeader(nil, suiteID(h.AlgorithmSuite), h.MessageID[:], h.EncryptionContext, h.EncryptedDataKeys, h.FrameLength, h.Commitment[:])
-	b = append(b, h.Tag[:]...)
-	if _, _, err := parseHeader(b); err != nil {
-		return nil, err
-	}
-	return b, nil
-}
-
 // header is a parsed header that aliases the bytes that it was parsed from.
 type header struct {
 	raw         []byte // all but the tag: what the tag authenticates
@@ -161,10 +136,10 @@ func appendHeader(dst []byte, suite suiteID, messageID []byte, ec EncryptionCont
 	return append(dst, commitment...)
 }
 
-// HeaderSize returns the length in bytes of the [Message.Header], tag included,
+// headerSize returns the length in bytes of the [Message.Header], tag included,
 // that [Seal] makes of ec and a data key with these encrypted forms. It depends
 // on their lengths alone, and checks none of the limits.
-func HeaderSize(ec EncryptionContext, keys []EncryptedDataKey) int {
+func headerSize(ec EncryptionContext, keys []EncryptedDataKey) int {
 	n := 1 + 2 + messageIDSize + 2 + contextSize(ec) + 2 + 1 + 4 + commitmentSize + tagSize
 	for _, k := range keys {
 		n += 2 + len(k.ProviderID) + 2 + len(k.ProviderInfo) + 2 + len(k.Ciphertext)

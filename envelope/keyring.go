@@ -149,11 +149,11 @@ type Keyring interface {
 	DecryptDataKey(ctx context.Context, edks []EncryptedDataKey, ec EncryptionContext) (*DataKey, error)
 }
 
-// Purger is a [Keyring] that remembers something of what the key service said. A
-// cache, a [MultiKeyring] and a Sealer pass Purge on to the keyrings behind them
-// that have it.
+// Purger is what a [Keyring] may have besides: it remembers something of what the
+// key service said, and can forget it. Look for it by a type assertion. A cache, a
+// [MultiKeyring] and a Sealer pass Purge on to the keyrings behind them that have
+// it.
 type Purger interface {
-	Keyring
 	// Purge forgets everything that was learned from the key service. No call
 	// that begins after it returns is answered from that. It must be safe for
 	// concurrent use, and must not wait for a call in flight.

@@ -32,6 +32,9 @@ type Opened struct {
 	EncryptionContext EncryptionContext
 	// Key is the encrypted data key that opened the message.
 	Key EncryptedDataKey
+	// MessageID is the [Header.MessageID] of the message, authenticated: 32 random
+	// bytes that name what one call of [Seal] returned, and every copy of that.
+	MessageID [32]byte
 }
 
 // Seal encrypts plaintext, which may be empty, under a data key of kr's, bound
@@ -49,7 +52,7 @@ func Seal(ctx context.Context, kr Keyring, plaintext []byte, ec EncryptionContex
 	if err := checkWritable(ec); err != nil {
 		return Message{}, err
 	}
-	size, err := BodySize(int64(len(plaintext)))
+	size, err := bodySize(int64(len(plaintext)))
 	if err != nil {
 		return Message{}, err
 	}
@@ -66,7 +69,7 @@ func Seal(ctx context.Context, kr Keyring, plaintext []byte, ec EncryptionContex
 	if err != nil {
 		return Message{}, err
 	}
-	n := HeaderSize(ec, keys)
+	n := headerSize(ec, keys)
 	b := make([]byte, 0, n+int(size))
 	b = appendHeader(b, suiteCommit, messageID[:], ec, keys, frameLength, c.commitment)
 	b = c.appendHeaderTag(b, b)
@@ -95,7 +98,7 @@ func checkGenerated(key *DataKey, ec EncryptionContext) error {
 			return fmt.Errorf("envelope: keyring: %w", err)
 		}
 	}
-	if n := HeaderSize(ec, keys); n > maxHeader {
+	if n := headerSize(ec, keys); n > maxHeader {
 		return fmt.Errorf("envelope: header takes %d bytes, want at most %d: use fewer keys or a smaller encryption context", n, maxHeader)
 	}
 	return nil
@@ -177,7 +180,7 @@ func Open(ctx context.Context, kr Keyring, m Message, accept func(EncryptionCont
 		clear(plaintext)
 		return Opened{}, ErrAuthentication
 	}
-	return Opened{Plaintext: plaintext, EncryptionContext: visible, Key: used}, nil
+	return Opened{Plaintext: plaintext, EncryptionContext: visible, Key: used, MessageID: [messageIDSize]byte(h.messageID)}, nil
 }
 
 // checkDecrypted returns the encrypted data key of a key that a keyring

@@ -57,6 +57,9 @@ func TestRoundTrip(t *testing.T) {
 				if got.Plaintext == nil || !bytes.Equal(got.Plaintext, plaintext) {
 					t.Errorf("got %d bytes, want the %d sealed", len(got.Plaintext), size)
 				}
+				if got.MessageID != h.MessageID {
+					t.Errorf("got message ID %x, want the header's %x", got.MessageID, h.MessageID)
+				}
 				if got.EncryptionContext == nil || !maps.Equal(got.EncryptionContext, ec) {
 					t.Errorf("got context %v, want %v", got.EncryptionContext, ec)
 				}

@@ -124,7 +124,7 @@ func (c *messageCipher) frameAAD(f frame, size int) []byte {
 }
 
 func newGCM(key []byte) (cipher.AEAD, error) {
-	if err := CheckFIPS(); err != nil {
+	if err := checkFIPS(); err != nil {
 		return nil, err
 	}
 	block, err := aes.NewCipher(key)
@@ -134,12 +134,12 @@ func newGCM(key []byte) (cipher.AEAD, error) {
 	return cipher.NewGCM(block)
 }
 
-// CheckFIPS returns an error if the process runs with GODEBUG=fips140=only,
+// checkFIPS returns an error if the process runs with GODEBUG=fips140=only,
 // where this message format cannot work: the format prescribes AES-GCM nonces,
 // and that mode refuses AES-GCM with any nonce but a random one of its own.
 // Constructors of keyrings call it, so that the first message is not the first
 // to know. GODEBUG=fips140=on is no obstacle.
-func CheckFIPS() error {
+func checkFIPS() error {
 	if fips140.Enforced() {
 		return errors.New("envelope: GODEBUG=fips140=only refuses AES-GCM with the nonces that the message format prescribes; use fips140=on or off")
 	}

@@ -5,11 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 	"github.com/aws/smithy-go"
+
+	"github.com/sealq/sealq/internal/awsname"
 )
 
 // BatchError fails a SendMessageBatch of which nothing was sent, because of
@@ -114,9 +115,9 @@ func checkCall(entries []types.SendMessageBatchRequestEntry) error {
 		}
 	}
 	for _, e := range entries {
-		if id := *e.Id; id == "" || len(id) > maxEntryID || strings.Trim(id, nameCharacters) != "" {
+		if !awsname.IsEntryID(*e.Id) {
 			return &types.InvalidBatchEntryId{
-				Message:           aws.String(fmt.Sprintf("A batch entry id can only contain alphanumeric characters, hyphens and underscores. It can be at most %d letters long.", maxEntryID)),
+				Message:           aws.String(fmt.Sprintf("A batch entry id can only contain alphanumeric characters, hyphens and underscores. It can be at most %d letters long.", awsname.MaxEntryID)),
 				ErrorCodeOverride: aws.String("AWS.SimpleQueueService.InvalidBatchEntryId"),
 			}
 		}

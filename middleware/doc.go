@@ -1,7 +1,10 @@
 // Package middleware intercepts the operations of an SQS client that carry
 // message bodies: SendMessage, SendMessageBatch and ReceiveMessage. What becomes
 // of a body is decided by a [Codec]; this package knows no keys and no formats.
-// It knows the SDK: where in the stack a body may be changed, which limits and
+// It is outside the promise of compatibility that version 1 of this module makes:
+// names here may change in any release. Programs use package sqsx.
+//
+// This package knows the SDK: where in the stack a body may be changed, which limits and
 // digests then need care, and how a call without the codec is made to fail.
 //
 //	client := sqs.NewFromConfig(cfg, m.Install)

@@ -25,7 +25,7 @@ type OpenError struct {
 
 // Error names the message, the queue and the cause.
 func (e *OpenError) Error() string {
-	return fmt.Sprintf("sealq: message %q of queue %q withheld: %v", aws.ToString(e.Message.MessageId), e.Queue.label(), e.Err)
+	return fmt.Sprintf("sealq: message %q of queue %q withheld: %v", aws.ToString(e.Message.MessageId), e.Queue, e.Err)
 }
 
 // Unwrap returns the cause.

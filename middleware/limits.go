@@ -17,10 +17,9 @@ const (
 	// for messages, never for batches. Source: SQS API reference, SendMessage
 	// and SendMessageBatch.
 	maxBytes = 1 << 20
-	// maxEntries is the number of entries of a batch, and maxEntryID the length
-	// of an entry's ID in characters. Source: SQS API reference,
-	// SendMessageBatch and SendMessageBatchRequestEntry.
-	maxEntries, maxEntryID = 10, 80
+	// maxEntries is the number of entries of a batch. Source: SQS API reference,
+	// SendMessageBatch.
+	maxEntries = 10
 )
 
 // TooLargeError reports a message, or the messages of a batch together, that

@@ -1,6 +1,9 @@
 package middleware
 
-import smithymiddleware "github.com/aws/smithy-go/middleware"
+import (
+	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+	smithymiddleware "github.com/aws/smithy-go/middleware"
+)
 
 type (
 	withheldKey struct{}
@@ -21,7 +24,32 @@ func Withheld(md smithymiddleware.Metadata) []*OpenError {
 // ResultMetadata of the output of the receive. It reports false if no message
 // of that ID was delivered, or several were, or the codec told nothing.
 func InfoOf(md smithymiddleware.Metadata, messageID string) (any, bool) {
-	infos, _ := md.Get(infoKey{}).(map[string]any)
-	info := infos[messageID]
-	return info, info != nil
+	infos, _ := md.Get(infoKey{}).([]messageInfo)
+	var found any
+	seen := false
+	for _, m := range infos { // few: one response of SQS
+		if m.id != messageID {
+			continue
+		}
+		if seen {
+			// SQS does not do that. Anyone who does must not have what is
+			// known of one message said of another.
+			return nil, false
+		}
+		seen, found = true, m.info
+	}
+	return found, found != nil
+}
+
+// messageInfo is what the codec told about one delivered message.
+type messageInfo struct {
+	id   string // the message ID of SQS; empty if it is missing
+	info any
+}
+
+// Delivered is a message that [Middleware.OpenMessages] delivers.
+type Delivered struct {
+	types.Message
+	// Info is what the codec told about it: [Opened.Info].
+	Info any
 }

@@ -11,6 +11,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+
+	"github.com/sealq/sealq/internal/optfn"
 )
 
 // Options configures a [Middleware]. The zero value is ready for use.
@@ -49,11 +51,8 @@ func New(c Codec, optFns ...func(*Options)) (*Middleware, error) {
 		return nil, errors.New("middleware: codec has an empty attribute name")
 	}
 	var o Options
-	for i, fn := range optFns {
-		if fn == nil {
-			return nil, fmt.Errorf("middleware: option function %d is nil", i)
-		}
-		fn(&o)
+	if err := optfn.Apply(&o, optFns); err != nil {
+		return nil, fmt.Errorf("middleware: %w", err)
 	}
 	return &Middleware{codec: c, onWithheld: o.OnWithheld, onEmptied: o.OnEmptied, sdk: sdkResolvers()}, nil
 }
@@ -95,7 +94,7 @@ func (m *Middleware) SealMessage(ctx context.Context, q Queue, in *sqs.SendMessa
 // and a report of the others, each in their order. Messages keep all attributes
 // but the codec's own. Attributes and system attributes must be those that SQS
 // sent; without a MessageGroupId, a message of a FIFO queue counts as a member
-// of every group.
+// of every group. What is delivered comes with what the codec tells about it.
 //
 // It stops waiting for the codec before the deadline of ctx, by a twentieth of
 // the time that is left or 500 milliseconds, whichever is less, and returns
@@ -106,7 +105,7 @@ func (m *Middleware) SealMessage(ctx context.Context, q Queue, in *sqs.SendMessa
 //
 // [Options.OnWithheld] is called for the reported ones. The messages are not
 // modified.
-func (m *Middleware) OpenMessages(ctx context.Context, q Queue, msgs []types.Message) ([]types.Message, []*OpenError) {
+func (m *Middleware) OpenMessages(ctx context.Context, q Queue, msgs []types.Message) ([]Delivered, []*OpenError) {
 	if !m.usable() {
 		return nil, withholdAll(q, msgs, ErrUninitialized)
 	}
@@ -115,7 +114,14 @@ func (m *Middleware) OpenMessages(ctx context.Context, q Queue, msgs []types.Mes
 	}
 	opened := m.sort(q, msgs, m.openInTime(ctx, q, msgs), receiver{})
 	m.report(ctx, opened.withheld)
-	return opened.delivered, opened.withheld
+	if len(opened.delivered) == 0 {
+		return nil, opened.withheld
+	}
+	delivered := make([]Delivered, len(opened.delivered))
+	for i, msg := range opened.delivered {
+		delivered[i] = Delivered{msg, opened.infos[i].info}
+	}
+	return delivered, opened.withheld
 }
 
 // withContent returns a copy of in with another content. Like those of c, which

@@ -70,7 +70,7 @@ func TestSealAndOpenWithoutClient(t *testing.T) {
 	want := message
 	want.Body, want.MessageAttributes = in.MessageBody, in.MessageAttributes
 	want.MD5OfBody, want.MD5OfMessageAttributes = aws.String(md5Hex([]byte(secret))), aws.String(attributesMD5(in.MessageAttributes))
-	if diff := cmp.Diff([]types.Message{want}, delivered, cmpopts.IgnoreUnexported(types.Message{}, types.MessageAttributeValue{})); diff != "" {
+	if diff := cmp.Diff([]middleware.Delivered{{Message: want, Info: queueARN + "#1"}}, delivered, cmpopts.IgnoreUnexported(types.Message{}, types.MessageAttributeValue{})); diff != "" {
 		t.Errorf("delivered differ (-want +got):\n%s", diff)
 	}
 	if len(withheld) != 1 || !errors.Is(withheld[0], errTampered) || *withheld[0].Message.MessageId != "p" {

@@ -9,6 +9,8 @@ import (
 	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+
+	"github.com/sealq/sealq/internal/awsname"
 )
 
 // Queue identifies an SQS queue, as far as a call tells.
@@ -25,15 +27,16 @@ func (q Queue) ARN() string {
 	if q.Partition == "" || q.Region == "" || q.Account == "" || q.Name == "" {
 		return ""
 	}
-	return "arn:" + q.Partition + ":sqs:" + q.Region + ":" + q.Account + ":" + q.Name
+	return awsname.QueueARN(q.Partition, q.Region, q.Account, q.Name).String()
 }
 
 // FIFO reports whether the queue is a FIFO queue, by its name's suffix. (A
 // message group does not tell: standard queues have groups too.)
-func (q Queue) FIFO() bool { return strings.HasSuffix(q.Name, ".fifo") }
+func (q Queue) FIFO() bool { return awsname.IsFIFO(q.Name) }
 
-// label is the best available name of the queue for an error.
-func (q Queue) label() string {
+// String returns the best name of the queue that is known: its ARN, else its URL,
+// else its name.
+func (q Queue) String() string {
 	if arn := q.ARN(); arn != "" {
 		return arn
 	}
@@ -89,10 +92,10 @@ func splitQueueURL(url string) (account, name string, err error) {
 		}
 		before, name = name, segment
 	}
-	if !isQueueName(name) {
+	if awsname.CheckQueueName(name) != nil {
 		return "", "", invalidAddress(url, "ends in %.100q, which is not a queue name: SQS allows 1 to 80 letters, digits, hyphens and underscores, with the suffix \".fifo\" for a FIFO queue", name)
 	}
-	if isAccount(before) {
+	if awsname.IsAccount(before) {
 		account = before
 	}
 	return account, name, nil
@@ -105,11 +108,11 @@ func invalidAddress(url, format string, args ...any) error {
 // ParseQueueARN returns the queue of an ARN like
 // "arn:aws:sqs:us-east-1:123456789012:orders". Its URL is empty.
 func ParseQueueARN(s string) (Queue, error) {
-	parts := strings.Split(s, ":")
-	if len(parts) != 6 || parts[0] != "arn" || parts[1] == "" || parts[2] != "sqs" || parts[3] == "" || !isAccount(parts[4]) || !isQueueName(parts[5]) {
-		return Queue{}, fmt.Errorf("middleware: %q is not the ARN of a queue, want arn:PARTITION:sqs:REGION:ACCOUNT:NAME", s)
+	arn, err := awsname.ParseQueueARN(s)
+	if err != nil {
+		return Queue{}, fmt.Errorf("middleware: %w", err)
 	}
-	return Queue{Partition: parts[1], Region: parts[3], Account: parts[4], Name: parts[5]}, nil
+	return Queue{Partition: arn.Partition, Region: arn.Region, Account: arn.Account, Name: arn.Resource}, nil
 }
 
 // queueOfCall is the queue of a call in progress.
@@ -135,20 +138,4 @@ func partitionOf(region string) string {
 		return ""
 	}
 	return endpoint.PartitionID
-}
-
-// isAccount reports whether s is an AWS account ID: 12 digits. Source: AWS
-// Account Management, account identifiers.
-func isAccount(s string) bool {
-	return len(s) == 12 && strings.Trim(s, "0123456789") == ""
-}
-
-// nameCharacters are those of queue names and of the IDs of batch entries.
-const nameCharacters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"
-
-// isQueueName applies the rules of CreateQueue: up to 80 alphanumeric
-// characters, hyphens and underscores, the suffix ".fifo" included.
-func isQueueName(s string) bool {
-	base := strings.TrimSuffix(s, ".fifo")
-	return base != "" && len(s) <= 80 && strings.Trim(base, nameCharacters) == ""
 }

@@ -132,7 +132,7 @@ func (m *Middleware) report(ctx context.Context, withheld []*OpenError) {
 type openedMessages struct {
 	delivered []types.Message
 	withheld  []*OpenError
-	infos     map[string]any // by message ID, of the delivered ones
+	infos     []messageInfo // one for each of delivered
 }
 
 // sort tells what is delivered from what is not. It writes results.
@@ -154,15 +154,9 @@ func (m *Middleware) sort(q Queue, msgs []types.Message, results []Opened, r rec
 		}
 		o.delivered = append(o.delivered, r.deliver(msgs[i], result.Content, names))
 		if o.infos == nil {
-			o.infos = make(map[string]any, len(msgs))
+			o.infos = make([]messageInfo, 0, len(msgs))
 		}
-		id := aws.ToString(msgs[i].MessageId)
-		if _, twice := o.infos[id]; twice {
-			// SQS does not do that. Whoever does must not have what is known of
-			// one message said of another.
-			result.Info = nil
-		}
-		o.infos[id] = result.Info
+		o.infos = append(o.infos, messageInfo{aws.ToString(msgs[i].MessageId), result.Info})
 	}
 	return o
 }

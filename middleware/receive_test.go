@@ -404,43 +404,6 @@ func TestFIFO(t *testing.T) {
 	}
 }
 
-// TestHeldBehind: the index is that of the message that did not open itself,
-// never of one that is held back, and is given for one that does not open either.
-func TestHeldBehind(t *testing.T) {
-	t.Parallel()
-	type msg struct {
-		group string
-		fails bool
-	}
-	for name, tc := range map[string]struct {
-		msgs []msg
-		want []int
-	}{
-		"all open":                     {[]msg{{"a", false}, {"", false}, {"a", false}}, []int{-1, -1, -1}},
-		"its group only":               {[]msg{{"a", false}, {"a", true}, {"b", false}, {"a", false}, {"a", false}}, []int{-1, -1, -1, 1, 1}},
-		"fails behind another":         {[]msg{{"a", true}, {"a", true}, {"a", false}}, []int{-1, 0, 0}},
-		"everything behind no group":   {[]msg{{"a", false}, {"", true}, {"a", false}, {"a", false}, {"b", true}, {"b", false}}, []int{-1, -1, 1, 1, 1, 4}},
-		"no group behind everything":   {[]msg{{"a", true}, {"b", true}, {"", false}, {"c", false}}, []int{-1, -1, 0, 0}},
-		"no group fails behind others": {[]msg{{"a", true}, {"", true}, {"b", false}, {"a", false}}, []int{-1, 0, 1, 0}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			msgs, results := make([]types.Message, len(tc.msgs)), make([]middleware.Opened, len(tc.msgs))
-			for i, m := range tc.msgs {
-				if m.group != "" {
-					msgs[i].Attributes = map[string]string{"MessageGroupId": m.group}
-				}
-				if m.fails {
-					results[i].Err = errTampered
-				}
-			}
-			if diff := cmp.Diff(tc.want, middleware.HeldBehind(msgs, results)); diff != "" {
-				t.Errorf("differs (-want +got):\n%s", diff)
-			}
-		})
-	}
-}
-
 func TestAdmission(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct{ asked, cap, want int32 }{

@@ -70,6 +70,23 @@ func TestInstallConfigSealsEveryClientOfTheConfig(t *testing.T) {
 	}
 }
 
+// TestInstallConfigNeedsAConfig: a nil config would leave every client as it is,
+// and what the program sends would be plaintext.
+func TestInstallConfigNeedsAConfig(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for name, s := range map[string]*sqsx.Sealer{"a Sealer": w.sealer(), "a nil Sealer": nil} {
+		func() {
+			defer func() {
+				if text, _ := recover().(string); !strings.Contains(text, "sqsx: Sealer.InstallConfig was given a nil *aws.Config") {
+					t.Errorf("%s: got panic %q, want one that says what is nil", name, text)
+				}
+			}()
+			s.InstallConfig(nil)
+		}()
+	}
+}
+
 // TestInstallConfigSurvivesCopies has two copies of a config append into the
 // same spare capacity.
 func TestInstallConfigSurvivesCopies(t *testing.T) {
@@ -316,7 +333,7 @@ func TestSealAndOpenWithoutAClient(t *testing.T) {
 			}
 			messages, withheld := s.OpenMessages(t.Context(), arnOf("orders"), stored)
 			if len(messages) != 1 || *messages[0].Body != "secret" || len(messages[0].MessageAttributes) != 2 {
-				t.Errorf("got %q, want the one secret", bodies(messages))
+				t.Errorf("got %d messages, want the one secret", len(messages))
 			}
 			if len(withheld) != 1 || *withheld[0].Message.MessageId != "2" || !errors.Is(withheld[0], sqsx.ErrNotSealed) {
 				t.Errorf("got %v withheld, want message 2 for ErrNotSealed", withheld)

@@ -15,7 +15,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 
 	"github.com/sealq/sealq/envelope"
-	"github.com/sealq/sealq/envelope/kmskeyring"
 	"github.com/sealq/sealq/sqsx"
 	"github.com/sealq/sealq/sqsx/sqsxtest"
 )
@@ -95,7 +94,7 @@ func TestStrictAliasIsRepointed(t *testing.T) {
 		w := newWorld(t)
 		w.aliased()
 		consumer := w.sealer(func(o *sqsx.Options) {
-			o.KMSKeyring = func(k *kmskeyring.Options) { k.StrictAlias = true }
+			o.KMSKeyring.StrictAlias = true
 		})
 		if err := w.openedBy(consumer, w.sealedBy(w.sealer(), "before")); err != nil {
 			t.Fatal(err)
@@ -117,7 +116,7 @@ func TestPurgeForgetsTheAlias(t *testing.T) {
 		w := newWorld(t)
 		w.aliased()
 		consumer := w.sealer(func(o *sqsx.Options) {
-			o.KMSKeyring = func(k *kmskeyring.Options) { k.StrictAlias = true }
+			o.KMSKeyring.StrictAlias = true
 		})
 		m := w.sealedBy(w.sealer(), "by whoever has the old key")
 		if err := w.openedBy(consumer, m); err != nil {
@@ -142,7 +141,7 @@ func TestStrictAliasUnderJunk(t *testing.T) {
 		url := w.queue("orders")
 		w.aliased()
 		client := w.client(func(o *sqsx.Options) {
-			o.KMSKeyring = func(k *kmskeyring.Options) { k.StrictAlias = true }
+			o.KMSKeyring.StrictAlias = true
 		})
 		producer := w.client()
 		body, header := w.sealed("orders", "good")

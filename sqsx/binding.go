@@ -16,6 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 
 	"github.com/sealq/sealq/envelope"
+	"github.com/sealq/sealq/internal/awsname"
 	"github.com/sealq/sealq/middleware"
 )
 
@@ -169,7 +170,7 @@ func mismatchedQueue(bound, binding string) error {
 // welcomes reports whether a queue of this policy and this binding name opens
 // messages that are bound to bound.
 func (p *compiledPolicy) welcomes(binding, bound string) bool {
-	return bound == binding || slices.ContainsFunc(p.accept, func(accepted pattern) bool { return accepted.matches("", bound) })
+	return bound == binding || slices.ContainsFunc(p.accept, func(accepted awsname.Pattern) bool { return accepted.Matches("", bound) })
 }
 
 // sourceWelcomes reports whether SQS says that redrive brought m from a queue

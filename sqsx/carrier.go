@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -335,10 +334,6 @@ func decodeBase64(s string) ([]byte, error) {
 	return b, nil
 }
 
-// version1Suites are the algorithm suites of message format version 1 (AWS
-// Encryption SDK Developer Guide, algorithms reference).
-var version1Suites = []uint16{0x0014, 0x0046, 0x0078, 0x0114, 0x0146, 0x0178, 0x0214, 0x0346, 0x0378}
-
 // isVersion1 recognises base64 of a version 1 message header by its version, its
 // type 0x80 and a suite of that version. What follows need not be base64 as we
 // write it: other producers break its lines or leave out the padding.
@@ -348,7 +343,19 @@ func isVersion1(start []byte) bool {
 	}
 	var head [6]byte
 	_, err := base64.StdEncoding.Decode(head[:], start[:8])
-	return err == nil && head[0] == 1 && head[1] == 0x80 && slices.Contains(version1Suites, uint16(at16(head[2:])))
+	return err == nil && head[0] == 1 && head[1] == 0x80 && isVersion1Suite(head[2], head[3])
+}
+
+// isVersion1Suite reports whether the two bytes are an algorithm suite of message
+// format version 1. The list of those is in envelope, which calls a header of
+// that version unsupported if it has one of them, and else malformed.
+func isVersion1Suite(high, low byte) bool {
+	// Version, type, suite, message ID 16, no context, one encrypted data key
+	// with empty fields, framed, reserved 4, length of the IV, frame length 4,
+	// IV, tag 16.
+	header := [4 + 16 + 2 + 2 + 3*2 + 1 + 4 + 1 + 4 + 12 + 16]byte{0: 1, 1: 0x80, 2: high, 3: low, 23: 1, 30: 2, 35: 12}
+	_, err := envelope.ParseHeader(header[:])
+	return errors.Is(err, envelope.ErrUnsupported)
 }
 
 // maxSNSDepth bounds how many notifications inside one another are looked into:

@@ -10,7 +10,6 @@ import (
 	"github.com/aws/smithy-go"
 
 	"github.com/sealq/sealq/envelope"
-	"github.com/sealq/sealq/middleware"
 )
 
 // CheckError reports what a service cannot do with a queue. At least one of its
@@ -88,36 +87,44 @@ func (e *CheckError) Unwrap() []error {
 	return errs
 }
 
-// errOpenUnchecked stands for the half that could not be tried.
+// errOpenUnchecked is the cause of an Open half that could not be tried.
 var errOpenUnchecked = errors.New("not checked: this role cannot generate a data key to decrypt")
 
 // Check reports whether this process can seal messages to queue and open
-// messages from it, by generating and decrypting a data key under the context
-// of that queue. queue is an ARN, or a URL if [Options.Region] is known. It
-// returns nil or a [*CheckError], so that a role that only sends, or only
-// receives, can look at its half. The error says which permission is missing.
+// messages from it. queue is an ARN, or a URL if [Options.Region] is known. It
+// returns nil or a [*CheckError] with the errors of CheckSeal and CheckOpen. A
+// role that only sends calls [Sealer.CheckSeal] instead, and one that only
+// receives [Sealer.CheckOpen].
 //
-//	if failed, ok := errors.AsType[*sqsx.CheckError](err); ok && failed.Open != nil {
-//		log.Fatal(failed.Open) // a receiver; a sender looks at failed.Seal
-//	}
+// Where CheckSeal got a data key, Check decrypts that key, which asks more than
+// CheckOpen does: the key that seals is one that opens. With a
+// [Policy.NoSeal] there is nothing to seal, and Check is CheckOpen.
 //
-// Where generating is refused, a keyring is asked about decrypting alone if it
-// is an [envelope.DecryptChecker], as that of AWS KMS is. It is enough then that
-// one of its keys may be used.
+// Check goes through the data key cache. While data keys are cached it makes no
+// call and reports what is true, that messages can be sealed and opened. The
+// first Check of a queue costs a GenerateDataKey and a Decrypt. A
+// GenerateDataKey that failed is repeated after one second at the earliest,
+// later after ten, and each Check meanwhile costs the calls of a CheckOpen.
 //
-// Check goes through the data key cache. While data keys are in hand it makes no
-// call and reports what is true, that messages can be sealed and opened. What
-// fails is asked of KMS again after one second at the earliest, later ten; a
-// role that may only receive costs a Decrypt call for each key that it may
-// decrypt with, a dry run, at each Check.
+// Check is safe for concurrent use.
 func (s *Sealer) Check(ctx context.Context, queue string) error {
-	result := &CheckError{Queue: queue}
-	q, err := s.queue(queue)
-	if err == nil {
-		err = s.codec.check(ctx, q, result)
-	}
+	c, err := s.check(ctx, queue)
 	if err != nil {
-		result.Seal, result.Open = err, err
+		return &CheckError{Queue: queue, Seal: err, Open: err}
+	}
+	result := &CheckError{Queue: queue}
+	var key *envelope.DataKey
+	key, result.Seal = c.seal(ctx)
+	switch {
+	case key != nil:
+		result.Open = c.decrypt(ctx, key)
+	case result.Seal != nil:
+		result.Open = c.ask(ctx)
+		if errors.Is(result.Open, envelope.ErrCheckUnsupported) {
+			result.Open = fmt.Errorf("%w: %w", errOpenUnchecked, result.Open)
+		}
+	default:
+		result.Open = c.open(ctx)
 	}
 	if result.Seal == nil && result.Open == nil {
 		return nil
@@ -125,37 +132,116 @@ func (s *Sealer) Check(ctx context.Context, queue string) error {
 	return result
 }
 
-// check fills in result. Its error is one of configuration, common to both
-// halves.
-func (c *codec) check(ctx context.Context, q middleware.Queue, result *CheckError) error {
-	c.counters.begin(ctx, q)
-	policy, err := c.table.find(q)
+// CheckSeal reports whether this process can seal messages to queue. queue is
+// an ARN, or a URL if [Options.Region] is known. It returns nil, or why not: the
+// error says which permission is missing. With a [Policy.NoSeal] it returns nil
+// and asks nothing, unless the queue itself is invalid.
+//
+// It generates a data key under the context of that queue, through the data key
+// cache: the first CheckSeal costs a GenerateDataKey, whose data key the first
+// message then uses. While that is cached CheckSeal makes no call, and also
+// succeeds in an outage of AWS KMS, as sending does. After a failure KMS is asked
+// again after one second at the earliest, later after ten. It suits a readiness
+// probe.
+//
+// CheckSeal is safe for concurrent use.
+func (s *Sealer) CheckSeal(ctx context.Context, queue string) error {
+	c, err := s.check(ctx, queue)
 	if err != nil {
 		return err
 	}
-	ec, err := c.sendContext(policy, q)
+	_, err = c.seal(ctx)
+	return err
+}
+
+// CheckOpen reports whether this process can open messages from queue. queue is
+// an ARN, or a URL if [Options.Region] is known. It returns nil, or why not: the
+// error says which permission is missing.
+//
+// If the keyring is an [envelope.DecryptChecker], as that of AWS KMS is, it is
+// asked, under the context of that queue, and it is enough that one of its
+// keys may be used. With AWS KMS that is a Decrypt for each key that this
+// process may decrypt with, a dry run, and no GenerateDataKey: a role that may
+// only receive leaves no refused call in CloudTrail. No answer comes from the
+// data key cache, so that each CheckOpen costs these calls, and fails in an
+// outage of AWS KMS, while messages under cached data keys still open: call it
+// at start.
+//
+// A keyring that is no DecryptChecker, or has no answer
+// ([envelope.ErrCheckUnsupported]; an emulator may know no dry run), has to
+// generate a data key and decrypt it, both through the cache.
+//
+// CheckOpen is safe for concurrent use.
+func (s *Sealer) CheckOpen(ctx context.Context, queue string) error {
+	c, err := s.check(ctx, queue)
 	if err != nil {
 		return err
 	}
-	key, err := policy.keyring.GenerateDataKey(ctx, ec)
-	switch {
-	case err == nil:
-		_, result.Open = policy.keyring.DecryptDataKey(ctx, key.EncryptedDataKeys(), ec)
+	return c.open(ctx)
+}
+
+// check is a queue whose policy is known.
+type check struct {
+	policy  *compiledPolicy
+	context envelope.EncryptionContext // of messages sent to the queue
+}
+
+// check returns an error of configuration, which concerns both halves.
+func (s *Sealer) check(ctx context.Context, queue string) (*check, error) {
+	q, err := s.queue(queue)
+	if err != nil {
+		return nil, err
+	}
+	s.codec.counters.begin(ctx, q)
+	policy, err := s.codec.table.find(q)
+	if err != nil {
+		return nil, err
+	}
+	ec, err := s.codec.sendContext(policy, q)
+	if err != nil {
+		return nil, err
+	}
+	return &check{policy, ec}, nil
+}
+
+// seal returns a data key to seal with. It is nil without an error where
+// nothing is sealed.
+func (c *check) seal(ctx context.Context) (*envelope.DataKey, error) {
+	if c.policy.NoSeal {
+		return nil, nil
+	}
+	return c.policy.keyring.GenerateDataKey(ctx, c.context)
+}
+
+// decrypt decrypts a generated data key.
+func (c *check) decrypt(ctx context.Context, key *envelope.DataKey) error {
+	_, err := c.policy.keyring.DecryptDataKey(ctx, key.EncryptedDataKeys(), c.context)
+	return err
+}
+
+// ask asks the keyring, with no data key. It returns
+// [envelope.ErrCheckUnsupported] if there is no answer.
+func (c *check) ask(ctx context.Context) error {
+	err := c.policy.keyring.CheckDecrypt(ctx, c.context)
+	if errors.Is(err, envelope.ErrCheckUnsupported) && missesCiphertext(err) {
+		// An emulator that knows no dry run objects to the missing ciphertext.
+		// It would not look at that if it refused the key.
 		return nil
-	case !policy.NoSeal:
-		result.Seal = err
 	}
-	result.Open = policy.keyring.CheckDecrypt(ctx, ec)
-	if errors.Is(result.Open, envelope.ErrCheckUnsupported) {
-		// An emulator that knows no dry run objects to the missing ciphertext. It
-		// would not look at that if it refused the key.
-		if missesCiphertext(result.Open) {
-			result.Open = nil
-		} else {
-			result.Open = fmt.Errorf("%w: %w", errOpenUnchecked, result.Open)
-		}
+	return err
+}
+
+// open asks the keyring, and tries what it cannot answer.
+func (c *check) open(ctx context.Context) error {
+	unanswered := c.ask(ctx)
+	if !errors.Is(unanswered, envelope.ErrCheckUnsupported) {
+		return unanswered
 	}
-	return nil
+	key, err := c.policy.keyring.GenerateDataKey(ctx, c.context)
+	if err != nil {
+		return fmt.Errorf("%w: %w: %w", errOpenUnchecked, unanswered, err)
+	}
+	return c.decrypt(ctx, key)
 }
 
 func missesCiphertext(err error) bool {

@@ -3,9 +3,11 @@ package sqsx
 import (
 	"context"
 	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"maps"
+	"strconv"
 	"sync"
 	"time"
 
@@ -30,6 +32,7 @@ type codec struct {
 	*settings
 	counters *counters
 	hold     hold.Breaker
+	reporter *reporter
 	sizes    *headerSizes
 	opened   *recent
 	dropped  *evictions
@@ -242,7 +245,7 @@ func (c *codec) openMessage(ctx context.Context, p *compiledPolicy, kr envelope.
 	case !ok:
 		return middleware.Opened{
 			Content: middleware.Content{Body: aws.ToString(m.Body), Attributes: m.MessageAttributes, NoDigests: p.NoDigests},
-			Info:    Info{},
+			Info:    Info{Receives: receives(m)},
 		}, hold.DataKey{}
 	}
 	result, err := envelope.Open(ctx, kr, sealed, c.accept(p, q, binding, m))
@@ -255,11 +258,29 @@ func (c *codec) openMessage(ctx context.Context, p *compiledPolicy, kr envelope.
 		Content: middleware.Content{Body: string(result.Plaintext), Attributes: m.MessageAttributes, NoDigests: p.NoDigests},
 		Info: Info{
 			Sealed:            true,
+			SealID:            sealID(result.MessageID),
+			Receives:          receives(m),
 			KeyProvider:       result.Key.ProviderID,
 			Key:               string(result.Key.ProviderInfo),
 			EncryptionContext: result.EncryptionContext,
 		},
 	}, hold.DataKey{Encrypted: result.Key, Header: sealed.Header}
+}
+
+// sealID is lower-case hex.
+func sealID(messageID [32]byte) string {
+	var text [2 * len(messageID)]byte
+	hex.Encode(text[:], messageID[:])
+	return string(text[:])
+}
+
+// receives is 0 if m does not tell.
+func receives(m *types.Message) int {
+	n, err := strconv.Atoi(m.Attributes[string(types.MessageSystemAttributeNameApproximateReceiveCount)])
+	if err != nil || n < 0 {
+		return 0
+	}
+	return n
 }
 
 func (c *codec) count(ctx context.Context, q middleware.Queue, opened []middleware.Opened) {

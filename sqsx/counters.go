@@ -133,14 +133,6 @@ func (c *counters) isNew(q middleware.Queue) bool {
 	return true
 }
 
-// queueLabel names a queue to people and to meters.
-func queueLabel(q middleware.Queue) string {
-	if arn := q.ARN(); arn != "" {
-		return arn
-	}
-	return q.URL
-}
-
 // counter counts for Stats and, if there is a meter, for it too.
 type counter struct {
 	n          atomic.Uint64
@@ -160,7 +152,7 @@ func (c *counter) add(ctx context.Context, q middleware.Queue, n int) {
 
 func (c *counter) measure(ctx context.Context, q middleware.Queue, n int) {
 	c.instrument.Add(ctx, int64(n), func(o *metrics.RecordMetricOptions) {
-		o.Properties.Set("queue", queueLabel(q))
+		o.Properties.Set("queue", q.String())
 		if c.cause != "" {
 			o.Properties.Set("cause", c.cause)
 		}

@@ -11,7 +11,9 @@
 // are as before. [Sealer.Wrap] does the same to a client that somebody else
 // made, [Sealer.InstallConfig] to every client of a config, and
 // [Sealer.SealMessage] and [Sealer.OpenMessages] to messages that travel without
-// a client (Lambda, Pipes). [Sealer.Check] tells at start what is missing.
+// a client (Lambda, Pipes). [Sealer.Check] tells at start what is missing;
+// [Sealer.CheckSeal] and [Sealer.CheckOpen] do for roles that only send or only
+// receive.
 //
 // # Sending
 //
@@ -43,26 +45,28 @@
 //	}
 //
 // Each carries the message as received, why it did not open (Err), and whether
-// to try again (Temporary). Err tells whose fault it was by the classes of
-// package envelope, asked in this order: errors.Is(err, [ErrHeld]) and
-// errors.Is(err, [ErrGroupHeld]) say that another message is in the way;
-// envelope.ErrUnavailable is an outage; envelope.ErrInvalidMessage is the
-// message's fault; anything else is a refusal of the key service.
+// to try again (Temporary). Err tells the class of the cause, asked with errors.Is
+// in this order: [ErrHeld] and [ErrGroupHeld] say that another message is in the
+// way; [ErrUnavailable] is an outage; [ErrInvalidMessage] means that the message
+// itself is invalid; anything else is a refusal of the key service, see
+// [RefusedError].
 //
 // # Trouble with the key
 //
 // While KMS cannot be reached, data keys already in memory stay in use, for 24
 // hours unless configured otherwise. A key that KMS refuses (disabled, no permission) is
-// dropped when that is noticed, at the latest after the reuse period. When nothing of
-// a queue opens, receives from it are held ([ErrHeld]) except for one at a time,
-// so that a wrong setting or an outage does not drain the queue into its
-// dead-letter queue.
+// dropped when that is noticed, at the latest after the reuse period. While KMS
+// says that this process cannot decrypt, nothing is received ([ErrHeld]), and
+// messages that do not open are made invisible for 5 minutes to an hour, so that
+// a wrong setting or an outage does not drain the queue into its dead-letter
+// queue. Policy.NoHold switches that off.
 //
 // # Permissions
 //
 // Sending needs kms:GenerateDataKey, receiving kms:Decrypt, and receiving with a
-// key that is named by alias or key ID also kms:DescribeKey. Nothing is needed of
-// SQS beyond what the calls themselves need.
+// key that is named by alias or key ID also kms:DescribeKey. Of SQS, receiving
+// needs sqs:ChangeMessageVisibility and sqs:GetQueueAttributes besides, for
+// messages that do not open.
 //
 // # Tests
 //

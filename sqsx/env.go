@@ -15,7 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 
 	"github.com/sealq/sealq/cache"
-	"github.com/sealq/sealq/envelope/kmskeyring"
+	"github.com/sealq/sealq/internal/awsname"
 )
 
 // The environment variables of NewFromEnv. Lists are separated by commas, and
@@ -61,8 +61,10 @@ const (
 //
 // Lists are separated by commas. Queues are names or ARNs, or either with one
 // trailing "*"; "*" alone means all. A queue that several variables match gets
-// all their settings. A name and an ARN that may match the same queue, and leave
-// that undecided, are an error. A variable that is empty counts as absent. One that starts with
+// all their settings, on top of its policy in code; settings that contradict
+// each other there are an error. A queue that is used by a bare name, while it
+// depends on its account whether a setting is for it, is an error of the call:
+// see [Options.Account]. A variable that is empty counts as absent. One that starts with
 // SEALQ_ and is not listed here is an error, because a misspelt setting that is
 // silently ignored is worse than a service that does not start; only what
 // Kubernetes sets for a Service named sealq-something is passed over.
@@ -86,10 +88,11 @@ func NewFromEnv(cfg aws.Config, optFns ...func(*Options)) (*Sealer, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := o.fromEnvironment(env); err != nil {
+	switches, err := o.fromEnvironment(env)
+	if err != nil {
 		return nil, &ConfigError{err}
 	}
-	s, err := newFromConfig(cfg, keyID, o)
+	s, err := newFromConfig(cfg, keyID, o, switches)
 	if err != nil {
 		// Whoever reads this has the variables, and not the code.
 		return nil, &ConfigError{fmt.Errorf("%w (set in the environment: %s)", err, strings.Join(slices.Sorted(maps.Keys(env)), ", "))}
@@ -144,22 +147,17 @@ func isServiceVariable(name string) bool {
 		strings.HasSuffix(name, "_PORT") || strings.Contains(name, "_PORT_")
 }
 
-func (o *Options) fromEnvironment(env map[string]string) error {
+// fromEnvironment writes what env says into o, and into nothing that o refers
+// to, and returns what it adds to policies.
+func (o *Options) fromEnvironment(env map[string]string) ([]policySwitch, error) {
 	if err := o.cacheFromEnvironment(env); err != nil {
-		return err
+		return nil, err
 	}
-	if keys := list(env[envDecryptKeys]); keys != nil {
-		inCode := o.KMSKeyring
-		o.KMSKeyring = func(ko *kmskeyring.Options) {
-			if inCode != nil {
-				inCode(ko)
-			}
-			ko.DecryptKeys = slices.Concat(ko.DecryptKeys, keys)
-		}
-	}
+	// Concat allocates: the slice in o is the caller's.
+	o.KMSKeyring.DecryptKeys = slices.Concat(o.KMSKeyring.DecryptKeys, list(env[envDecryptKeys]))
 	if account := env[envAccount]; account != "" {
-		if !isAccountID(account) {
-			return fmt.Errorf("sqsx: %s is %.40q, want an account ID of 12 digits", envAccount, account)
+		if !awsname.IsAccount(account) {
+			return nil, fmt.Errorf("sqsx: %s is %.40q, want an account ID of 12 digits", envAccount, account)
 		}
 		o.Account = account
 	}
@@ -167,10 +165,10 @@ func (o *Options) fromEnvironment(env map[string]string) error {
 	for i, pair := range list(env[envEncryptionContext]) {
 		name, value, ok := strings.Cut(pair, "=")
 		if !ok {
-			return fmt.Errorf("sqsx: %s: item %d has no \"=\": want name=value pairs separated by commas", envEncryptionContext, i+1)
+			return nil, fmt.Errorf("sqsx: %s: item %d has no \"=\": want name=value pairs separated by commas", envEncryptionContext, i+1)
 		}
 		if _, twice := pairs[name]; twice {
-			return fmt.Errorf("sqsx: %s: the name %q appears twice", envEncryptionContext, name)
+			return nil, fmt.Errorf("sqsx: %s: the name %q appears twice", envEncryptionContext, name)
 		}
 		pairs[name] = value
 	}
@@ -180,40 +178,29 @@ func (o *Options) fromEnvironment(env map[string]string) error {
 		maps.Copy(o.EncryptionContext, inCode)
 		maps.Copy(o.EncryptionContext, pairs)
 	}
-	return o.policiesFromEnvironment(env)
+	return switchesFromEnvironment(env)
 }
 
 func (o *Options) cacheFromEnvironment(env map[string]string) error {
-	var adjust []func(*cache.Options)
-	if o.Cache != nil {
-		adjust = append(adjust, o.Cache)
-	}
 	if text, set := env[envReusePeriod]; set {
-		period, err := seconds(envReusePeriod, text, cache.MinReusePeriod, cache.MaxReusePeriod)
+		period, err := seconds(envReusePeriod, text, minReusePeriod, maxReusePeriod)
 		if err != nil {
 			return err
 		}
-		adjust = append(adjust, func(co *cache.Options) { co.ReusePeriod = period })
+		o.Cache.ReusePeriod = period
 	}
 	switch text := env[envMaxStale]; text {
 	case "":
 	case "none":
-		adjust = append(adjust, func(co *cache.Options) { co.MaxStale = cache.NoStale })
+		o.Cache.MaxStale = cache.NoStale
 	case "unlimited":
-		adjust = append(adjust, func(co *cache.Options) { co.MaxStale = cache.Unlimited })
+		o.Cache.MaxStale = cache.Unlimited
 	default:
-		stale, err := seconds(envMaxStale, text, cache.MinReusePeriod, math.MaxInt32*time.Second)
+		stale, err := seconds(envMaxStale, text, minReusePeriod, math.MaxInt32*time.Second)
 		if err != nil {
 			return fmt.Errorf("%w, or \"none\", or \"unlimited\"", err)
 		}
-		adjust = append(adjust, func(co *cache.Options) { co.MaxStale = stale })
-	}
-	if adjust != nil {
-		o.Cache = func(co *cache.Options) {
-			for _, fn := range adjust {
-				fn(co)
-			}
-		}
+		o.Cache.MaxStale = stale
 	}
 	return nil
 }
@@ -238,77 +225,30 @@ func policyFlags() []policyFlag {
 	}
 }
 
-// policiesFromEnvironment turns lists of queues per setting into settings per
-// queue, on top of those in code. Because the policy found for a queue applies
-// whole, the one of each pattern starts from the most exact one around it in
-// code, and gets every setting whose list has a pattern around it.
-func (o *Options) policiesFromEnvironment(env map[string]string) error {
-	listed := make(map[string][]pattern) // by variable
-	all := make(map[string]pattern)
+// switchesFromEnvironment reads the lists of queues that variables switch
+// settings on for. A policyTable applies them.
+func switchesFromEnvironment(env map[string]string) ([]policySwitch, error) {
+	var switches []policySwitch
 	for _, flag := range policyFlags() {
 		for _, text := range list(env[flag.variable]) {
 			p, err := parseEnvPattern(text)
 			if err != nil {
-				return fmt.Errorf("sqsx: %s: %w", flag.variable, err)
+				return nil, fmt.Errorf("sqsx: %s: %w", flag.variable, err)
 			}
-			listed[flag.variable] = append(listed[flag.variable], p)
-			all[text] = p
+			switches = append(switches, policySwitch{p, flag.set})
 		}
 	}
-	if len(all) == 0 {
-		return nil
-	}
-	var inCode []pattern
-	for text := range o.Queues {
-		p, err := parsePattern(text)
-		if err != nil {
-			return fmt.Errorf("sqsx: Queues: %w", err)
-		}
-		inCode = append(inCode, p)
-		all[text] = p
-	}
-	slices.SortFunc(inCode, moreExact)
-
-	merged := make(map[string]Policy, len(all))
-	for text, p := range all {
-		policy := o.Policy
-		if i := slices.IndexFunc(inCode, func(wider pattern) bool { return wider.covers(p) }); i >= 0 {
-			policy = o.Queues[inCode[i].text]
-		} else if i := slices.IndexFunc(inCode, p.crosses); i >= 0 {
-			return crossed("the environment", p, inCode[i])
-		}
-		for _, flag := range policyFlags() {
-			patterns := listed[flag.variable]
-			if slices.ContainsFunc(patterns, func(wider pattern) bool { return wider.covers(p) }) {
-				flag.set(&policy)
-			} else if i := slices.IndexFunc(patterns, p.crosses); i >= 0 {
-				// The policy of p is about to say no for queues that an ARN
-				// under this variable may say yes for.
-				return crossed(flag.variable, p, patterns[i])
-			}
-		}
-		merged[text] = policy
-	}
-	if everywhere, ok := merged["*"]; ok {
-		o.Policy = everywhere
-		delete(merged, "*")
-	}
-	o.Queues = merged
-	return nil
-}
-
-func crossed(where string, name, arn pattern) error {
-	return fmt.Errorf("sqsx: %s: %q may name the same queues as %q, and one is a name and the other an ARN: write both as names, or both as ARNs", where, name.text, arn.text)
+	return switches, nil
 }
 
 // parseEnvPattern refuses what is meant as a switch: it would name a queue, and
 // the setting would seem to be on.
-func parseEnvPattern(text string) (pattern, error) {
+func parseEnvPattern(text string) (awsname.Pattern, error) {
 	switch strings.ToLower(text) {
 	case "true", "false", "yes", "no", "on", "off", "1", "0", "all", "none":
-		return pattern{}, fmt.Errorf("%q is no queue: want queue names or ARNs; \"*\" means all queues", text)
+		return awsname.Pattern{}, fmt.Errorf("%q is no queue: want queue names or ARNs; \"*\" means all queues", text)
 	}
-	return parsePattern(text)
+	return awsname.ParsePattern(text)
 }
 
 func seconds(name, text string, least, most time.Duration) (time.Duration, error) {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
@@ -47,7 +48,7 @@ func TestNewFromEnv(t *testing.T) {
 		"SEALQ_STRICT_QUEUE":       "",
 		"SEALQ_NO_RECEIVE_ERRORS":  "legacy-in*, celery",
 	})
-	got, err := sqsx.FromEnvironment(sqsx.Options{Region: "us-east-1"}, os.Environ())
+	got, policy, err := sqsx.FromEnvironment(sqsx.Options{Region: "us-east-1"}, os.Environ())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,30 +56,27 @@ func TestNewFromEnv(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var co cache.Options
-	got.Cache(&co)
-	if co.ReusePeriod.Seconds() != 60 || co.MaxStale != cache.Unlimited {
+	if co := got.Cache; co.ReusePeriod.Seconds() != 60 || co.MaxStale != cache.Unlimited {
 		t.Errorf("got reuse period %v and stale %v", co.ReusePeriod, co.MaxStale)
 	}
-	var ko kmskeyring.Options
-	got.KMSKeyring(&ko)
+	ko := got.KMSKeyring
 	if diff := cmp.Diff([]string{"arn:aws:kms:us-east-1:000000000000:key/one", "arn:aws:kms:us-east-1:000000000000:key/two"}, ko.DecryptKeys); diff != "" {
 		t.Error(diff)
 	}
 	if diff := cmp.Diff(map[string]string{"app": "orders", "stage": "test=1"}, got.EncryptionContext); diff != "" {
 		t.Error(diff)
 	}
-	if diff := cmp.Diff(sqsx.Policy{BodyCarrier: true}, got.Policy); diff != "" {
-		t.Errorf("Policy: %s", diff)
-	}
-	want := map[string]sqsx.Policy{
-		"legacy-*":   {NoSeal: true, BodyCarrier: true, NoDigests: true},
-		"legacy-in*": {NoSeal: true, BodyCarrier: true, NoDigests: true, AcceptPlaintext: true, NoReceiveErrors: true},
+	for queue, want := range map[string]sqsx.Policy{
+		"other":      {BodyCarrier: true},
+		"legacy-1":   {NoSeal: true, BodyCarrier: true, NoDigests: true},
+		"legacy-in1": {NoSeal: true, BodyCarrier: true, NoDigests: true, AcceptPlaintext: true, NoReceiveErrors: true},
 		"exact":      {NoSeal: true, BodyCarrier: true},
+		"exactly":    {BodyCarrier: true},
 		"celery":     {BodyCarrier: true, NoReceiveErrors: true},
-	}
-	if diff := cmp.Diff(want, got.Queues); diff != "" {
-		t.Errorf("Queues: %s", diff)
+	} {
+		if diff := cmp.Diff(want, policy(arnOf(queue))); diff != "" {
+			t.Errorf("%s: %s", queue, diff)
+		}
 	}
 	if got.Account != "000000000000" {
 		t.Errorf("got account %q", got.Account)
@@ -139,8 +137,8 @@ func TestEnvironmentOnTopOfCode(t *testing.T) {
 	inCode := sqsx.Options{
 		Account:           "111111111111",
 		EncryptionContext: map[string]string{"app": "code", "stage": "code"},
-		Cache:             func(co *cache.Options) { co.MaxMessages, co.ReusePeriod = 7, cache.MaxReusePeriod },
-		KMSKeyring:        func(ko *kmskeyring.Options) { ko.DecryptKeys = []string{"code"}; ko.StrictAlias = true },
+		Cache:             cache.Options{MaxMessages: 7, ReusePeriod: 24 * time.Hour},
+		KMSKeyring:        kmskeyring.Options{DecryptKeys: []string{"code"}, StrictAlias: true},
 		Policy:            sqsx.Policy{StrictQueue: true},
 		Queues: map[string]sqsx.Policy{
 			"orders*":    {MaxMessageBytes: 2048},
@@ -148,22 +146,24 @@ func TestEnvironmentOnTopOfCode(t *testing.T) {
 			"orders-eu":  {BodyCarrier: true},
 		},
 	}
-	got, err := sqsx.FromEnvironment(inCode, []string{
+	got, policy, err := sqsx.FromEnvironment(inCode, []string{
 		"SEALQ_ACCOUNT=222222222222", "SEALQ_ENCRYPTION_CONTEXT=stage=env", "SEALQ_REUSE_PERIOD=60", "SEALQ_DECRYPT_KEYS=env",
 		"SEALQ_ACCEPT_PLAINTEXT=orders-*, bills", "SEALQ_CONSUMER_SERVICE_HOST=10.0.0.1", "SEALQ_CONSUMER_PORT_80_TCP=tcp://10.0.0.1:80",
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := map[string]sqsx.Policy{
-		"orders*":    {MaxMessageBytes: 2048},
-		"orders-*":   {MaxMessageBytes: 2048, AcceptPlaintext: true},
-		"orders-eu*": {LogicalQueue: "orders", AcceptPlaintext: true},
+	for queue, want := range map[string]sqsx.Policy{
+		"orders1":    {MaxMessageBytes: 2048},
+		"orders-1":   {MaxMessageBytes: 2048, AcceptPlaintext: true},
+		"orders-eu1": {LogicalQueue: "orders", AcceptPlaintext: true},
 		"orders-eu":  {BodyCarrier: true, AcceptPlaintext: true},
 		"bills":      {StrictQueue: true, AcceptPlaintext: true},
-	}
-	if diff := cmp.Diff(want, got.Queues); diff != "" {
-		t.Errorf("Queues: %s", diff)
+		"other":      {StrictQueue: true},
+	} {
+		if diff := cmp.Diff(want, policy(arnOf(queue))); diff != "" {
+			t.Errorf("%s: %s", queue, diff)
+		}
 	}
 	if diff := cmp.Diff(map[string]string{"app": "code", "stage": "env"}, got.EncryptionContext); diff != "" {
 		t.Errorf("EncryptionContext: %s", diff)
@@ -171,21 +171,26 @@ func TestEnvironmentOnTopOfCode(t *testing.T) {
 	if inCode.EncryptionContext["stage"] != "code" || len(inCode.Queues) != 3 {
 		t.Error("the caller's maps were changed")
 	}
-	var co cache.Options
-	got.Cache(&co)
-	if co.MaxMessages != 7 || co.ReusePeriod != cache.MinReusePeriod {
+	if co := got.Cache; co.MaxMessages != 7 || co.ReusePeriod != time.Minute {
 		t.Errorf("got %d messages and %v, want those of code and environment", co.MaxMessages, co.ReusePeriod)
 	}
-	var ko kmskeyring.Options
-	got.KMSKeyring(&ko)
+	ko := got.KMSKeyring
 	if diff := cmp.Diff([]string{"code", "env"}, ko.DecryptKeys); diff != "" || !ko.StrictAlias {
 		t.Errorf("got %+v: %s", ko, diff)
 	}
-	if diff := cmp.Diff(inCode.Policy, got.Policy); diff != "" || got.Account != "222222222222" {
+	if diff := cmp.Diff(inCode.Policy, policy(arnOf("other"))); diff != "" || got.Account != "222222222222" {
 		t.Errorf("got account %q, policy %s", got.Account, diff)
 	}
-	if _, err := sqsx.FromEnvironment(sqsx.Options{Queues: queues(arnOf("orders"))}, []string{"SEALQ_ACCEPT_PLAINTEXT=orders"}); err == nil {
-		t.Error("a name in the environment took away the policy that code gives the queue by its ARN")
+	inCode = sqsx.Options{Queues: map[string]sqsx.Policy{arnOf("orders"): {StrictQueue: true}}}
+	_, policy, err = sqsx.FromEnvironment(inCode, []string{"SEALQ_ACCEPT_PLAINTEXT=orders"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(sqsx.Policy{StrictQueue: true, AcceptPlaintext: true}, policy(arnOf("orders"))); diff != "" {
+		t.Errorf("a name in the environment took away the policy that code gives the queue by its ARN: %s", diff)
+	}
+	if diff := cmp.Diff(sqsx.Policy{AcceptPlaintext: true}, policy("arn:aws:sqs:us-east-1:111111111111:orders")); diff != "" {
+		t.Errorf("a queue of that name in another account: %s", diff)
 	}
 }
 

@@ -14,7 +14,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 
-	"github.com/sealq/sealq/cache"
 	"github.com/sealq/sealq/sqsx"
 )
 
@@ -57,7 +56,7 @@ func TestDroppedKeysAreLogged(t *testing.T) {
 		var log bytes.Buffer
 		s, err := sqsx.NewFromConfig(w.cfg, w.key, func(o *sqsx.Options) {
 			o.Logger = slog.New(slog.NewJSONHandler(&log, nil))
-			o.Cache = func(o *cache.Options) { o.EncryptEntries = bound }
+			o.Cache.EncryptEntries = bound
 			o.MeterProvider = provider{meter}
 		})
 		if err != nil {

@@ -131,10 +131,15 @@ func ExampleSealer_OpenMessages() {
 	event := []types.Message{
 		{MessageId: aws.String("1"), Body: sealed.MessageBody, MessageAttributes: sealed.MessageAttributes},
 		{MessageId: aws.String("2"), Body: aws.String("not sealed")},
+		{MessageId: aws.String("3"), Body: sealed.MessageBody, MessageAttributes: sealed.MessageAttributes}, // a copy
 	}
 	messages, withheld := sealer.OpenMessages(ctx, eventSourceARN, event)
+	done := make(map[string]bool) // by SealID: what has been worked off, in a database
 	for _, m := range messages {
-		fmt.Println("handle", *m.Body)
+		if !done[m.Info.SealID] {
+			fmt.Println("handle", *m.Body)
+			done[m.Info.SealID] = true
+		}
 	}
 	for _, w := range withheld {
 		fmt.Println("report as failed", *w.Message.MessageId)
@@ -144,7 +149,7 @@ func ExampleSealer_OpenMessages() {
 	// report as failed 2
 }
 
-// A readiness probe of a service that only sends looks at its half.
+// A service that sends and receives asks about both at start.
 func ExampleSealer_Check() {
 	cfg, queueURL, stop := exampleWorld()
 	defer stop()
@@ -153,9 +158,37 @@ func ExampleSealer_Check() {
 		log.Fatal(err)
 	}
 	err = sealer.Check(context.Background(), queueURL)
-	if failed, ok := errors.AsType[*sqsx.CheckError](err); ok && failed.Seal == nil {
-		err = nil // cannot open, which a sender need not
+	if failed, ok := errors.AsType[*sqsx.CheckError](err); ok {
+		log.Fatalf("sending: %v, receiving: %v", failed.Seal, failed.Open)
 	}
+	fmt.Println("ready:", err == nil)
+	// Output: ready: true
+}
+
+// A service that only sends asks whether it can seal, at start and in its
+// readiness probe.
+func ExampleSealer_CheckSeal() {
+	cfg, queueURL, stop := exampleWorld()
+	defer stop()
+	sealer, err := sqsx.NewFromConfig(cfg, "alias/orders")
+	if err != nil {
+		log.Fatal(err)
+	}
+	err = sealer.CheckSeal(context.Background(), queueURL)
+	fmt.Println("ready:", err == nil)
+	// Output: ready: true
+}
+
+// A service that only receives asks whether it can open, at start. Its role
+// needs no kms:GenerateDataKey for that.
+func ExampleSealer_CheckOpen() {
+	cfg, queueURL, stop := exampleWorld()
+	defer stop()
+	sealer, err := sqsx.NewFromConfig(cfg, "alias/orders")
+	if err != nil {
+		log.Fatal(err)
+	}
+	err = sealer.CheckOpen(context.Background(), queueURL)
 	fmt.Println("ready:", err == nil)
 	// Output: ready: true
 }

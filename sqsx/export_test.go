@@ -1,11 +1,50 @@
 package sqsx
 
-// FromEnvironment shows what NewFromEnv makes of options and an environment.
-func FromEnvironment(o Options, environ []string) (Options, error) {
+import (
+	"github.com/sealq/sealq/envelope"
+	"github.com/sealq/sealq/middleware"
+)
+
+// FromEnvironment shows what NewFromEnv makes of options and an environment, and
+// the policy that it finds for a queue.
+func FromEnvironment(o Options, environ []string) (Options, func(arn string) Policy, error) {
 	env, err := sealqEnvironment(environ)
 	if err != nil {
-		return o, err
+		return o, nil, err
 	}
-	err = o.fromEnvironment(env)
-	return o, err
+	switches, err := o.fromEnvironment(env)
+	if err != nil {
+		return o, nil, err
+	}
+	kr, err := envelope.NewRawAESKeyring("test", "key", make([]byte, 32))
+	if err != nil {
+		return o, nil, err
+	}
+	settings, err := compile(kr, o, switches)
+	if err != nil {
+		return o, nil, err
+	}
+	return o, func(arn string) Policy {
+		q, err := middleware.ParseQueueARN(arn)
+		if err != nil {
+			panic(err)
+		}
+		p, err := settings.table.find(q)
+		if err != nil {
+			panic(err) // of a queue whose account is unknown only
+		}
+		return p.Policy
+	}, nil
 }
+
+// HeaderSize and BodySize are the lengths that SealedSize reckons with.
+var (
+	HeaderSize = headerSize
+	BodySize   = bodySize
+)
+
+// The range of SEALQ_REUSE_PERIOD.
+const (
+	MinReusePeriod = minReusePeriod
+	MaxReusePeriod = maxReusePeriod
+)

@@ -29,7 +29,6 @@ import (
 	"github.com/aws/smithy-go"
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/sealq/sealq/cache"
 	"github.com/sealq/sealq/envelope"
 	"github.com/sealq/sealq/sqsx"
 	"github.com/sealq/sealq/sqsx/sqsxtest"
@@ -589,7 +588,7 @@ func TestOwnDeadlineIsNotTheCallers(t *testing.T) {
 		url := w.queue("orders")
 		sealer, err := sqsx.New(slowKeyring{mustKeyring(t, w)}, func(o *sqsx.Options) {
 			o.Logger = slog.New(slog.DiscardHandler)
-			o.Cache = func(o *cache.Options) { o.FetchTimeout = 15 * time.Second }
+			o.Cache.FetchTimeout = 15 * time.Second
 		})
 		if err != nil {
 			t.Fatal(err)

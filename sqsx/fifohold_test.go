@@ -18,7 +18,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 	smithymiddleware "github.com/aws/smithy-go/middleware"
 
-	"github.com/sealq/sealq/envelope/kmskeyring"
 	"github.com/sealq/sealq/sqsx"
 )
 
@@ -122,7 +121,7 @@ func TestFIFOHeadUnderARefusedKey(t *testing.T) {
 			t.Fatal(err)
 		}
 		l.consumer = l.w.client(func(o *sqsx.Options) {
-			o.KMSKeyring = func(k *kmskeyring.Options) { k.DecryptKeys = []string{old} }
+			o.KMSKeyring.DecryptKeys = []string{old}
 		})
 		good := l.w.client()
 		l.put(good, "other", "warm")

@@ -363,7 +363,7 @@ func (tc *outage) run(t *testing.T, receivers int) {
 	if limit := 90 * time.Second; outstanding > 0 && to > limit {
 		t.Errorf("the last message was delivered %v after the outage, want within %v", to, limit)
 	}
-	// Each process asks for each data key once, and may have a probe out.
+	// Each process asks for each data key once, and may have a question out.
 	if most := (keys + 4) * tc.processes; after > most {
 		t.Errorf("%d KMS requests in one second after the outage, want at most %d", after, most)
 	}

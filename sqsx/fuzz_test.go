@@ -14,6 +14,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
 
 	"github.com/sealq/sealq/envelope"
 	"github.com/sealq/sealq/sqsx"
@@ -231,41 +233,138 @@ func FuzzEnvironment(f *testing.F) {
 	})
 }
 
-// TestEnvironmentLosesNoSetting: the policy found for a queue applies whole, so
-// that a name in one variable could take away what an ARN in another gives.
+// TestEnvironmentLosesNoSetting: a name in one variable takes nothing away that
+// an ARN in another gives, and a queue whose account is unknown slips past none.
 func TestEnvironmentLosesNoSetting(t *testing.T) {
 	cfg := aws.Config{Region: "us-east-1", Credentials: aws.AnonymousCredentials{}}
-	for _, test := range []struct {
-		strict, carrier string
-		conflict        bool
-	}{
-		{"arn:aws:sqs:*", "orders", true},
-		{"arn:aws:sqs:us-east-1:000000000000:*", "orders", true},
-		{"arn:aws:sqs:us-east-1:000000000000:ord*", "orders*", true},
-		{arnOf("orders"), "orders", true},
-		{arnOf("orders"), "ord*", false}, // the ARN is the more exact, and has both
-		{arnOf("orders"), "*", false},
-		{"arn:aws:sqs:*,orders", "orders", false},
-		{arnOf("orders"), "other", false},
-		{"*", arnOf("orders"), false},
+	in := &sqs.SendMessageInput{MessageBody: aws.String("x")}
+	for _, test := range []struct{ strict, carrier string }{
+		{"arn:aws:sqs:*", "orders"},
+		{"arn:aws:sqs:us-east-1:000000000000:*", "orders"},
+		{"arn:aws:sqs:us-east-1:000000000000:ord*", "orders*"},
+		{arnOf("orders"), "orders"},
+		{arnOf("orders"), "ord*"},
+		{arnOf("orders"), "*"},
+		{"arn:aws:sqs:*,orders", "orders"},
+		{arnOf("orders"), "other"},
+		{"*", arnOf("orders")},
 	} {
+		_, policy, err := sqsx.FromEnvironment(sqsx.Options{}, []string{"SEALQ_STRICT_QUEUE=" + test.strict, "SEALQ_BODY_CARRIER=" + test.carrier})
+		if err != nil {
+			t.Errorf("%+v: %v", test, err)
+			continue
+		}
+		for _, queue := range []string{"orders", "orders2", "ord", "other"} {
+			want := sqsx.Policy{StrictQueue: listed(test.strict, queue), BodyCarrier: listed(test.carrier, queue)}
+			if diff := cmp.Diff(want, policy(arnOf(queue))); diff != "" {
+				t.Errorf("%+v: %s: %s", test, queue, diff)
+			}
+		}
 		setenv(t, map[string]string{"SEALQ_KEY_ID": "alias/orders", "SEALQ_STRICT_QUEUE": test.strict, "SEALQ_BODY_CARRIER": test.carrier})
-		_, err := sqsx.NewFromEnv(cfg)
-		if (err != nil) != test.conflict {
-			t.Errorf("SEALQ_STRICT_QUEUE=%q SEALQ_BODY_CARRIER=%q: got %v, want an error %v", test.strict, test.carrier, err, test.conflict)
+		s, err := sqsx.NewFromEnv(cfg)
+		if err != nil {
+			t.Errorf("%+v: %v", test, err)
+			continue
+		}
+		if _, err := s.SealMessage(t.Context(), "orders", in); err == nil || !strings.Contains(err.Error(), "it is unknown whether the policy for") {
+			t.Errorf("%+v: got %v for a bare name, want an error: its account decides which settings it has", test, err)
 		}
 	}
 }
 
+// TestEnvironmentIsAddedToTheMostExactPolicy takes any rules in code and any
+// lists in the environment. Every queue gets the policy of its most exact rule
+// and the settings of all lists that name it, and NewFromEnv refuses them exactly
+// if they contradict each other for some queue.
+func TestEnvironmentIsAddedToTheMostExactPolicy(t *testing.T) {
+	t.Parallel()
+	const place, otherPlace = "arn:aws:sqs:us-east-1:000000000000:", "arn:aws:sqs:us-east-1:111111111111:"
+	subjects := make(map[string]string) // ARN to name: all short names, in patterns and not
+	for _, p := range []string{place, otherPlace, "arn:aws:sqs:us-east-1:012345678901:", "arn:aws:sqs:us-east-2:000000000000:", "arn:aws:sqs:eu-west-1:222222222222:", "arn:aws-cn:sqs:cn-north-1:222222222222:"} {
+		for _, a := range []string{"a", "b", "c"} {
+			for _, b := range []string{"", "a", "b", "c"} {
+				for _, c := range []string{"", "a", "b", "c"} {
+					subjects[p+a+b+c] = a + b + c
+				}
+			}
+		}
+	}
+	name := rapid.SampledFrom([]string{"a", "b", "aa", "ab"})
+	patterns := rapid.Custom(func(rt *rapid.T) string {
+		switch rapid.IntRange(0, 4).Draw(rt, "kind") {
+		case 0:
+			return name.Draw(rt, "name")
+		case 1:
+			return name.Draw(rt, "name") + "*"
+		case 2:
+			return rapid.SampledFrom([]string{place, otherPlace}).Draw(rt, "place") + name.Draw(rt, "name")
+		case 3:
+			return rapid.SampledFrom([]string{place, otherPlace}).Draw(rt, "place") + name.Draw(rt, "name") + "*"
+		}
+		return rapid.SampledFrom([]string{"*", place + "*", otherPlace + "*", "arn:aws:sqs:*", "arn:aws:sqs:us-*", "arn:aws:sqs:us-east-1:0*"}).Draw(rt, "wide")
+	})
+	policies := rapid.SampledFrom([]sqsx.Policy{{}, {StrictQueue: true}, {LogicalQueue: "l"}, {NoBinding: true}, {AcceptQueues: []string{place + "*"}}})
+	accepted, refused := 0, 0
+	rapid.Check(t, func(rt *rapid.T) {
+		o := sqsx.Options{Policy: policies.Draw(rt, "Policy"), Queues: rapid.MapOfN(patterns, policies, 0, 3).Draw(rt, "Queues")}
+		if _, _, err := sqsx.FromEnvironment(o, nil); err != nil {
+			rt.Skip("two rules of code are equally exact")
+		}
+		lists := make(map[string]string)
+		var environ []string
+		for _, variable := range []string{"SEALQ_STRICT_QUEUE", "SEALQ_NO_BINDING", "SEALQ_NO_SEAL"} {
+			lists[variable] = strings.Join(rapid.SliceOfN(patterns, 0, 2).Draw(rt, variable), ",")
+			environ = append(environ, variable+"="+lists[variable])
+		}
+		_, inCode, _ := sqsx.FromEnvironment(o, nil)
+		_, policy, err := sqsx.FromEnvironment(o, environ)
+		contradiction := ""
+		for arn, name := range subjects {
+			want := inCode(arn)
+			want.StrictQueue = want.StrictQueue || names(lists["SEALQ_STRICT_QUEUE"], name, arn)
+			want.NoBinding = want.NoBinding || names(lists["SEALQ_NO_BINDING"], name, arn)
+			want.NoSeal = want.NoSeal || names(lists["SEALQ_NO_SEAL"], name, arn)
+			if want.NoBinding && (want.StrictQueue || want.LogicalQueue != "" || want.AcceptQueues != nil) {
+				contradiction = arn
+			}
+			if err == nil {
+				if diff := cmp.Diff(want, policy(arn)); diff != "" {
+					rt.Errorf("%s: %s", arn, diff)
+				}
+			}
+		}
+		if (err != nil) != (contradiction != "") {
+			rt.Errorf("got %v, want a contradiction at %q", err, contradiction)
+		}
+		if err == nil {
+			accepted++
+		} else {
+			refused++
+		}
+	})
+	// A name that reads like the beginning of an account.
+	o := sqsx.Options{Queues: map[string]sqsx.Policy{"arn:aws:sqs:us-east-1:*": {NoBinding: true}, "arn:aws:sqs:us-east-1:0*": {}}}
+	if _, _, err := sqsx.FromEnvironment(o, []string{"SEALQ_STRICT_QUEUE=0"}); err == nil {
+		t.Error("got no error for the queue 0 of accounts that do not start with 0, want one: NoBinding and StrictQueue contradict each other")
+	}
+	if accepted == 0 || refused == 0 {
+		t.Errorf("got %d sets of settings accepted and %d refused, want some of both", accepted, refused)
+	}
+}
+
 // listed reports whether a comma-separated list of patterns names a queue.
-func listed(patterns, queue string) bool {
+func listed(patterns, queue string) bool { return names(patterns, queue, arnOf(queue)) }
+
+func names(patterns, queue, arn string) bool {
 	for item := range strings.SplitSeq(patterns, ",") {
 		item = strings.TrimSpace(item)
 		prefix, star := strings.CutSuffix(item, "*")
-		for _, subject := range []string{queue, arnOf(queue)} {
-			if star && strings.HasPrefix(subject, prefix) || !star && item == subject {
-				return true
-			}
+		subject := queue
+		if strings.HasPrefix(item, "arn:") {
+			subject = arn
+		}
+		if star && strings.HasPrefix(subject, prefix) || !star && item == subject {
+			return true
 		}
 	}
 	return false

@@ -15,6 +15,7 @@ import (
 	"github.com/aws/smithy-go"
 
 	"github.com/sealq/sealq/envelope"
+	"github.com/sealq/sealq/internal/fifo"
 	"github.com/sealq/sealq/internal/keyerr"
 	"github.com/sealq/sealq/middleware"
 	"github.com/sealq/sealq/sqsx/internal/hold"
@@ -34,7 +35,7 @@ func (c *codec) admit(ctx context.Context, q middleware.Queue, policy *compiledP
 		return middleware.Admission{}, nil
 	}
 	r := hold.Receive{
-		Name:       queueLabel(q),
+		Name:       q.String(),
 		Queue:      &heldQueue{c, policy, q, aws.ToString(in.QueueUrl), client},
 		FIFO:       q.FIFO(),
 		Plaintext:  policy.AcceptPlaintext,
@@ -43,7 +44,9 @@ func (c *codec) admit(ctx context.Context, q middleware.Queue, policy *compiledP
 	}
 	permit, err := c.hold.Admit(ctx, r)
 	if err != nil {
-		c.countHeld(ctx, q, err)
+		if errors.Is(err, ErrHeld) {
+			c.reporter.held(ctx, q, err)
+		}
 		return middleware.Admission{}, err
 	}
 	admission := middleware.Admission{MaxWaitSeconds: int32(permit.Wait / time.Second), Done: func(o middleware.Outcome) error {
@@ -54,7 +57,9 @@ func (c *codec) admit(ctx context.Context, q middleware.Queue, policy *compiledP
 			return nil
 		}
 		err := c.hold.Empty(r.Name)
-		c.countHeld(ctx, q, err)
+		if err != nil {
+			c.reporter.held(ctx, q, err)
+		}
 		return err
 	}}
 	if permit.Single {
@@ -63,18 +68,12 @@ func (c *codec) admit(ctx context.Context, q middleware.Queue, policy *compiledP
 	return admission, nil
 }
 
-func (c *codec) countHeld(ctx context.Context, q middleware.Queue, err error) {
-	if errors.Is(err, ErrHeld) {
-		c.counters.held.add(ctx, q, 1)
-	}
-}
-
 // note tells the hold how the messages of a response fared. keys are the data
 // keys that opened them.
 func (c *codec) note(q middleware.Queue, policy *compiledPolicy, messages []types.Message, opened []middleware.Opened, keys []hold.DataKey) {
 	var behind []int
 	if q.FIFO() {
-		behind = middleware.HeldBehind(messages, opened)
+		behind = fifo.HeldBehind(messages, func(i int) bool { return opened[i].Err != nil })
 	}
 	var r hold.Response
 	for i, o := range opened {
@@ -99,7 +98,7 @@ func (c *codec) note(q middleware.Queue, policy *compiledPolicy, messages []type
 			r.Messages = append(r.Messages, m)
 		}
 	}
-	c.hold.Note(queueLabel(q), r)
+	c.hold.Note(q.String(), r)
 }
 
 // ownContext reports whether m was sealed under exactly the context that this
@@ -175,7 +174,7 @@ func (h *heldQueue) Ask(ctx context.Context) (hold.Answer, error) {
 		return hold.Yes, nil
 	case errors.Is(err, envelope.ErrCheckUnsupported):
 		return hold.Unknown, err
-	case ok && refused.EntryOnly:
+	case ok && refused.Reach == envelope.ReachEntry:
 		return hold.Elsewhere, err
 	case classify(err) == keyUnavailable:
 		return hold.No, ownDeadline(err)
@@ -204,7 +203,11 @@ func (h *heldQueue) Attributes(ctx context.Context) (hold.Attributes, error) {
 		},
 	})
 	if err != nil {
-		return hold.Attributes{}, h.denied(ctx, "sqs:GetQueueAttributes", err)
+		remedy := "without it, messages that do not open are parked from their second receive on only"
+		if h.queue.FIFO() {
+			remedy = "without it, more receives ask for one message at a time after one that did not open"
+		}
+		return hold.Attributes{}, h.denied(ctx, "settings of the queue cannot be read", "sqs:GetQueueAttributes", remedy, err)
 	}
 	seconds := func(name types.QueueAttributeName) time.Duration {
 		n, parseErr := strconv.Atoi(out.Attributes[string(name)])
@@ -252,23 +255,24 @@ func (h *heldQueue) changeVisibility(ctx context.Context, messages []hold.Visibi
 	}
 	out, err := h.client().ChangeMessageVisibilityBatch(ctx, &sqs.ChangeMessageVisibilityBatchInput{QueueUrl: &h.url, Entries: entries})
 	if err != nil {
-		return 0, h.denied(ctx, "sqs:ChangeMessageVisibility", err)
+		return 0, h.denied(ctx, "messages cannot be parked", "sqs:ChangeMessageVisibility",
+			"without it, messages that do not open come back after the visibility timeout and reach the dead-letter queue sooner", err)
 	}
 	return len(out.Successful), nil
 }
 
 // denied returns hold.ErrDenied if a permission is missing, and says so: the
 // hold asks again after an hour. Other errors it returns as they are.
-func (h *heldQueue) denied(ctx context.Context, permission string, err error) error {
+func (h *heldQueue) denied(ctx context.Context, what, permission, remedy string, err error) error {
 	api, ok := errors.AsType[smithy.APIError](err)
 	if !ok || api.ErrorCode() != "AccessDenied" && api.ErrorCode() != "AccessDeniedException" {
 		return err
 	}
-	h.codec.log().LogAttrs(ctx, slog.LevelWarn, "sealq: messages cannot be parked: permission missing",
-		slog.String("queue", queueLabel(h.queue)),
+	h.codec.log().LogAttrs(ctx, slog.LevelWarn, "sealq: "+what+": permission missing",
+		slog.String("queue", h.queue.String()),
 		slog.String("permission", permission),
 		slog.String("error", err.Error()),
-		slog.String("remedy", "grant "+permission+" on the queue to this role: without it, messages that do not open come back at full pace and reach the dead-letter queue sooner"),
+		slog.String("remedy", "grant "+permission+" on the queue to this role: "+remedy),
 	)
 	return errors.Join(hold.ErrDenied, err)
 }

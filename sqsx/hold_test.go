@@ -21,7 +21,6 @@ import (
 	"github.com/aws/smithy-go"
 
 	"github.com/sealq/sealq/envelope"
-	"github.com/sealq/sealq/envelope/kmskeyring"
 	"github.com/sealq/sealq/sqsx"
 	"github.com/sealq/sealq/sqsx/sqsxtest"
 )
@@ -388,7 +387,7 @@ func TestRefusedMessageOnAQuietQueue(t *testing.T) {
 				}
 				producer := w.client()
 				consumer := w.client(func(o *sqsx.Options) {
-					o.KMSKeyring = func(k *kmskeyring.Options) { k.DecryptKeys = []string{old} }
+					o.KMSKeyring.DecryptKeys = []string{old}
 				})
 				ctx, cancel := context.WithCancel(t.Context())
 				var wg sync.WaitGroup
@@ -465,7 +464,8 @@ func TestFirstQuestion(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		url, sealer := w.queue("orders"), w.sealer()
+		var log syncBuffer
+		url, sealer := w.queue("orders"), w.sealer(func(o *sqsx.Options) { o.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
 		client := sealer.Wrap(w.plain)
 		send(t, w.client(), url, "x")
 		var r recorder
@@ -494,6 +494,9 @@ func TestFirstQuestion(t *testing.T) {
 		}
 		if asked := sealer.Stats().Asked; asked < 2 || asked > 5 {
 			t.Errorf("KMS was asked %d times by 32 receives in 20 s, want 2 to 5 times", asked)
+		}
+		if n := strings.Count(log.String(), `"sealq: receives held: key service unavailable" queue=arn`); n < 1 || n > 3 || !strings.Contains(log.String(), "remedy=") {
+			t.Errorf("got %d lines that receives are held, want one in ten seconds, with a remedy:\n%s", n, log.String())
 		}
 		w.server.Intercept(nil)
 		time.Sleep(31 * time.Second)
@@ -570,7 +573,7 @@ func TestWhatIsParked(t *testing.T) {
 		"FIFO":                             {fifo: true, want: []time.Duration{minute / 2, minute / 2}},
 		"long visibility timeout":          {attributes: []string{"VisibilityTimeout", "600"}, want: []time.Duration{10 * minute, 40 * minute}},
 		"the receive's visibility timeout": {visibility: 600, want: []time.Duration{10 * minute, 40 * minute}},
-		"short retention":                  {attributes: []string{"MessageRetentionPeriod", "300"}, want: []time.Duration{150 * time.Second, 74 * time.Second}},
+		"short retention":                  {attributes: []string{"MessageRetentionPeriod", "300"}, want: []time.Duration{37 * time.Second, 32 * time.Second}},
 		"maxReceiveCount 1":                {attributes: []string{"maxReceiveCount", "1"}, want: []time.Duration{minute / 2}},
 		"no sqs:GetQueueAttributes":        {denied: "sqs:GetQueueAttributes", want: []time.Duration{minute / 2, 40 * minute, 60 * minute}},
 		"no sqs:ChangeMessageVisibility":   {denied: "sqs:ChangeMessageVisibilityBatch", want: []time.Duration{minute / 2, minute / 2}},
@@ -641,7 +644,7 @@ func TestWhatIsParked(t *testing.T) {
 						t.Fatalf("the message was not received %v after its receive %d", want, i+1)
 					}
 				}
-				if n := strings.Count(logs.String(), "cannot be parked"); tc.denied == "" && n > 0 || tc.denied != "" && (n < 1 || n > 2 || !strings.Contains(logs.String(), "sqs:")) {
+				if n := strings.Count(logs.String(), "permission missing"); tc.denied == "" && n > 0 || tc.denied != "" && (n < 1 || n > 2 || !strings.Contains(logs.String(), "sqs:")) {
 					t.Errorf("got %d lines about the permission, want one an hour that names it:\n%s", n, logs.String())
 				}
 			})

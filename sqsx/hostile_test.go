@@ -23,6 +23,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/sealq/sealq/cache"
 	"github.com/sealq/sealq/envelope"
@@ -76,9 +77,37 @@ func altered(t testing.TB, header []byte, change func(*envelope.Header)) []byte 
 		t.Fatal(err)
 	}
 	change(h)
-	b, err := h.Marshal()
+	return headerBytes(t, h)
+}
+
+// headerBytes writes h as it travels, and checks that it reads as h again.
+func headerBytes(t testing.TB, h *envelope.Header) []byte {
+	t.Helper()
+	counted := func(b []byte, field string) []byte {
+		return append(binary.BigEndian.AppendUint16(b, uint16(len(field))), field...)
+	}
+	b := binary.BigEndian.AppendUint16([]byte{2}, h.AlgorithmSuite)
+	b = append(b, h.MessageID[:]...)
+	var ec []byte
+	if len(h.EncryptionContext) > 0 {
+		ec = binary.BigEndian.AppendUint16(ec, uint16(len(h.EncryptionContext)))
+		for _, name := range slices.Sorted(maps.Keys(h.EncryptionContext)) {
+			ec = counted(counted(ec, name), h.EncryptionContext[name])
+		}
+	}
+	b = counted(b, string(ec))
+	b = binary.BigEndian.AppendUint16(b, uint16(len(h.EncryptedDataKeys)))
+	for _, k := range h.EncryptedDataKeys {
+		b = counted(counted(counted(b, k.ProviderID), string(k.ProviderInfo)), string(k.Ciphertext))
+	}
+	b = binary.BigEndian.AppendUint32(append(b, 2), h.FrameLength) // 2: framed
+	b = append(append(b, h.Commitment[:]...), h.Tag[:]...)
+	again, err := envelope.ParseHeader(b)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if diff := cmp.Diff(h, again); diff != "" {
+		t.Fatalf("the header that was written differs (-want +got):\n%s", diff)
 	}
 	return b
 }
@@ -403,10 +432,7 @@ func TestRememberedFailuresArePinnedToNothing(t *testing.T) {
 	for i := range failures {
 		h.EncryptedDataKeys[0] = good
 		h.EncryptedDataKeys[0].Ciphertext = binary.BigEndian.AppendUint64(bytes.Clone(good.Ciphertext[:len(good.Ciphertext)-8]), uint64(i))
-		b, err := h.Marshal()
-		if err != nil {
-			t.Fatal(err)
-		}
+		b := headerBytes(t, h)
 		ctx := context.WithValue(t.Context(), request{}, make([]byte, 100<<10))
 		s.OpenMessages(ctx, arnOf("orders"), []types.Message{{Body: out.MessageBody, MessageAttributes: sealqAttribute(b)}})
 	}
@@ -452,10 +478,7 @@ func TestFloodHasFlatMemory(t *testing.T) {
 		for i := from; i < from+n; i++ {
 			h.EncryptedDataKeys[0] = good
 			h.EncryptedDataKeys[0].Ciphertext = binary.BigEndian.AppendUint64(bytes.Clone(good.Ciphertext[:len(good.Ciphertext)-8]), uint64(i))
-			b, err := h.Marshal()
-			if err != nil {
-				t.Fatal(err)
-			}
+			b := headerBytes(t, h)
 			m := []types.Message{{Body: out.MessageBody, MessageAttributes: sealqAttribute(b)}}
 			if opened, _ := s.OpenMessages(t.Context(), arnOf("orders"), m); len(opened) != 0 {
 				t.Fatal("a hostile message was delivered")
@@ -483,7 +506,7 @@ func TestAttackerCannotEvictAGoodKey(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	s := w.sealer(func(o *sqsx.Options) {
-		o.Cache = func(co *cache.Options) { co.NegativeEntries = 16 }
+		o.Cache.NegativeEntries = 16
 	})
 	body, header := w.sealed("orders", "good")
 	good := types.Message{Body: &body, MessageAttributes: sealqAttribute(header)}

@@ -101,7 +101,7 @@ func (b *syncBuffer) String() string {
 	return b.buf.String()
 }
 
-// TestKeyGone rehearses docs/key-gone.md: what goes on and for how long, what
+// TestKeyGone runs docs/key-gone.md: what goes on and for how long, what
 // then fails and how it shows, that no message is lost, and the way back.
 func TestKeyGone(t *testing.T) {
 	t.Parallel()
@@ -112,12 +112,12 @@ func TestKeyGone(t *testing.T) {
 	for name, loss := range keyLosses {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			synctest.Test(t, func(t *testing.T) { loss.rehearse(t, string(page)) })
+			synctest.Test(t, func(t *testing.T) { loss.run(t, string(page)) })
 		})
 	}
 }
 
-func (loss *keyLoss) rehearse(t *testing.T, page string) {
+func (loss *keyLoss) run(t *testing.T, page string) {
 	w := newWorld(t)
 	url, dlq := w.withDLQ("orders", 3, "MessageRetentionPeriod", "1209600")
 	var log syncBuffer

@@ -393,3 +393,122 @@ func TestCheck(t *testing.T) {
 		})
 	}
 }
+
+// TestCheckHalves: each half returns the error that Check has for it, and asks
+// of KMS what its own permission covers. calls are those of each half alone.
+func TestCheckHalves(t *testing.T) {
+	t.Parallel()
+	deny := func(actions ...string) func(*sqsxtest.Request) error {
+		return func(r *sqsxtest.Request) error {
+			if slices.Contains(actions, r.Action) {
+				return &smithy.GenericAPIError{Code: "AccessDeniedException", Message: "not authorized"}
+			}
+			return nil
+		}
+	}
+	for name, tc := range map[string]struct {
+		policy     sqsx.Policy
+		intercept  func(*sqsxtest.Request) error
+		seal, open string // in the error; empty: nil
+		sealCalls  [2]int // GenerateDataKey, Decrypt
+	}{
+		"both":         {sqsx.Policy{}, nil, "", "", [2]int{1, 0}},
+		"send only":    {sqsx.Policy{}, deny("kms:Decrypt"), "", "kms:Decrypt", [2]int{1, 0}},
+		"receive only": {sqsx.Policy{}, deny("kms:GenerateDataKey"), "kms:GenerateDataKey", "", [2]int{1, 0}},
+		"neither":      {sqsx.Policy{}, deny("kms:GenerateDataKey", "kms:Decrypt"), "kms:GenerateDataKey", "kms:Decrypt", [2]int{1, 0}},
+		"no sealing":   {sqsx.Policy{NoSeal: true}, deny("kms:GenerateDataKey"), "", "", [2]int{0, 0}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.server.Intercept(tc.intercept)
+			policy := func(o *sqsx.Options) { o.Policy = tc.policy }
+			calls := func() [2]int { return [2]int{w.count("kms:GenerateDataKey"), w.count("kms:Decrypt")} }
+			has := func(half string, err error, want string) {
+				if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+					t.Errorf("%s: got %v, want %q in it", half, err, want)
+				}
+				if _, ok := errors.AsType[*sqsx.CheckError](err); ok {
+					t.Errorf("%s: got a *CheckError, want the cause", half)
+				}
+			}
+			has("CheckSeal", w.sealer(policy).CheckSeal(t.Context(), arnOf("orders")), tc.seal)
+			if got := calls(); got != tc.sealCalls {
+				t.Errorf("CheckSeal: got %v calls, want %v", got, tc.sealCalls)
+			}
+			s, before := w.sealer(policy), calls()
+			for i := 1; i <= 2; i++ { // no answer from memory
+				has("CheckOpen", s.CheckOpen(t.Context(), arnOf("orders")), tc.open)
+				if got, want := calls(), [2]int{before[0], before[1] + i}; got != want {
+					t.Errorf("CheckOpen %d: got %v calls, want %v", i, got, want)
+				}
+			}
+			err := w.sealer(policy).Check(t.Context(), arnOf("orders"))
+			var failed sqsx.CheckError
+			if e, ok := errors.AsType[*sqsx.CheckError](err); ok {
+				failed = *e
+			}
+			has("Check, Seal", failed.Seal, tc.seal)
+			has("Check, Open", failed.Open, tc.open)
+		})
+	}
+}
+
+// TestCheckOpenOfOtherKeyrings: a keyring that gives no answer has to show it
+// with a data key of its own.
+func TestCheckOpenOfOtherKeyrings(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	kr := struct{ envelope.Keyring }{mustKeyring(t, w)} // hides CheckDecrypt
+	s, err := sqsx.New(kr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.CheckOpen(t.Context(), arnOf("orders")); err != nil {
+		t.Errorf("got %v, want nil", err)
+	}
+	if got := [2]int{w.count("kms:GenerateDataKey"), w.count("kms:Decrypt")}; got != [2]int{1, 1} {
+		t.Errorf("got %v calls of GenerateDataKey and Decrypt, want 1 of each", got)
+	}
+	s.Purge()
+	w.server.Deny("kms:GenerateDataKey")
+	err = s.CheckOpen(t.Context(), arnOf("orders"))
+	if err == nil || !strings.Contains(err.Error(), "not checked") || !strings.Contains(err.Error(), "kms:GenerateDataKey") {
+		t.Errorf("got %v, want that it could not be checked, and why", err)
+	}
+}
+
+// TestCheckOfNothing: what is wrong with the queue or the Sealer concerns both
+// halves, and a nil Sealer does not panic.
+func TestCheckOfNothing(t *testing.T) {
+	t.Parallel()
+	var none *sqsx.Sealer
+	for name, tc := range map[string]struct {
+		sealer *sqsx.Sealer
+		queue  string
+		want   string
+	}{
+		"nil Sealer": {none, arnOf("orders"), sqsx.ErrUninitialized.Error()},
+		"no queue":   {newWorld(t).sealer(), "arn:aws:sns:us-east-1:123456789012:orders", "not the ARN of a queue"},
+	} {
+		for half, check := range map[string]func(context.Context, string) error{"CheckSeal": tc.sealer.CheckSeal, "CheckOpen": tc.sealer.CheckOpen} {
+			if err := check(t.Context(), tc.queue); err == nil || !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("%s, %s: got %v, want %q in it", name, half, err, tc.want)
+			}
+		}
+	}
+}
+
+// TestReusePeriodRange: the environment takes the range that the cache takes.
+func TestReusePeriodRange(t *testing.T) {
+	t.Parallel()
+	kr := mustKeyring(t, newWorld(t))
+	for period, want := range map[time.Duration]bool{
+		sqsx.MinReusePeriod - 1: false, sqsx.MinReusePeriod: true,
+		sqsx.MaxReusePeriod: true, sqsx.MaxReusePeriod + 1: false,
+	} {
+		if _, err := cache.New(kr, func(o *cache.Options) { o.ReusePeriod = period }); (err == nil) != want {
+			t.Errorf("cache.New with a ReusePeriod of %v: got %v, want it taken %v", period, err, want)
+		}
+	}
+}

@@ -289,7 +289,7 @@ func TestNothingLeaks(t *testing.T) {
 				o.MeterProvider = providerSink{measurements}
 				o.EncryptionContext = map[string]string{"tenant": contextValue}
 				o.DeduplicationKey = dedupKey
-				o.Cache = func(co *cache.Options) { co.ReusePeriod = time.Minute }
+				o.Cache.ReusePeriod = time.Minute
 				o.KMS = []func(*kms.Options){func(ko *kms.Options) {
 					ko.Logger, ko.ClientLogMode, ko.TracerProvider = kmsLog, everything, spans
 				}}
@@ -560,6 +560,7 @@ func printedTypes() map[string]printed {
 			return o
 		}, []string{plaintextSecret, edkSecret, contextSecret}}, // what the caller asked for
 		"envelope.RawAESKeyring":  {value: func(_ *testing.T, f *fixture) any { return f.raw }},
+		"envelope.Reach":          {value: func(*testing.T, *fixture) any { return envelope.ReachEntry }},
 		"envelope.RefusedError":   {value: func(*testing.T, *fixture) any { return &envelope.RefusedError{KeyInfo: "arn", Err: errors.New("x")} }},
 		"envelope.DecryptChecker": nothing,
 		"envelope.Purger":         nothing,
@@ -583,6 +584,9 @@ func printedTypes() map[string]printed {
 		"middleware.Content": {func(_ *testing.T, f *fixture) any {
 			return middleware.Content{Body: f.plaintext, Attributes: f.message.MessageAttributes}
 		}, []string{plaintextSecret, edkSecret, contextSecret}}, // a message on its way in or out
+		"middleware.Delivered": {func(_ *testing.T, f *fixture) any {
+			return middleware.Delivered{Message: types.Message{Body: &f.plaintext}}
+		}, []string{plaintextSecret}},
 		"middleware.Middleware": {value: func(t *testing.T, f *fixture) any {
 			m, err := middleware.New(codecWithKey{key: f.dataKey})
 			if err != nil {
@@ -611,6 +615,9 @@ func printedTypes() map[string]printed {
 		"sqsx.ConfigError": {value: func(*testing.T, *fixture) any { return &sqsx.ConfigError{Err: errors.New("x")} }},
 		"sqsx.Info": {func(_ *testing.T, f *fixture) any { return sqsx.Info{EncryptionContext: f.ec} },
 			[]string{contextSecret}}, // what InfoOf is asked for
+		"sqsx.Message": {func(_ *testing.T, f *fixture) any {
+			return sqsx.Message{Message: types.Message{Body: &f.plaintext}, Info: sqsx.Info{EncryptionContext: f.ec}}
+		}, []string{plaintextSecret, contextSecret}}, // what OpenMessages is asked for
 		"sqsx.OpenError": nothing,
 		"sqsx.Options": {func(_ *testing.T, f *fixture) any {
 			return sqsx.Options{EncryptionContext: f.ec, DeduplicationKey: f.wrapping}
@@ -618,6 +625,7 @@ func printedTypes() map[string]printed {
 		"sqsx.Secret":        {value: func(_ *testing.T, f *fixture) any { return sqsx.Secret(f.wrapping) }},
 		"sqsx.Policy":        {value: func(_ *testing.T, f *fixture) any { return sqsx.Policy{Keyring: f.raw} }},
 		"sqsx.ReceiveError":  nothing,
+		"sqsx.RefusedError":  nothing, // an alias of envelope's
 		"sqsx.Sealer":        {value: func(_ *testing.T, f *fixture) any { return f.sealer }},
 		"sqsx.TooLargeError": nothing,
 		"sqsx.Stats":         {value: func(_ *testing.T, f *fixture) any { return f.sealer.Stats() }},

@@ -21,7 +21,6 @@ import (
 	"github.com/aws/smithy-go"
 	"pgregory.net/rapid"
 
-	"github.com/sealq/sealq/cache"
 	"github.com/sealq/sealq/envelope"
 	"github.com/sealq/sealq/sqsx"
 	"github.com/sealq/sealq/sqsx/sqsxtest"
@@ -184,9 +183,7 @@ func (s *system) fault(kms, sqs error) {
 func (s *system) newProcess() *process {
 	s.lives++
 	sealer := s.w.sealer(func(o *sqsx.Options) {
-		o.Cache = func(co *cache.Options) {
-			co.ReusePeriod, co.MaxStale, co.MaxMessages = modelReuse, modelMaxStale, modelMaxMessages
-		}
+		o.Cache.ReusePeriod, o.Cache.MaxStale, o.Cache.MaxMessages = modelReuse, modelMaxStale, modelMaxMessages
 	})
 	return &process{sealer, sealer.Wrap(s.w.plain)}
 }
@@ -354,9 +351,8 @@ func (s *system) heal() {
 	s.fault(nil, nil)
 	s.errs = make(map[string]int)
 	p := s.newProcess()
-	// Junk in front of a quiet queue holds receives: one message at a time, at
-	// most every 5 minutes if it was received before, until the redrive policy
-	// has taken the junk away.
+	// Junk is parked, and is visible again after 5, 40 and 60 minutes, until the
+	// redrive policy has taken it.
 	for range 200 + 16*modelReceives*s.hostile {
 		left := 0
 		for body := range s.accepted {

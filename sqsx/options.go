@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/aws/aws-sdk-go-v2/service/kms"
@@ -17,7 +18,7 @@ import (
 	"github.com/sealq/sealq/cache"
 	"github.com/sealq/sealq/envelope"
 	"github.com/sealq/sealq/envelope/kmskeyring"
-	"github.com/sealq/sealq/middleware"
+	"github.com/sealq/sealq/internal/awsname"
 )
 
 // Options configure a [Sealer]. The zero value of every field is the safe
@@ -48,16 +49,21 @@ type Options struct {
 	// bodies are equal. Nil: such a send is an error.
 	DeduplicationKey Secret
 
-	// Cache adjusts the data key cache: reuse period, limits, behaviour in an
-	// outage of AWS KMS.
-	Cache func(*cache.Options)
+	// Cache configures the data key cache: reuse period, limits, behaviour in an
+	// outage of AWS KMS. The zero value of each field means its default. It is
+	// for every cache that the constructor makes, those of the keyrings in
+	// policies included; if it makes none, because each keyring is a
+	// *cache.Keyring, anything but the zero value is an error.
+	Cache cache.Options
 
 	// KMS adjusts the KMS client that NewFromConfig and NewFromEnv make.
 	KMS []func(*kms.Options)
 
-	// KMSKeyring adjusts the KMS keyring that NewFromConfig and NewFromEnv
-	// make: further keys to decrypt with, grant tokens, Region.
-	KMSKeyring func(*kmskeyring.Options)
+	// KMSKeyring configures the KMS keyring that NewFromConfig and NewFromEnv
+	// make: further keys to decrypt with, grant tokens, Region. The zero value
+	// of each field means its default. New makes no keyring: for it, anything
+	// but the zero value is an error.
+	KMSKeyring kmskeyring.Options
 
 	// Region is the Region of queue URLs given to SealMessage, OpenMessages and
 	// Check, where there is no client to know it. NewFromConfig and NewFromEnv
@@ -86,6 +92,14 @@ type Options struct {
 	Logger *slog.Logger
 }
 
+// The range that package cache takes, which is that of the
+// KmsDataKeyReusePeriodSeconds attribute of an SQS queue. NewFromEnv checks it,
+// to name the variable.
+const (
+	minReusePeriod = time.Minute
+	maxReusePeriod = 24 * time.Hour
+)
+
 const (
 	minDeduplicationKey = 32   // bytes: the output of the hash (RFC 2104, section 3)
 	maxContextPairs     = 32   // pairs; every message carries them all in one attribute
@@ -111,13 +125,14 @@ type settings struct {
 type compiledPolicy struct {
 	Policy
 	keyring *cache.Keyring
-	accept  []pattern
+	accept  []awsname.Pattern
 }
 
 var errNilKeyring = errors.New("sqsx: the keyring is nil: check the error of the constructor that made it")
 
 // compile checks o and builds a cache for kr and for every keyring in a policy.
-func compile(kr envelope.Keyring, o Options) (*settings, error) {
+// switches are added to the policies.
+func compile(kr envelope.Keyring, o Options, switches []policySwitch) (*settings, error) {
 	if isNil(kr) {
 		return nil, errNilKeyring
 	}
@@ -127,14 +142,14 @@ func compile(kr envelope.Keyring, o Options) (*settings, error) {
 	if o.DeduplicationKey != nil && len(o.DeduplicationKey) < minDeduplicationKey {
 		return nil, fmt.Errorf("sqsx: DeduplicationKey is %d bytes, want at least %d random bytes", len(o.DeduplicationKey), minDeduplicationKey)
 	}
-	if o.Region != "" && !isRegion(o.Region) {
+	if o.Region != "" && !awsname.IsRegion(o.Region) {
 		return nil, fmt.Errorf("sqsx: Region %q is no Region's code, want one like \"eu-central-1\"", o.Region)
 	}
-	if o.Account != "" && !isAccountID(o.Account) {
+	if o.Account != "" && !awsname.IsAccount(o.Account) {
 		return nil, fmt.Errorf("sqsx: Account %q is not an account ID, want 12 digits", o.Account)
 	}
 
-	caches := cacheSet{adjust: o.Cache}
+	caches := cacheSet{options: o.Cache}
 	own, err := caches.of(kr)
 	if err != nil {
 		return nil, err
@@ -145,10 +160,10 @@ func compile(kr envelope.Keyring, o Options) (*settings, error) {
 		}
 		c := &compiledPolicy{Policy: p, keyring: own}
 		for _, text := range p.AcceptQueues {
-			accepted, _ := parseARNPattern(text) // validated above
+			accepted, _ := awsname.ParseARNPattern(text) // validated above
 			c.accept = append(c.accept, accepted)
 		}
-		c.AcceptQueues = nil // accept is what counts
+		c.AcceptQueues = slices.Clone(p.AcceptQueues)
 		if p.Keyring != nil {
 			var err error
 			if c.keyring, err = caches.of(p.Keyring); err != nil {
@@ -168,10 +183,10 @@ func compile(kr envelope.Keyring, o Options) (*settings, error) {
 			return nil, fmt.Errorf("sqsx: Queues[%q]: %w", text, err)
 		}
 	}
-	if o.Cache != nil && !caches.any {
-		return nil, errors.New("sqsx: Cache adjusts nothing: the keyring has a cache of its own; give the options to cache.New")
+	if o.Cache != (cache.Options{}) && !caches.any {
+		return nil, errors.New("sqsx: Options.Cache is set and has no effect: the keyring has a cache of its own; give these options to cache.New")
 	}
-	table, err := newPolicyTable(fallback, policies)
+	table, err := newPolicyTable(fallback, policies, switches)
 	if err != nil {
 		return nil, fmt.Errorf("sqsx: Queues: %w", err)
 	}
@@ -199,9 +214,9 @@ func (s *settings) caches() []*cache.Keyring {
 
 // cacheSet gives each keyring one cache, however many policies name it.
 type cacheSet struct {
-	adjust func(*cache.Options)
-	made   map[envelope.Keyring]*cache.Keyring
-	any    bool // whether one was made
+	options cache.Options
+	made    map[envelope.Keyring]*cache.Keyring
+	any     bool // whether one was made
 }
 
 func (c *cacheSet) of(kr envelope.Keyring) (*cache.Keyring, error) {
@@ -220,11 +235,7 @@ func (c *cacheSet) of(kr envelope.Keyring) (*cache.Keyring, error) {
 			return cached, nil
 		}
 	}
-	var fns []func(*cache.Options)
-	if c.adjust != nil {
-		fns = append(fns, c.adjust)
-	}
-	cached, err := cache.New(kr, fns...)
+	cached, err := cache.New(kr, func(o *cache.Options) { *o = c.options })
 	if err != nil {
 		return nil, err
 	}
@@ -283,32 +294,3 @@ func isFormatName(name string) bool {
 	parts := strings.SplitN(name, "-", 3)
 	return len(parts) == 3 && strings.EqualFold(parts[0]+"-"+parts[1]+"-", formatPrefix)
 }
-
-// isRegion accepts what may be a Region's code: there are more every year.
-func isRegion(s string) bool {
-	const maxRegion = 32
-	return len(s) <= maxRegion && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789-") == ""
-}
-
-func isAccountID(s string) bool {
-	return len(s) == 12 && !strings.ContainsFunc(s, func(r rune) bool { return r < '0' || r > '9' })
-}
-
-// OpenError reports one message that was received but not delivered. Its fields
-// are Queue, Message (as received, with its receipt handle), Temporary (try
-// again) and Err.
-type OpenError = middleware.OpenError
-
-// ReceiveError fails a receive that held messages of which none could be
-// delivered. Its field Withheld is a slice of *OpenError, one for each.
-type ReceiveError = middleware.ReceiveError
-
-// BatchError fails a SendMessageBatch of which nothing was sent because of its
-// entries: none could be sent, or one could not and the queue is a FIFO queue.
-// Its field Failed holds those with a cause, as an output has them.
-type BatchError = middleware.BatchError
-
-// TooLargeError reports a message, or the messages of a batch together, that
-// SQS would refuse for their size once sealed. Its fields are Batch, and in bytes
-// Plain, Sealed and Limit.
-type TooLargeError = middleware.TooLargeError

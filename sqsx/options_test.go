@@ -13,6 +13,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/sealq/sealq/cache"
 	"github.com/sealq/sealq/envelope"
 	"github.com/sealq/sealq/envelope/kmskeyring"
@@ -37,8 +39,8 @@ func TestOptionErrors(t *testing.T) {
 		set  func(*sqsx.Options)
 		text string
 	}{
-		"reuse period too short":             {func(o *sqsx.Options) { o.Cache = func(c *cache.Options) { c.ReusePeriod = 59 * time.Second } }, "1m0s"},
-		"reuse period too long":              {func(o *sqsx.Options) { o.Cache = func(c *cache.Options) { c.ReusePeriod = 25 * time.Hour } }, "24h"},
+		"reuse period too short":             {func(o *sqsx.Options) { o.Cache.ReusePeriod = 59 * time.Second }, "1m0s"},
+		"reuse period too long":              {func(o *sqsx.Options) { o.Cache.ReusePeriod = 25 * time.Hour }, "24h"},
 		"context name reserved":              {func(o *sqsx.Options) { o.EncryptionContext = map[string]string{"sealq:queue": "x"} }, "reserved"},
 		"context name of the format":         {func(o *sqsx.Options) { o.EncryptionContext = map[string]string{"aws-crypto-public-key": "x"} }, "reserved"},
 		"context name reserved, in capitals": {func(o *sqsx.Options) { o.EncryptionContext = map[string]string{"Sealq:x": "x"} }, "reserved"},
@@ -70,13 +72,17 @@ func TestOptionErrors(t *testing.T) {
 		"star in the middle":             {func(o *sqsx.Options) { o.Queues = queues("or*ders") }, "trailing"},
 		"dot in the middle":              {func(o *sqsx.Options) { o.Queues = queues("or.ders") }, ".fifo"},
 		"dot in a prefix":                {func(o *sqsx.Options) { o.Queues = queues("or.d*") }, ".fifo"},
+		"FIFO suffix alone":              {func(o *sqsx.Options) { o.Queues = queues(".fifo") }, "in front"},
+		"prefix of no queue":             {func(o *sqsx.Options) { o.Queues = queues(".fi*") }, "in front"},
+		"ARN of a Region that is none":   {func(o *sqsx.Options) { o.Queues = queues("arn:aws:sqs:US East:000000000000:q") }, "Region"},
+		"ARN prefix of no account":       {func(o *sqsx.Options) { o.Queues = queues("arn:aws:sqs:us-east-1:ord*") }, "12 digits"},
 		"empty pattern":                  {func(o *sqsx.Options) { o.Queues = queues("") }, "empty"},
 		"ARN of a topic":                 {func(o *sqsx.Options) { o.Queues = queues("arn:aws:sns:us-east-1:000000000000:t") }, "not the ARN of a queue"},
 		"half an ARN":                    {func(o *sqsx.Options) { o.Queues = queues("arn:aws:sqs:us-east-1") }, "whole ARN"},
 		"two spellings of one queue":     {func(o *sqsx.Options) { o.Queues = queues("orders", arnOf("orders")) }, "same queue"},
 		"two spellings of one prefix":    {func(o *sqsx.Options) { o.Queues = queues("ord*", arnOf("ord*")) }, "same queue"},
 		"decrypt key not an ARN": {func(o *sqsx.Options) {
-			o.KMSKeyring = func(k *kmskeyring.Options) { k.DecryptKeys = []string{"alias/x"} }
+			o.KMSKeyring.DecryptKeys = []string{"alias/x"}
 		}, "ARN"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -96,8 +102,10 @@ func TestOptionErrors(t *testing.T) {
 		text    string
 	}{
 		"KMS without a client of ours":   {mustKeyring(t, w), func(o *sqsx.Options) { o.KMS = []func(*kms.Options){func(*kms.Options) {}} }, "Options.KMS"},
-		"KMSKeyring without one of ours": {mustKeyring(t, w), func(o *sqsx.Options) { o.KMSKeyring = func(*kmskeyring.Options) {} }, "Options.KMSKeyring"},
-		"Cache without one of ours":      {cached, func(o *sqsx.Options) { o.Cache = func(*cache.Options) {} }, "cache.New"},
+		"KMSKeyring without one of ours": {mustKeyring(t, w), func(o *sqsx.Options) { o.KMSKeyring.StrictAlias = true }, "Options.KMSKeyring"},
+		"Cache without one of ours":      {cached, func(o *sqsx.Options) { o.Cache.MaxMessages = cache.DefaultMaxMessages }, "cache.New"},
+		"grant tokens":                   {mustKeyring(t, w), func(o *sqsx.Options) { o.KMSKeyring.GrantTokens = []string{"t"} }, "Options.KMSKeyring"},
+		"Discovery":                      {mustKeyring(t, w), func(o *sqsx.Options) { o.KMSKeyring.Discovery.Region = "us-east-1" }, "kmskeyring.New"},
 		"nil function":                   {mustKeyring(t, w), nil, "option function 0 is nil"},
 		"cache that New did not make":    {&cache.Keyring{}, func(*sqsx.Options) {}, "cache.New"},
 	} {
@@ -190,6 +198,56 @@ func TestOptionsAreCopied(t *testing.T) {
 	}
 }
 
+// TestSlicesInOptionsAreCopied: Options.KMSKeyring holds slices of the caller's,
+// which the constructor neither keeps nor writes.
+func TestSlicesInOptionsAreCopied(t *testing.T) {
+	w := newWorld(t)
+	otherKey := w.server.NewKey()
+	url := w.queue("orders")
+	other, err := sqsx.NewFromConfig(w.cfg, otherKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	send(t, other.Wrap(w.plain), url, "under the other key")
+
+	for name, newSealer := range map[string]func(keyring kmskeyring.Options) (*sqsx.Sealer, error){
+		"NewFromConfig": func(ko kmskeyring.Options) (*sqsx.Sealer, error) {
+			return sqsx.NewFromConfig(w.cfg, w.key, func(o *sqsx.Options) { o.KMSKeyring = ko })
+		},
+		"NewFromEnv": func(ko kmskeyring.Options) (*sqsx.Sealer, error) {
+			setenv(t, map[string]string{"SEALQ_KEY_ID": w.key, "SEALQ_DECRYPT_KEYS": w.key})
+			return sqsx.NewFromEnv(w.cfg, func(o *sqsx.Options) { o.KMSKeyring = ko })
+		},
+	} {
+		keys := append(make([]string, 0, 4), otherKey) // with room to append into
+		tokens := append(make([]string, 0, 4), "before")
+		s, err := newSealer(kmskeyring.Options{DecryptKeys: keys, GrantTokens: tokens})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for what, slice := range map[string][]string{"DecryptKeys": keys, "GrantTokens": tokens} {
+			if diff := cmp.Diff([]string{"", "", ""}, slice[1:cap(slice)]); diff != "" {
+				t.Errorf("%s wrote into the caller's %s: %s", name, what, diff)
+			}
+		}
+		keys[0], tokens[0] = w.key, "after"
+
+		client := s.Wrap(w.plain)
+		out, err := receive(t.Context(), client, url)
+		if err != nil || len(out.Messages) != 1 {
+			t.Fatalf("%s: got %v, want the message under the key that DecryptKeys had at construction", name, err)
+		}
+		if _, err := w.plain.ChangeMessageVisibility(t.Context(), &sqs.ChangeMessageVisibilityInput{
+			QueueUrl: &url, ReceiptHandle: out.Messages[0].ReceiptHandle, VisibilityTimeout: 0,
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if body := string(w.last("kms:Decrypt").Body); !strings.Contains(body, `"before"`) || strings.Contains(body, `"after"`) {
+			t.Errorf("%s: got %s, want the grant token of the time of construction", name, body)
+		}
+	}
+}
+
 // TestRegionOfURLs gives New, which has no config to take it from, a Region.
 func TestRegionOfURLs(t *testing.T) {
 	t.Parallel()
@@ -279,9 +337,9 @@ func TestCacheAndKMSOptionsAreUsed(t *testing.T) {
 	w := newWorld(t)
 	seen := 0
 	s := w.sealer(func(o *sqsx.Options) {
-		o.Cache = func(c *cache.Options) { c.MaxMessages = 1 }
+		o.Cache.MaxMessages = 1
 		o.KMS = []func(*kms.Options){func(*kms.Options) { seen++ }}
-		o.KMSKeyring = func(k *kmskeyring.Options) { k.GrantTokens = []string{"a-grant-token"} }
+		o.KMSKeyring.GrantTokens = []string{"a-grant-token"}
 	})
 	url, client := w.queue("orders"), s.Wrap(w.plain)
 	send(t, client, url, "x")

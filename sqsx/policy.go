@@ -1,11 +1,13 @@
 package sqsx
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/sealq/sealq/envelope"
+	"github.com/sealq/sealq/internal/awsname"
 	"github.com/sealq/sealq/middleware"
 )
 
@@ -122,7 +124,7 @@ func (p *Policy) validate() error {
 		return fmt.Errorf("NoBinding opens messages of every queue, so that StrictQueue and AcceptQueues mean nothing beside it: bind, or leave those out")
 	}
 	for _, text := range p.AcceptQueues {
-		if _, err := parseARNPattern(text); err != nil {
+		if _, err := awsname.ParseARNPattern(text); err != nil {
 			if !strings.HasPrefix(text, "arn:") {
 				return fmt.Errorf("AcceptQueues: %w; for messages that are bound to a logical name, set the same LogicalQueue", err)
 			}
@@ -140,46 +142,143 @@ func isPrintableASCII(s string) bool {
 type policyTable struct {
 	fallback *compiledPolicy
 	rules    []policyRule // best match first
+	switches []policySwitch
 }
 
 type policyRule struct {
-	pattern
+	awsname.Pattern
 	policy *compiledPolicy
 }
 
+// policySwitch is a setting of the environment, which is added to the policy of
+// every queue that the pattern matches.
+type policySwitch struct {
+	awsname.Pattern
+	set func(*Policy)
+}
+
 // newPolicyTable orders the rules, the most exact first. Patterns that would
-// make two rules equally good for one queue are refused.
-func newPolicyTable(fallback *compiledPolicy, policies map[string]*compiledPolicy) (*policyTable, error) {
-	t := &policyTable{fallback: fallback}
+// make two rules equally good for one queue are refused, and so are switches
+// that contradict a policy that they would be added to, or one another.
+func newPolicyTable(fallback *compiledPolicy, policies map[string]*compiledPolicy, switches []policySwitch) (*policyTable, error) {
+	t := &policyTable{fallback: fallback, switches: switches}
 	for text, policy := range policies {
-		p, err := parsePattern(text)
+		p, err := awsname.ParsePattern(text)
 		if err != nil {
 			return nil, err
 		}
 		t.rules = append(t.rules, policyRule{p, policy})
 	}
-	slices.SortFunc(t.rules, func(a, b policyRule) int { return moreExact(a.pattern, b.pattern) })
+	slices.SortFunc(t.rules, func(a, b policyRule) int { return awsname.MoreExact(a.Pattern, b.Pattern) })
 	for i, a := range t.rules {
 		for _, b := range t.rules[i+1:] {
-			if a.arn != b.arn && a.exact == b.exact && a.name() == b.name() && a.name() != "" {
-				return nil, fmt.Errorf("queue patterns %q and %q may name the same queue, and neither is the more exact: keep one of them", a.text, b.text)
+			if a.IsARN != b.IsARN && a.Exact == b.Exact && a.Name() == b.Name() && a.Name() != "" {
+				return nil, fmt.Errorf("queue patterns %q and %q may name the same queue, and neither is the more exact: keep one of them", a.Text, b.Text)
 			}
+		}
+	}
+	for _, w := range t.witnesses() {
+		if err := t.lookup(w.name, w.arn).validate(); err != nil {
+			return nil, fmt.Errorf("the policy of %q with what the environment adds to it: %w", strings.ReplaceAll(w.name, unnamed, "*"), err)
 		}
 	}
 	return t, nil
 }
 
 // find returns the policy of q. A queue whose account is unknown must not slip
-// past a rule that is written as an ARN.
+// past a rule or a switch that is written as an ARN.
 func (t *policyTable) find(q middleware.Queue) (*compiledPolicy, error) {
 	arn := q.ARN()
-	for _, rule := range t.rules {
-		if rule.arn && arn == "" && strings.HasPrefix(q.Name, rule.name()) && (!rule.exact || q.Name == rule.name()) {
-			return nil, advise(accountRemedy, "%w: %q names no account of 12 digits, so it is unknown whether the policy for %q applies", errQueueUnknown, q.URL, rule.text)
+	if arn == "" {
+		for _, rule := range t.rules {
+			if rule.IsARN && rule.MayMatch(q.Name) {
+				return nil, accountUnknown(q, rule.Pattern)
+			}
+			if rule.Matches(q.Name, arn) {
+				break
+			}
 		}
-		if rule.matches(q.Name, arn) {
-			return rule.policy, nil
+		for _, s := range t.switches {
+			if s.IsARN && s.MayMatch(q.Name) {
+				return nil, accountUnknown(q, s.Pattern)
+			}
 		}
 	}
-	return t.fallback, nil
+	return t.lookup(q.Name, arn), nil
+}
+
+func accountUnknown(q middleware.Queue, p awsname.Pattern) error {
+	return advise(accountRemedy, "%w: %q names no account of 12 digits, so it is unknown whether the policy for %q applies", errQueueUnknown, q.URL, p.Text)
+}
+
+// lookup returns the policy of a queue, with the switches that match it.
+func (t *policyTable) lookup(name, arn string) *compiledPolicy {
+	policy := t.fallback
+	if i := slices.IndexFunc(t.rules, func(r policyRule) bool { return r.Matches(name, arn) }); i >= 0 {
+		policy = t.rules[i].policy
+	}
+	var switched *compiledPolicy // a copy: the table is immutable
+	for _, s := range t.switches {
+		if !s.Matches(name, arn) {
+			continue
+		}
+		if switched == nil {
+			c := *policy
+			switched = &c
+		}
+		s.set(&switched.Policy)
+	}
+	return cmp.Or(switched, policy)
+}
+
+// unnamed stands for what no pattern spells out. It is in no queue's name.
+const unnamed = "\x00"
+
+// witness is the name and the ARN of a queue that need not exist.
+type witness struct{ name, arn string }
+
+// witnesses returns a queue for every combination of rules and switches that a
+// queue can match with a switch among them. Of the patterns that are
+// names, those that match a queue are the beginnings of the longest of them; the
+// same holds for ARNs. So it is enough to combine the name in each pattern with
+// the place (partition, Region, account) in each.
+func (t *policyTable) witnesses() []witness {
+	if len(t.switches) == 0 {
+		return nil
+	}
+	var names []string
+	places := []string{unnamed}
+	add := func(p awsname.Pattern) {
+		name := p.Name()
+		if p.IsARN {
+			place := strings.TrimSuffix(p.Prefix, name)
+			if strings.Count(place, ":") < 5 { // ends before the name
+				place += unnamed
+			}
+			places = append(places, place)
+		}
+		if !p.Exact {
+			name += unnamed
+		}
+		names = append(names, name)
+	}
+	for _, rule := range t.rules {
+		add(rule.Pattern)
+	}
+	for _, s := range t.switches {
+		add(s.Pattern)
+	}
+	var all []witness
+	places = distinct(places)
+	for _, name := range distinct(names) {
+		for _, place := range places {
+			all = append(all, witness{name, place + name})
+		}
+	}
+	return all
+}
+
+func distinct(s []string) []string {
+	slices.Sort(s)
+	return slices.Compact(s)
 }

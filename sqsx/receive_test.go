@@ -417,6 +417,10 @@ func TestInfo(t *testing.T) {
 		o.EncryptionContext = map[string]string{"app": "test"}
 	})
 	send(t, client, url, "sealed")
+	sealed, err := envelope.ParseHeader(w.server.Stored(url)[0].MessageAttributes["sealq"].BinaryValue)
+	if err != nil {
+		t.Fatal(err)
+	}
 	send(t, w.plain, url, "plain")
 	out, err := receive(t.Context(), client, url)
 	if err != nil {
@@ -430,9 +434,9 @@ func TestInfo(t *testing.T) {
 		if !ok {
 			t.Fatalf("no Info for %q", *m.Body)
 		}
-		want := sqsx.Info{}
+		want := sqsx.Info{Receives: 1}
 		if *m.Body == "sealed" {
-			want = sqsx.Info{Sealed: true, KeyProvider: "aws-kms", Key: w.key, EncryptionContext: map[string]string{"app": "test", "sealq:queue": arnOf("orders")}}
+			want = sqsx.Info{Sealed: true, SealID: hex.EncodeToString(sealed.MessageID[:]), Receives: 1, KeyProvider: "aws-kms", Key: w.key, EncryptionContext: map[string]string{"app": "test", "sealq:queue": arnOf("orders")}}
 		}
 		if diff := cmp.Diff(want, info); diff != "" {
 			t.Errorf("%q: %s", *m.Body, diff)

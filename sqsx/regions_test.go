@@ -15,7 +15,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 
-	"github.com/sealq/sealq/envelope/kmskeyring"
 	"github.com/sealq/sealq/sqsx"
 	"github.com/sealq/sealq/sqsx/sqsxtest"
 )
@@ -51,7 +50,7 @@ func newRegions(t *testing.T) *regions {
 
 func (r *regions) consumer() *sqsx.Sealer {
 	return r.sealer(func(o *sqsx.Options) {
-		o.KMSKeyring = func(o *kmskeyring.Options) { o.DecryptKeys = []string{r.otherKey} }
+		o.KMSKeyring.DecryptKeys = []string{r.otherKey}
 	})
 }
 

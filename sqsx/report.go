@@ -14,6 +14,7 @@ import (
 	smithymiddleware "github.com/aws/smithy-go/middleware"
 
 	"github.com/sealq/sealq/envelope"
+	"github.com/sealq/sealq/internal/keyerr"
 	"github.com/sealq/sealq/middleware"
 )
 
@@ -28,11 +29,32 @@ func Withheld(md smithymiddleware.Metadata) []*OpenError { return middleware.Wit
 // order of the group. It is never [envelope.ErrInvalidMessage].
 var ErrGroupHeld = middleware.ErrGroupHeld
 
+// Message is a message that [Sealer.OpenMessages] opened.
+type Message struct {
+	types.Message      // as a receive delivers it
+	Info          Info // the caller's to keep and change
+}
+
 // Info is what is known of a message that was delivered.
 type Info struct {
-	// Sealed is false for a message that was accepted in plaintext. The other
-	// fields are then empty.
+	// Sealed is false for a message that was accepted in plaintext. Of the other
+	// fields only Receives is then set.
 	Sealed bool
+	// SealID names the sealed message: the 32 random bytes of its message ID in
+	// the encryption format, in lower-case hex. It is authenticated, and it is
+	// the same in every redelivery, after redrive, in a dead-letter queue, in
+	// any copy, and in what a retry of the SDK sent twice; SQS's own message ID
+	// differs in some of these. Two calls of SendMessage have different ones,
+	// whatever their bodies are.
+	//
+	// It is empty for plaintext: an empty SealID is no key for deduplication,
+	// for all plaintext messages share it.
+	SealID string
+	// Receives is how many times SQS says that the message was received from
+	// its queue, this time included (ApproximateReceiveCount). It is approximate,
+	// not authenticated, and 0 if it is unknown: a message given to OpenMessages
+	// may lack the attribute.
+	Receives int
 	// KeyProvider and Key tell which wrapping key the data key was opened with:
 	// for AWS KMS, "aws-kms" and the key's ARN.
 	KeyProvider, Key string
@@ -91,7 +113,7 @@ func (r *reporter) report(ctx context.Context, e *OpenError) {
 	diagnosis, usual := diagnose(e.Err)
 	cause, remedy := takeRemedy(e.Err)
 	remedy = cmp.Or(remedy, usual)
-	queue := queueLabel(e.Queue)
+	queue := e.Queue.String()
 	suppressed, due := r.due(logKind{queue, diagnosis})
 	if !due {
 		return
@@ -107,18 +129,19 @@ func (r *reporter) report(ctx context.Context, e *OpenError) {
 	)
 }
 
-// emptied counts a receive that returned an empty result in place of err, and
-// logs that receives are held. Messages that were withheld have their own lines;
-// of the hold nothing but the error would have told.
-func (r *reporter) emptied(ctx context.Context, q middleware.Queue, err error) {
+// emptied counts a receive that returned an empty result in place of an error.
+func (r *reporter) emptied(ctx context.Context, q middleware.Queue, _ error) {
 	r.counters.emptied.add(ctx, q, 1)
-	if !errors.Is(err, ErrHeld) {
-		return
-	}
+}
+
+// held counts a receive that failed with ErrHeld, and logs why now and then: a
+// process that is held from its first receive withholds no message that would
+// have a line of its own.
+func (r *reporter) held(ctx context.Context, q middleware.Queue, err error) {
+	r.counters.held.add(ctx, q, 1)
 	diagnosis, usual := diagnose(err)
 	cause, remedy := takeRemedy(err)
-	remedy = cmp.Or(remedy, usual)
-	queue := queueLabel(q)
+	queue := q.String()
 	suppressed, due := r.due(logKind{queue, "receives held: " + diagnosis})
 	if !due {
 		return
@@ -126,7 +149,7 @@ func (r *reporter) emptied(ctx context.Context, q middleware.Queue, err error) {
 	r.log().LogAttrs(ctx, slog.LevelWarn, "sealq: receives held: "+diagnosis,
 		slog.String("queue", queue),
 		slog.String("error", cause),
-		slog.String("remedy", remedy),
+		slog.String("remedy", cmp.Or(remedy, usual)),
 		slog.Int("more_since_last_line", suppressed),
 	)
 }
@@ -185,6 +208,9 @@ func diagnose(err error) (diagnosis, remedy string) {
 	}
 	switch classify(err) {
 	case keyUnavailable:
+		if errors.Is(err, keyerr.ErrNotAsked) {
+			return "not asked of the key service", "nothing is lost: the message becomes visible again; look for who sends messages that do not decrypt: the error names the bound that was reached"
+		}
 		if !errors.Is(err, envelope.ErrUnavailable) {
 			return "no time left", "nothing is lost: the message becomes visible again; the caller's context ended before the message was opened: give it more time, or fewer messages"
 		}

@@ -157,6 +157,22 @@ func TestNothingIsSealedAgain(t *testing.T) {
 	}
 }
 
+// TestVersion1Suites: a text that begins like a header of format version 1 is
+// one if its suite is of that version (AWS Encryption SDK Developer Guide,
+// algorithms reference), and else plaintext.
+func TestVersion1Suites(t *testing.T) {
+	t.Parallel()
+	e := newEnds(t)
+	suites := []int{0x0014, 0x0046, 0x0078, 0x0114, 0x0146, 0x0178, 0x0214, 0x0346, 0x0378}
+	for suite := range 0x0600 {
+		body := base64.StdEncoding.EncodeToString([]byte{1, 0x80, byte(suite >> 8), byte(suite), 0, 0})
+		want := slices.Contains(suites, suite)
+		if got := e.sealedAtSender(t, body); got != want {
+			t.Errorf("suite %#04x: version 1 to the sender: got %t, want %t", suite, got, want)
+		}
+	}
+}
+
 // TestPlaintextThatBeginsAlike is not refused by a sender, and not withheld by a
 // reader.
 func TestPlaintextThatBeginsAlike(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -15,6 +16,7 @@ import (
 
 	"github.com/sealq/sealq/envelope"
 	"github.com/sealq/sealq/envelope/kmskeyring"
+	"github.com/sealq/sealq/internal/optfn"
 	"github.com/sealq/sealq/middleware"
 )
 
@@ -41,19 +43,15 @@ func NewFromConfig(cfg aws.Config, keyID string, optFns ...func(*Options)) (*Sea
 	if err != nil {
 		return nil, err
 	}
-	return newFromConfig(cfg, keyID, o)
+	return newFromConfig(cfg, keyID, o, nil)
 }
 
-func newFromConfig(cfg aws.Config, keyID string, o Options) (*Sealer, error) {
-	var keyringFns []func(*kmskeyring.Options)
-	if o.KMSKeyring != nil {
-		keyringFns = append(keyringFns, o.KMSKeyring)
-	}
-	kr, err := kmskeyring.New(kms.NewFromConfig(cfg, o.KMS...), keyID, keyringFns...)
+func newFromConfig(cfg aws.Config, keyID string, o Options, switches []policySwitch) (*Sealer, error) {
+	kr, err := kmskeyring.New(kms.NewFromConfig(cfg, o.KMS...), keyID, func(ko *kmskeyring.Options) { *ko = o.KMSKeyring })
 	if err != nil {
 		return nil, &ConfigError{err}
 	}
-	return newSealer(kr, o)
+	return newSealer(kr, o, switches)
 }
 
 // New returns a Sealer whose data keys come from kr. It puts a data key cache
@@ -64,24 +62,21 @@ func New(kr envelope.Keyring, optFns ...func(*Options)) (*Sealer, error) {
 	if err != nil {
 		return nil, err
 	}
-	if o.KMS != nil || o.KMSKeyring != nil {
-		return nil, &ConfigError{errors.New("sqsx: Options.KMS and Options.KMSKeyring adjust what NewFromConfig makes, and New makes neither client nor keyring: adjust those of the keyring that you give")}
+	if o.KMS != nil || !reflect.ValueOf(o.KMSKeyring).IsZero() {
+		return nil, &ConfigError{errors.New("sqsx: Options.KMS and Options.KMSKeyring configure what NewFromConfig makes, and New makes neither a client nor a keyring: leave them unset, and give such options to kms.NewFromConfig and kmskeyring.New")}
 	}
-	return newSealer(kr, o)
+	return newSealer(kr, o, nil)
 }
 
 func applyOptions(o Options, optFns []func(*Options)) (Options, error) {
-	for i, fn := range optFns {
-		if fn == nil {
-			return o, &ConfigError{fmt.Errorf("sqsx: option function %d is nil", i)}
-		}
-		fn(&o)
+	if err := optfn.Apply(&o, optFns); err != nil {
+		return o, &ConfigError{fmt.Errorf("sqsx: %w", err)}
 	}
 	return o, nil
 }
 
-func newSealer(kr envelope.Keyring, o Options) (*Sealer, error) {
-	settings, err := compile(kr, o)
+func newSealer(kr envelope.Keyring, o Options, switches []policySwitch) (*Sealer, error) {
+	settings, err := compile(kr, o, switches)
 	if err != nil {
 		return nil, &ConfigError{err}
 	}
@@ -89,8 +84,8 @@ func newSealer(kr envelope.Keyring, o Options) (*Sealer, error) {
 	if err != nil {
 		return nil, &ConfigError{err}
 	}
-	c := &codec{settings: settings, counters: counters, sizes: &headerSizes{}, opened: newRecent(), dropped: &evictions{settings: settings}}
 	reporter := &reporter{settings: settings, counters: counters}
+	c := &codec{settings: settings, counters: counters, reporter: reporter, sizes: &headerSizes{}, opened: newRecent(), dropped: &evictions{settings: settings}}
 	m, err := middleware.New(c, func(mo *middleware.Options) { mo.OnWithheld, mo.OnEmptied = reporter.report, reporter.emptied })
 	if err != nil {
 		return nil, &ConfigError{err}
@@ -141,9 +136,12 @@ func refuseNilClient(*smithymiddleware.Stack) error {
 // sqs.NewFromConfig(*cfg) seal and open, those that libraries make included.
 // Clients of other services are not touched. cfg may be a copy of another
 // config: what it shares with it is left as it is.
+//
+// InstallConfig panics if cfg is nil: a program that went on would send
+// plaintext by clients that it believes to seal.
 func (s *Sealer) InstallConfig(cfg *aws.Config) {
 	if cfg == nil {
-		return
+		panic("sqsx: Sealer.InstallConfig was given a nil *aws.Config: give it the address of the config that clients are made from")
 	}
 	install := func(_ string, options any) {
 		if o, ok := options.(*sqs.Options); ok {
@@ -171,9 +169,9 @@ func (s *Sealer) SealMessage(ctx context.Context, queue string, in *sqs.SendMess
 // OpenMessages opens messages that arrived by another way than an *sqs.Client:
 // from Lambda, from EventBridge Pipes, or in a tool. queue is an ARN (a Lambda
 // record's EventSourceARN), or a URL if [Options.Region] is known. It returns
-// the messages that open, in order, and an error for each of the others, which
-// the caller must not delete. For Lambda that means to report them as batch item
-// failures. msgs is not changed.
+// the messages that open, in order and with what is known of each, and an error
+// for each of the others, which the caller must not delete. For Lambda that means
+// to report them as batch item failures. msgs is not changed.
 //
 // While KMS does not answer, it stops waiting for data keys before the deadline
 // of ctx, by a twentieth of the time that is left or 500 milliseconds, whichever
@@ -182,10 +180,19 @@ func (s *Sealer) SealMessage(ctx context.Context, queue string, in *sqs.SendMess
 // then is withheld as Temporary; messages under cached data keys are opened, for
 // they wait for nothing. To have time for work on those, give a context with an
 // earlier deadline.
-func (s *Sealer) OpenMessages(ctx context.Context, queue string, msgs []types.Message) ([]types.Message, []*OpenError) {
+func (s *Sealer) OpenMessages(ctx context.Context, queue string, msgs []types.Message) ([]Message, []*OpenError) {
 	q, err := s.queue(queue)
 	if err == nil {
-		return s.middleware.OpenMessages(ctx, q, msgs)
+		delivered, withheld := s.middleware.OpenMessages(ctx, q, msgs)
+		if len(delivered) == 0 {
+			return nil, withheld
+		}
+		opened := make([]Message, len(delivered))
+		for i, d := range delivered {
+			info, _ := d.Info.(Info) // the codec sets nothing else
+			opened[i] = Message{d.Message, info}
+		}
+		return opened, withheld
 	}
 	withheld := make([]*OpenError, len(msgs))
 	for i, m := range msgs {

@@ -485,3 +485,31 @@ func TestSealedSize(t *testing.T) {
 		}
 	}
 }
+
+// TestSizesOfTheFormat compares what SealedSize reckons with to what package
+// envelope writes.
+func TestSizesOfTheFormat(t *testing.T) {
+	t.Parallel()
+	kr, err := envelope.NewRawAESKeyring("namespace", "name", make([]byte, 32))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, ec := range []envelope.EncryptionContext{nil, {}, {"sealq:queue": arnOf("orders")}, {"sealq:queue": arnOf("orders"), "b": "\u00fc", "c": "d"}} {
+		for _, n := range []int{0, 1, 1000, 1<<20 - 1, 1 << 20, 1<<20 + 1, 2 << 20} {
+			m, err := envelope.Seal(t.Context(), kr, make([]byte, n), ec)
+			if err != nil {
+				t.Fatal(err)
+			}
+			h, err := envelope.ParseHeader(m.Header)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := sqsx.HeaderSize(ec, h.EncryptedDataKeys[0]); got != len(m.Header) {
+				t.Errorf("header with %d pairs: got %d bytes, want %d", len(ec), got, len(m.Header))
+			}
+			if got := sqsx.BodySize(n); got != len(m.Body) {
+				t.Errorf("body of %d bytes: got %d, want %d", n, got, len(m.Body))
+			}
+		}
+	}
+}

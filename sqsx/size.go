@@ -46,16 +46,35 @@ func (s *Sealer) SealedSize(queue string, plaintextBytes int) (int, error) {
 		if err != nil {
 			return 0, err
 		}
-		header = envelope.HeaderSize(ec, []envelope.EncryptedDataKey{estimatedKey()})
+		header = headerSize(ec, estimatedKey())
 	}
-	body, err := envelope.BodySize(int64(plaintextBytes))
-	if err != nil {
-		return 0, err
-	}
+	body := bodySize(plaintextBytes)
 	if policy.BodyCarrier {
-		return base64.StdEncoding.EncodedLen(header + int(body)), nil
+		return base64.StdEncoding.EncodedLen(header + body), nil
 	}
-	return len(attributeName) + len(attributeType) + header + base64.StdEncoding.EncodedLen(int(body)), nil
+	return len(attributeName) + len(attributeType) + header + base64.StdEncoding.EncodedLen(body), nil
+}
+
+// headerSize is the length in bytes of the header of a message, tag included,
+// with one encrypted data key. docs/format.md has the fields.
+func headerSize(ec envelope.EncryptionContext, key envelope.EncryptedDataKey) int {
+	const version, suite, messageID, count, contentType, frameLength, commitment, tag = 1, 2, 32, 2, 1, 4, 32, 16
+	n := version + suite + messageID + count + count + contentType + frameLength + commitment + tag
+	if len(ec) > 0 {
+		n += count
+	}
+	for name, value := range ec {
+		n += count + len(name) + count + len(value)
+	}
+	return n + count + len(key.ProviderID) + count + len(key.ProviderInfo) + count + len(key.Ciphertext)
+}
+
+// bodySize is the length in bytes of what follows the header of a message with
+// n bytes of plaintext: full frames of 1 MiB, and a shorter final one.
+func bodySize(n int) int {
+	const frameLength, number, iv, tag, mark, length = 1 << 20, 4, 12, 16, 4, 4
+	full := n / frameLength * (number + iv + tag)
+	return full + mark + number + iv + length + tag + n
 }
 
 // headerSizes remembers the size of the last header sealed for each queue.
@@ -69,7 +88,7 @@ const sizesKept = cache.DefaultEncryptEntries
 
 func (h *headerSizes) record(q middleware.Queue, n int) {
 	h.mu.RLock()
-	known := h.m[queueLabel(q)]
+	known := h.m[q.String()]
 	h.mu.RUnlock()
 	if known == n {
 		return
@@ -79,12 +98,12 @@ func (h *headerSizes) record(q middleware.Queue, n int) {
 	if h.m == nil || len(h.m) >= sizesKept {
 		h.m = make(map[string]int)
 	}
-	h.m[queueLabel(q)] = n
+	h.m[q.String()] = n
 }
 
 func (h *headerSizes) lookup(q middleware.Queue) (int, bool) {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
-	n, ok := h.m[queueLabel(q)]
+	n, ok := h.m[q.String()]
 	return n, ok
 }

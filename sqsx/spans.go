@@ -7,6 +7,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 	"github.com/aws/smithy-go/tracing"
 
+	"github.com/sealq/sealq/internal/fifo"
 	"github.com/sealq/sealq/middleware"
 )
 
@@ -54,7 +55,7 @@ func traced(span tracing.Span) bool {
 }
 
 func describe(span tracing.Span, q middleware.Queue, messages int) {
-	span.SetProperty(propertyQueue, queueLabel(q))
+	span.SetProperty(propertyQueue, q.String())
 	span.SetProperty(propertyMessages, messages)
 }
 
@@ -69,7 +70,7 @@ func failIf(span tracing.Span, failed bool) {
 func deliverable(q middleware.Queue, messages []types.Message, opened []middleware.Opened) int {
 	var behind []int
 	if q.FIFO() {
-		behind = middleware.HeldBehind(messages, opened)
+		behind = fifo.HeldBehind(messages, func(i int) bool { return opened[i].Err != nil })
 	}
 	n := 0
 	for i, o := range opened {

@@ -211,7 +211,7 @@ func TestOpenedMessagesAreRecognised(t *testing.T) {
 	if len(opened) != 1 {
 		t.Fatalf("got %v", withheld)
 	}
-	_, twice := s.OpenMessages(t.Context(), arnOf("orders"), opened)
+	_, twice := s.OpenMessages(t.Context(), arnOf("orders"), []types.Message{opened[0].Message})
 	if len(again) != 2 || len(twice) != 1 {
 		t.Fatalf("got %d and %d messages withheld, want 2 and 1", len(again), len(twice))
 	}

@@ -55,7 +55,7 @@ func (k *Keyring) checks(ec envelope.EncryptionContext) []func(context.Context) 
 			continue // asked about already
 		}
 		checks = append(checks, func(ctx context.Context) error {
-			return k.dryRun(ctx, question{keyID: arn.String(), region: arn.region, keyInfo: arn.String()}, ec)
+			return k.dryRun(ctx, question{keyID: arn.String(), region: arn.Region, keyInfo: arn.String()}, ec)
 		})
 	}
 	return checks

@@ -107,7 +107,7 @@ func checked(err error) string {
 		return "caller"
 	case errors.Is(err, envelope.ErrCheckUnsupported):
 		return "unsupported"
-	case ok && refused.EntryOnly:
+	case ok && refused.Reach == envelope.ReachEntry:
 		return "denied"
 	case errors.Is(err, envelope.ErrUnavailable):
 		return "unavailable"

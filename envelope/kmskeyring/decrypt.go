@@ -16,6 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 
 	"github.com/sealq/sealq/envelope"
+	"github.com/sealq/sealq/internal/awsname"
 )
 
 const (
@@ -68,9 +69,9 @@ func (k *Keyring) DecryptDataKey(ctx context.Context, edks []envelope.EncryptedD
 // candidate is an encrypted data key and the key to ask KMS to decrypt it with.
 type candidate struct {
 	edk        envelope.EncryptedDataKey
-	named      keyARN // by the message
-	key        keyARN // the same, or its relative where the calls go
-	configured bool   // key is named by the configuration, not only admitted by it
+	named      awsname.KeyARN // by the message
+	key        awsname.KeyARN // the same, or its relative where the calls go
+	configured bool           // key is named by the configuration, not only admitted by it
 }
 
 // decryption is the state of one DecryptDataKey call.
@@ -78,10 +79,10 @@ type decryption struct {
 	keyring  *Keyring
 	ec       envelope.EncryptionContext
 	ecHash   *[sha256.Size]byte // of ec; nil: not needed yet
-	tried    []keyARN           // each once, whether or not it took a call
+	tried    []awsname.KeyARN   // each once, whether or not it took a call
 	asked    bool               // KMS, to decrypt
 	errs     []error
-	rejected []keyARN // keys that the message names and the keyring may not use, each once
+	rejected []awsname.KeyARN // keys that the message names and the keyring may not use, each once
 
 	// What a strict alias did not stand for when it was last asked about, and may
 	// stand for now; and how many DescribeKey calls had begun before.
@@ -101,13 +102,13 @@ func (d *decryption) sort(edks []envelope.EncryptedDataKey) (named, others []can
 			d.fault("an encrypted data key is %d bytes, want 1 to %d", n, maxCiphertext)
 			continue
 		}
-		arn, err := parseARN(string(edk.ProviderInfo))
-		if err != nil || !arn.isKey() {
+		arn, err := awsname.ParseKeyARN(string(edk.ProviderInfo))
+		if err != nil || !arn.IsKey() {
 			d.fault("an encrypted data key does not name its KMS key by the key's ARN")
 			continue
 		}
 		c := candidate{edk: edk, named: arn}
-		i := slices.IndexFunc(d.keyring.named, arn.sameKey)
+		i := slices.IndexFunc(d.keyring.named, arn.SameKey)
 		if i < 0 {
 			others = append(others, c)
 			continue
@@ -134,7 +135,7 @@ func (d *decryption) resolve(ctx context.Context, others []candidate) []candidat
 	}
 	if k.form == formNone {
 		for i, c := range possible {
-			possible[i].key = c.named.in(k.opts.Discovery.Region)
+			possible[i].key = c.named.In(k.opts.Discovery.Region)
 		}
 		return possible
 	}
@@ -147,14 +148,14 @@ func (d *decryption) resolve(ctx context.Context, others []candidate) []candidat
 	var admitted []candidate
 	for _, c := range possible {
 		switch {
-		case c.named.sameKey(current):
+		case c.named.SameKey(current):
 			c.key, c.configured = current, true
-		case k.form.alias() && c.named.in(current.region).neighbour(current):
+		case k.form.alias() && c.named.In(current.Region).Neighbour(current):
 			if k.opts.StrictAlias {
 				d.unsettled = append(d.unsettled, c)
 				continue
 			}
-			c.key = c.named.in(current.region)
+			c.key = c.named.In(current.Region)
 		default:
 			d.reject(c.named)
 			continue
@@ -167,17 +168,17 @@ func (d *decryption) resolve(ctx context.Context, others []candidate) []candidat
 
 // possible reports whether arn, which the configuration does not name, may be
 // one that it admits, as far as that can be told without a call.
-func (k *Keyring) possible(arn keyARN) bool {
+func (k *Keyring) possible(arn awsname.KeyARN) bool {
 	switch k.form {
 	case formNone:
 		d := k.opts.Discovery
-		return arn.partition == d.Partition && arn.in(d.Region).region == d.Region && slices.Contains(d.Accounts, arn.account)
+		return arn.Partition == d.Partition && arn.In(d.Region).Region == d.Region && slices.Contains(d.Accounts, arn.Account)
 	case formKeyID:
-		return arn.keyID() == k.keyID
+		return arn.KeyID() == k.keyID
 	case formAliasARN:
-		return arn.in(k.arn.region).neighbour(k.arn)
+		return arn.In(k.arn.Region).Neighbour(k.arn)
 	case formAlias:
-		return k.region == "" || arn.in(k.region).region == k.region
+		return k.region == "" || arn.In(k.region).Region == k.region
 	}
 	return false
 }
@@ -199,8 +200,8 @@ func (d *decryption) follow(ctx context.Context) []candidate {
 	if len(d.unsettled) == 0 || d.exhausted() {
 		return nil
 	}
-	current, err := d.keyring.resolver.resolveAfter(ctx, d.described, func(current keyARN) bool {
-		return slices.ContainsFunc(d.unsettled, func(c candidate) bool { return c.named.sameKey(current) })
+	current, err := d.keyring.resolver.resolveAfter(ctx, d.described, func(current awsname.KeyARN) bool {
+		return slices.ContainsFunc(d.unsettled, func(c candidate) bool { return c.named.SameKey(current) })
 	})
 	if errors.Is(err, errPaced) {
 		q := question{op: opDescribeKey, keyID: d.keyring.keyID, region: d.keyring.region}
@@ -212,7 +213,7 @@ func (d *decryption) follow(ctx context.Context) []candidate {
 	}
 	var admitted []candidate
 	for _, c := range d.unsettled {
-		if !c.named.sameKey(current) {
+		if !c.named.SameKey(current) {
 			d.reject(c.named)
 			continue
 		}
@@ -267,7 +268,7 @@ func (d *decryption) ask(ctx context.Context, c candidate) (*envelope.DataKey, e
 }
 
 func (c candidate) question() question {
-	return question{op: opDecrypt, keyID: c.key.String(), region: c.key.region, keyInfo: c.named.String(), configured: c.configured}
+	return question{op: opDecrypt, keyID: c.key.String(), region: c.key.Region, keyInfo: c.named.String(), configured: c.configured}
 }
 
 func (k *Keyring) decrypt(ctx context.Context, c candidate, ec envelope.EncryptionContext) (*envelope.DataKey, error) {
@@ -334,7 +335,7 @@ func (d *decryption) fault(format string, args ...any) {
 }
 
 // reject records a key that the keyring may not use.
-func (d *decryption) reject(arn keyARN) {
+func (d *decryption) reject(arn awsname.KeyARN) {
 	if !slices.Contains(d.rejected, arn) {
 		d.rejected = append(d.rejected, arn)
 	}

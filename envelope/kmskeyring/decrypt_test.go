@@ -484,7 +484,7 @@ func TestForeignRefusalIsTheMessagesFault(t *testing.T) {
 	kr := w.keyring(client, "alias/orders", func(o *kmskeyring.Options) { o.DecryptKeys = []string{oldARN} })
 	_, err = kr.DecryptDataKey(t.Context(), old.EncryptedDataKeys(), ec)
 	refused, ok := errors.AsType[*envelope.RefusedError](err)
-	if !ok || refused.KeyInfo != oldARN || refused.EntryOnly || errors.Is(err, envelope.ErrInvalidMessage) {
+	if !ok || refused.KeyInfo != oldARN || refused.Reach == envelope.ReachEntry || errors.Is(err, envelope.ErrInvalidMessage) {
 		t.Errorf("got %v, want a refusal that reaches %q", err, oldARN)
 	}
 	if _, ok := errors.AsType[*types.DisabledException](err); !ok {

@@ -74,7 +74,7 @@ func classify(q question, err error) error {
 		}](err); ok && skewed.RetryableError() {
 			return q.unavailable(err, "the clock of this machine is wrong")
 		}
-		return q.refused(err, &envelope.RefusedError{EntryOnly: true}, q.permissionRemedy())
+		return q.refused(err, &envelope.RefusedError{Reach: envelope.ReachEntry}, q.permissionRemedy())
 
 	case "InvalidCiphertextException", "IncorrectKeyException", "ValidationException":
 		if q.dryRun {
@@ -103,7 +103,7 @@ func classify(q question, err error) error {
 			return q.refused(err, &envelope.RefusedError{}, notKMS(err))
 		}
 	case "InvalidGrantTokenException", "InvalidGrantIdException":
-		return q.refused(err, &envelope.RefusedError{EntryOnly: true}, "give Options.GrantTokens of grants on this key that still exist")
+		return q.refused(err, &envelope.RefusedError{Reach: envelope.ReachEntry}, "give Options.GrantTokens of grants on this key that still exist")
 	}
 	if status, ok := httpStatus(err); code == "" || code == "UnknownError" || ok && status >= 500 {
 		return q.unavailable(err, notKMS(err))
@@ -116,7 +116,7 @@ func classify(q question, err error) error {
 
 // trustRemedy names the setting wherever people have it: it is read by those who
 // configure this package, sqsx or the environment.
-const trustRemedy = "keys of yours belong in kmskeyring.Options.DecryptKeys: set it by sqsx.Options.KMSKeyring or SEALQ_DECRYPT_KEYS"
+const trustRemedy = "if the key is yours, add it to kmskeyring.Options.DecryptKeys (with sqsx: sqsx.Options.KMSKeyring.DecryptKeys, or SEALQ_DECRYPT_KEYS)"
 
 // notConfigured is the remedy for a refusal of a key that only the message names.
 const notConfigured = "the configuration does not name this key, so its refusal counts against the message; " + trustRemedy
@@ -239,7 +239,9 @@ func (q question) refused(err error, r *envelope.RefusedError, hint string) erro
 	if !q.configured {
 		return q.messageFault(err, notConfigured)
 	}
-	r.SealOnly = q.sealOnly && r.KeyInfo != ""
+	if q.sealOnly && r.KeyInfo != "" {
+		r.Reach = envelope.ReachSeal
+	}
 	r.Err = fmt.Errorf("kmskeyring: %s: %w%s", q, own(err), remedy(hint))
 	return r
 }

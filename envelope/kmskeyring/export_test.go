@@ -18,15 +18,6 @@ func Tuner(testing.TB) func(kms.HTTPClient) kms.HTTPClient {
 	}
 }
 
-// ParseARN returns what the parser makes of s: the same text, or an error.
-func ParseARN(s string) (text string, isKey bool, err error) {
-	a, err := parseARN(s)
-	if err != nil {
-		return "", false, err
-	}
-	return a.String(), a.isKey(), nil
-}
-
 // Suspend makes the clock of k's alias that of a machine that was suspended for
 // d: the wall clock has gone on, the monotonic clock has not.
 func Suspend(k *Keyring, d time.Duration) {

@@ -2,6 +2,7 @@ package kmskeyring
 
 import (
 	"context"
+	"crypto/fips140"
 	"errors"
 	"fmt"
 	"maps"
@@ -14,6 +15,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 
 	"github.com/sealq/sealq/envelope"
+	"github.com/sealq/sealq/internal/awsname"
+	"github.com/sealq/sealq/internal/optfn"
 )
 
 // ProviderID is the [envelope.EncryptedDataKey.ProviderID] of AWS KMS, as all
@@ -31,16 +34,16 @@ type Keyring struct {
 	opts   Options
 
 	form   keyForm
-	keyID  string   // as given to KMS; "" with Discovery
-	arn    keyARN   // of keyID, if that is an ARN
-	region string   // of calls with keyID; "" is the client's
-	named  []keyARN // the keys that the configuration names by ARN
+	keyID  string           // as given to KMS; "" with Discovery
+	arn    awsname.KeyARN   // of keyID, if that is an ARN
+	region string           // of calls with keyID; "" is the client's
+	named  []awsname.KeyARN // the keys that the configuration names by ARN
 
 	resolver *resolver // of keyID, if it is not a key ARN; else nil
 
 	// lastARN is the key that KMS last used for keyID. It is the reach of a
 	// refusal, which does not say which key it is about.
-	lastARN atomic.Pointer[keyARN]
+	lastARN atomic.Pointer[awsname.KeyARN]
 
 	dryRuns atomic.Bool // KMS has understood one
 
@@ -68,17 +71,14 @@ func New(client Client, keyID string, optFns ...func(*Options)) (*Keyring, error
 	}
 	// AES-GCM is not this package's, but a keyring that cannot seal anything is
 	// better refused where it is configured than at the first message.
-	if err := envelope.CheckFIPS(); err != nil {
-		return nil, err
+	if fips140.Enforced() {
+		return nil, errors.New("kmskeyring: GODEBUG=fips140=only refuses AES-GCM with the nonces that the message format prescribes; use fips140=on or off")
 	}
 	var o Options
-	for i, fn := range optFns {
-		if fn == nil {
-			return nil, fmt.Errorf("kmskeyring: option function %d is nil", i)
-		}
-		fn(&o)
+	if err := optfn.Apply(&o, optFns); err != nil {
+		return nil, fmt.Errorf("kmskeyring: %w", err)
 	}
-	k := &Keyring{client: client, opts: o} // a copy: the functions may have kept &o
+	k := &Keyring{client: client, opts: o.clone()} // the functions may have kept &o
 	if err := k.opts.check(); err != nil {
 		return nil, err
 	}
@@ -117,12 +117,12 @@ func (k *Keyring) configure(keyID string) error {
 	}
 	switch k.form {
 	case formKeyARN:
-		k.arn = k.arn.in(k.opts.Region)
-		k.keyID, k.region = k.arn.String(), k.arn.region
+		k.arn = k.arn.In(k.opts.Region)
+		k.keyID, k.region = k.arn.String(), k.arn.Region
 		k.named = append(k.named, k.arn)
 		return nil
 	case formAliasARN:
-		k.keyID, k.region = keyID, k.arn.region
+		k.keyID, k.region = keyID, k.arn.Region
 	default:
 		k.keyID, k.region = keyID, k.opts.Region
 		if c, ok := k.client.(*kms.Client); ok && k.region == "" && c.Options().Region == "" {
@@ -213,15 +213,15 @@ func (k *Keyring) canEncrypt() error {
 // entry checks what KMS returned for the configured key and makes the
 // encrypted data key of it.
 func (k *Keyring) entry(q question, keyID *string, blob []byte) (envelope.EncryptedDataKey, error) {
-	got, err := parseARN(aws.ToString(keyID))
-	ok := err == nil && got.isKey() && (k.region == "" || got.region == k.region)
+	got, err := awsname.ParseKeyARN(aws.ToString(keyID))
+	ok := err == nil && got.IsKey() && (k.region == "" || got.Region == k.region)
 	switch k.form {
 	case formKeyARN:
 		ok = ok && got == k.arn
 	case formAliasARN:
-		ok = ok && got.partition == k.arn.partition && got.account == k.arn.account
+		ok = ok && got.Partition == k.arn.Partition && got.Account == k.arn.Account
 	case formKeyID:
-		ok = ok && got.keyID() == k.keyID
+		ok = ok && got.KeyID() == k.keyID
 	}
 	if !ok {
 		return envelope.EncryptedDataKey{}, q.badAnswer(fmt.Sprintf("it is for key %q", shorten(aws.ToString(keyID))))

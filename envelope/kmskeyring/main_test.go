@@ -170,9 +170,9 @@ func class(ctx context.Context, err error) string {
 	}
 	if refused, ok := errors.AsType[*envelope.RefusedError](err); ok {
 		switch {
-		case refused.EntryOnly:
+		case refused.Reach == envelope.ReachEntry:
 			return "refused: entry"
-		case refused.KeyInfo != "" && refused.SealOnly:
+		case refused.KeyInfo != "" && refused.Reach == envelope.ReachSeal:
 			return "refused: sealing"
 		case refused.KeyInfo != "":
 			return "refused: key"

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/kms"
+
+	"github.com/sealq/sealq/internal/awsname"
 )
 
 // Client is the part of AWS KMS that a [Keyring] uses. [*kms.Client] implements
@@ -52,8 +54,9 @@ const (
 	maxGrantToken  = 8192 // bytes
 )
 
-// Options configures a [Keyring]. The zero value is the default. The keyring
-// keeps a copy.
+// Options configures a [Keyring]. The zero value of every field is the default.
+// [New] copies the options, slices included: changing them afterwards has no
+// effect.
 type Options struct {
 	// Region is the Region of the calls, where the key's name leaves it open:
 	// for a key ID, for an alias, and for the ARN of a multi-Region key, which is
@@ -115,24 +118,32 @@ func (d Discovery) used() bool {
 
 func (d Discovery) check() error {
 	switch {
-	case !validPart(d.Partition):
+	case !awsname.IsPartition(d.Partition):
 		return fmt.Errorf("kmskeyring: Options.Discovery.Partition is %q, want one like \"aws\"", d.Partition)
-	case !validPart(d.Region):
+	case !awsname.IsRegion(d.Region):
 		return fmt.Errorf("kmskeyring: Options.Discovery.Region is %q, want one like \"eu-west-1\"", d.Region)
 	case len(d.Accounts) == 0:
 		return errors.New("kmskeyring: Options.Discovery.Accounts is empty: name the accounts whose keys you trust")
 	}
 	for _, account := range d.Accounts {
-		if !validAccount(account) {
-			return fmt.Errorf("kmskeyring: Options.Discovery.Accounts has %q, want accounts of %d digits", account, accountLength)
+		if !awsname.IsAccount(account) {
+			return fmt.Errorf("kmskeyring: Options.Discovery.Accounts has %q, want accounts of %d digits", account, awsname.AccountLength)
 		}
 	}
 	return nil
 }
 
-// check validates all but keyID and DecryptKeys, and makes o the keyring's own.
+// clone returns a copy that shares no memory with o.
+func (o Options) clone() Options {
+	o.DecryptKeys = slices.Clone(o.DecryptKeys)
+	o.GrantTokens = slices.Clone(o.GrantTokens)
+	o.Discovery.Accounts = slices.Clone(o.Discovery.Accounts)
+	return o
+}
+
+// check validates all but keyID and DecryptKeys, and sets defaults.
 func (o *Options) check() error {
-	if o.Region != "" && !validPart(o.Region) {
+	if o.Region != "" && !awsname.IsRegion(o.Region) {
 		return fmt.Errorf("kmskeyring: Options.Region is %q, want one like \"eu-west-1\"", o.Region)
 	}
 	if o.AliasPeriod == 0 {
@@ -149,23 +160,21 @@ func (o *Options) check() error {
 			return fmt.Errorf("kmskeyring: Options.GrantTokens[%d] is %d bytes, want 1 to %d", i, len(token), maxGrantToken)
 		}
 	}
-	o.GrantTokens = slices.Clone(o.GrantTokens)
-	o.Discovery.Accounts = slices.Clone(o.Discovery.Accounts)
 	return nil
 }
 
-// decryptKeys parses DecryptKeys, which are not looked at again.
-func (o *Options) decryptKeys() ([]keyARN, error) {
-	keys := make([]keyARN, len(o.DecryptKeys))
+// decryptKeys parses DecryptKeys.
+func (o *Options) decryptKeys() ([]awsname.KeyARN, error) {
+	keys := make([]awsname.KeyARN, len(o.DecryptKeys))
 	for i, s := range o.DecryptKeys {
-		a, err := parseARN(s)
-		if err == nil && !a.isKey() {
+		a, err := awsname.ParseKeyARN(s)
+		if err == nil && !a.IsKey() {
 			err = errors.New("an alias: messages name keys, so give the key's ARN")
 		}
 		if err != nil {
 			return nil, fmt.Errorf("kmskeyring: Options.DecryptKeys[%d] %q: %w", i, s, err)
 		}
-		keys[i] = a.in(o.Region)
+		keys[i] = a.In(o.Region)
 	}
 	return keys, nil
 }
@@ -185,28 +194,28 @@ func (f keyForm) alias() bool { return f == formAlias || f == formAliasARN }
 
 // parseKeyID tells the forms of a key's name apart. The ARN is set for the two
 // forms that are one.
-func parseKeyID(s string) (keyForm, keyARN, error) {
-	form, arn := formAlias, keyARN{}
+func parseKeyID(s string) (keyForm, awsname.KeyARN, error) {
+	form, arn := formAlias, awsname.KeyARN{}
 	switch {
 	case s == "":
-		return 0, keyARN{}, errors.New("kmskeyring: key ID is empty: give a KMS key ID, key ARN, alias or alias ARN (or Options.Discovery, to decrypt only)")
+		return 0, awsname.KeyARN{}, errors.New("kmskeyring: key ID is empty: give a KMS key ID, key ARN, alias or alias ARN (or Options.Discovery, to decrypt only)")
 	case strings.HasPrefix(s, "arn:"):
 		var err error
-		if arn, err = parseARN(s); err != nil {
-			return 0, keyARN{}, fmt.Errorf("kmskeyring: key ID %q: %w", s, err)
+		if arn, err = awsname.ParseKeyARN(s); err != nil {
+			return 0, awsname.KeyARN{}, fmt.Errorf("kmskeyring: key ID %q: %w", s, err)
 		}
 		form = formAliasARN
-		if arn.isKey() {
+		if arn.IsKey() {
 			form = formKeyARN
 		}
-	case validAlias(s):
-	case looksLikeKeyID(s):
+	case awsname.IsAlias(s):
+	case awsname.LooksLikeKeyID(s):
 		form = formKeyID
 	default:
-		return 0, keyARN{}, fmt.Errorf("kmskeyring: key ID %q is no KMS key ID, key ARN, alias or alias ARN; an alias is written %q", s, aliasPrefix+"orders")
+		return 0, awsname.KeyARN{}, fmt.Errorf("kmskeyring: key ID %q is no KMS key ID, key ARN, alias or alias ARN; an alias is written %q", s, awsname.AliasPrefix+"orders")
 	}
-	if strings.HasPrefix(s, reservedAliasPrefix) || strings.HasPrefix(arn.resource, reservedAliasPrefix) {
-		return 0, keyARN{}, fmt.Errorf("kmskeyring: key ID %q is an AWS managed key, which only its AWS service can use: create a customer managed key and give its alias or ARN", s)
+	if strings.HasPrefix(s, awsname.ReservedAliasPrefix) || strings.HasPrefix(arn.Resource, awsname.ReservedAliasPrefix) {
+		return 0, awsname.KeyARN{}, fmt.Errorf("kmskeyring: key ID %q is an AWS managed key, which only its AWS service can use: create a customer managed key and give its alias or ARN", s)
 	}
 	return form, arn, nil
 }

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -14,7 +12,10 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 
 	"github.com/sealq/sealq/envelope"
+	"github.com/sealq/sealq/internal/awsname"
+	"github.com/sealq/sealq/internal/backoff"
 	"github.com/sealq/sealq/internal/clock"
+	"github.com/sealq/sealq/internal/contain"
 )
 
 // After a DescribeKey call that failed, the failure is the answer for a while:
@@ -41,20 +42,20 @@ var errPaced = errors.New("another message waits already")
 // it at once, one call is in flight.
 type resolver struct {
 	period time.Duration
-	fetch  func(context.Context) (keyARN, error)
+	fetch  func(context.Context) (awsname.KeyARN, error)
 
 	now func() time.Time
 
-	mu      sync.Mutex    // guards all below
-	known   keyARN        // the last answer; zero if there was none
-	err     error         // of the last call
-	ended   time.Time     // the last call
-	rest    time.Duration // how long known, or err, is the answer from then on
-	retry   time.Duration // the last wait after a failure
-	calls   uint64        // calls that began
-	began   time.Time     // the last of them
-	call    *describing   // in flight; nil if there is none
-	waiting bool          // a message waits until a call may be made
+	mu      sync.Mutex     // guards all below
+	known   awsname.KeyARN // the last answer; zero if there was none
+	err     error          // of the last call
+	ended   time.Time      // the last call
+	rest    time.Duration  // how long known, or err, is the answer from then on
+	failed  int            // calls in a row that failed
+	calls   uint64         // calls that began
+	began   time.Time      // the last of them
+	call    *describing    // in flight; nil if there is none
+	waiting bool           // a message waits until a call may be made
 }
 
 // describing is a DescribeKey call in flight.
@@ -64,7 +65,7 @@ type describing struct {
 }
 
 // resolve returns the key that is remembered, or asks if that is due.
-func (r *resolver) resolve(ctx context.Context) (keyARN, error) {
+func (r *resolver) resolve(ctx context.Context) (awsname.KeyARN, error) {
 	for {
 		r.mu.Lock()
 		if r.fresh() {
@@ -76,7 +77,7 @@ func (r *resolver) resolve(ctx context.Context) (keyARN, error) {
 		select {
 		case <-call.done:
 		case <-ctx.Done():
-			return keyARN{}, ctx.Err()
+			return awsname.KeyARN{}, ctx.Err()
 		}
 	}
 }
@@ -117,14 +118,14 @@ func (r *resolver) fresh() bool { return clock.Elapsed(r.ended, r.now()) < r.res
 // an earlier one that is welcome. All wait for a call in flight, or one that may
 // be made now, but not longer than describePatience. If none may be made yet, one
 // waits until then. The others get errPaced.
-func (r *resolver) resolveAfter(ctx context.Context, n uint64, welcome func(keyARN) bool) (keyARN, error) {
+func (r *resolver) resolveAfter(ctx context.Context, n uint64, welcome func(awsname.KeyARN) bool) (awsname.KeyARN, error) {
 	for {
 		r.mu.Lock()
 		switch {
 		case r.err != nil && r.fresh():
 			defer r.mu.Unlock()
-			return keyARN{}, r.err
-		case r.call == nil && r.err == nil && r.known != (keyARN{}) && (r.calls > n || welcome(r.known)):
+			return awsname.KeyARN{}, r.err
+		case r.call == nil && r.err == nil && r.known != (awsname.KeyARN{}) && (r.calls > n || welcome(r.known)):
 			defer r.mu.Unlock()
 			return r.known, nil
 		}
@@ -132,7 +133,7 @@ func (r *resolver) resolveAfter(ctx context.Context, n uint64, welcome func(keyA
 		if r.call == nil && out < minDescribeAgain {
 			if r.waiting {
 				r.mu.Unlock()
-				return keyARN{}, errPaced
+				return awsname.KeyARN{}, errPaced
 			}
 			r.waiting = true
 			r.mu.Unlock()
@@ -141,18 +142,18 @@ func (r *resolver) resolveAfter(ctx context.Context, n uint64, welcome func(keyA
 			r.waiting = false
 			r.mu.Unlock()
 			if err != errPaced { // ctx's
-				return keyARN{}, err
+				return awsname.KeyARN{}, err
 			}
 			continue
 		}
 		if r.call != nil && out >= describePatience {
 			r.mu.Unlock()
-			return keyARN{}, errPaced
+			return awsname.KeyARN{}, errPaced
 		}
 		ended := r.ask(ctx).done
 		r.mu.Unlock()
 		if err := wait(ctx, ended, describePatience); err != nil {
-			return keyARN{}, err
+			return awsname.KeyARN{}, err
 		}
 	}
 }
@@ -188,27 +189,16 @@ func (r *resolver) ask(ctx context.Context) *describing {
 // run makes a call and ends it, whatever the client does.
 func (r *resolver) run(ctx context.Context, call *describing) {
 	defer call.cancel()
-	// A panic on a goroutine of ours could not be recovered by any caller and
-	// would end the process. It says nothing about the key, so it counts as
-	// unavailable. Its value may hold anything and is not shown unless it is the
-	// runtime's own.
-	var arn keyARN
-	err := fmt.Errorf("kmskeyring: DescribeKey: %w: the client ended the goroutine of the call", envelope.ErrUnavailable)
-	defer func() {
-		switch p := recover().(type) {
-		case nil:
-		case runtime.Error:
-			err = fmt.Errorf("kmskeyring: DescribeKey: %w: the client panicked: %w", envelope.ErrUnavailable, p)
-		default:
-			err = fmt.Errorf("kmskeyring: DescribeKey: %w: the client panicked with a value of type %T", envelope.ErrUnavailable, p)
-		}
-		r.finish(call, arn, err)
-	}()
-	arn, err = r.fetch(ctx)
+	// A panic says nothing about the key, so it counts as unavailable.
+	var arn awsname.KeyARN
+	contain.Run("kmskeyring: DescribeKey", "the client", func() (err error) {
+		arn, err = r.fetch(ctx)
+		return err
+	}, func(err error) { r.finish(call, arn, err) })
 }
 
 // finish records what a call came to and wakes those who wait for it.
-func (r *resolver) finish(call *describing, arn keyARN, err error) {
+func (r *resolver) finish(call *describing, arn awsname.KeyARN, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.call != call {
@@ -216,10 +206,10 @@ func (r *resolver) finish(call *describing, arn keyARN, err error) {
 	}
 	r.err, r.ended = err, r.now()
 	if err == nil {
-		r.known, r.retry, r.rest = arn, 0, r.period
+		r.known, r.failed, r.rest = arn, 0, r.period
 	} else {
-		r.retry = min(max(2*r.retry, minDescribeRetry), maxDescribeRetry)
-		r.rest = r.retry/2 + rand.N(r.retry/2)
+		r.failed++
+		r.rest = backoff.Jitter(backoff.Exponential(minDescribeRetry, maxDescribeRetry, r.failed))
 	}
 	close(r.call.done)
 	r.call = nil
@@ -235,21 +225,21 @@ func (r *resolver) forget() {
 		close(r.call.done)
 		r.call = nil
 	}
-	r.known, r.err, r.retry = keyARN{}, nil, 0
+	r.known, r.err, r.failed = awsname.KeyARN{}, nil, 0
 	r.rest, r.began = 0, time.Time{}
 }
 
 // answer is what is known now. r.mu is held. The last good answer outlives an
 // outage: an alias rarely moves, and what it pointed at was trusted then.
-func (r *resolver) answer() (keyARN, error) {
-	if r.err == nil || r.known != (keyARN{}) && errors.Is(r.err, envelope.ErrUnavailable) {
+func (r *resolver) answer() (awsname.KeyARN, error) {
+	if r.err == nil || r.known != (awsname.KeyARN{}) && errors.Is(r.err, envelope.ErrUnavailable) {
 		return r.known, nil
 	}
-	return keyARN{}, r.err
+	return awsname.KeyARN{}, r.err
 }
 
 // describe asks KMS which key keyID stands for.
-func (k *Keyring) describe(ctx context.Context) (keyARN, error) {
+func (k *Keyring) describe(ctx context.Context) (awsname.KeyARN, error) {
 	var out *kms.DescribeKeyOutput
 	q := question{op: opDescribeKey, keyID: k.keyID, region: k.region, configured: true}
 	err := k.ask(ctx, q, func(ctx context.Context, opt func(*kms.Options)) (err error) {
@@ -257,14 +247,14 @@ func (k *Keyring) describe(ctx context.Context) (keyARN, error) {
 		return err
 	})
 	if err != nil {
-		return keyARN{}, err
+		return awsname.KeyARN{}, err
 	}
 	if out == nil || out.KeyMetadata == nil {
-		return keyARN{}, q.badAnswer("it is empty")
+		return awsname.KeyARN{}, q.badAnswer("it is empty")
 	}
-	got, err := parseARN(aws.ToString(out.KeyMetadata.Arn))
-	if err != nil || !got.isKey() || !k.possible(got) {
-		return keyARN{}, q.badAnswer(fmt.Sprintf("it is for key %q", shorten(aws.ToString(out.KeyMetadata.Arn))))
+	got, err := awsname.ParseKeyARN(aws.ToString(out.KeyMetadata.Arn))
+	if err != nil || !got.IsKey() || !k.possible(got) {
+		return awsname.KeyARN{}, q.badAnswer(fmt.Sprintf("it is for key %q", shorten(aws.ToString(out.KeyMetadata.Arn))))
 	}
 	return got, nil
 }

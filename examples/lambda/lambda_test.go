@@ -63,7 +63,7 @@ func TestHandle(t *testing.T) {
 	}
 
 	var worked []string
-	f := &function{sealer: sealer, work: func(_ context.Context, m types.Message) error {
+	f := &function{sealer: sealer, work: func(_ context.Context, m sqsx.Message) error {
 		if worked = append(worked, *m.Body); *m.Body == "fails" {
 			return errors.New("no such card")
 		}
@@ -120,7 +120,7 @@ func newStage(t *testing.T) *stage {
 	}
 	s.outsider = sqs.NewFromConfig(cfg)
 	s.producer = func() *sqs.Client { return sealer().Wrap(s.outsider) }
-	s.function = &function{sealer: sealer(), work: func(context.Context, types.Message) error { s.worked++; return nil }}
+	s.function = &function{sealer: sealer(), work: func(context.Context, sqsx.Message) error { s.worked++; return nil }}
 	out, err := s.outsider.CreateQueue(t.Context(), &sqs.CreateQueueInput{QueueName: aws.String("orders")})
 	if err != nil {
 		t.Fatal(err)
@@ -158,7 +158,7 @@ func TestNothingSucceeds(t *testing.T) {
 		"not sealed": {func(t *testing.T, s *stage) { s.send(t, s.outsider, 3) }, "not sealed"},
 		"the work fails": {func(t *testing.T, s *stage) {
 			s.send(t, s.producer(), 3)
-			s.work = func(context.Context, types.Message) error { return errWork }
+			s.work = func(context.Context, sqsx.Message) error { return errWork }
 		}, errWork.Error()},
 		"KMS is away": {func(t *testing.T, s *stage) {
 			s.send(t, s.producer(), 3)
@@ -238,7 +238,7 @@ func TestKMSHangs(t *testing.T) {
 		}
 		e := s.event(t)
 		s.worked = 0
-		s.work = func(context.Context, types.Message) error { s.worked++; time.Sleep(50 * time.Millisecond); return nil }
+		s.work = func(context.Context, sqsx.Message) error { s.worked++; time.Sleep(50 * time.Millisecond); return nil }
 		s.server.Intercept(func(r *sqsxtest.Request) error {
 			if r.Action == "kms:Decrypt" {
 				<-r.Context().Done()
@@ -264,7 +264,7 @@ func TestSlowWork(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStage(t)
 		s.send(t, s.producer(), 10)
-		s.work = func(ctx context.Context, _ types.Message) error {
+		s.work = func(ctx context.Context, _ sqsx.Message) error {
 			s.worked++
 			select {
 			case <-time.After(3 * time.Second):

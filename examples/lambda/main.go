@@ -33,8 +33,8 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	f := &function{sealer: sealer, work: func(_ context.Context, m types.Message) error {
-		log.Printf("message %s: %d bytes", *m.MessageId, len(*m.Body))
+	f := &function{sealer: sealer, work: func(_ context.Context, m sqsx.Message) error {
+		log.Printf("message %s: %d bytes, received %d times", *m.MessageId, len(*m.Body), m.Info.Receives)
 		return nil
 	}}
 	var e event
@@ -52,7 +52,7 @@ func main() {
 
 type function struct {
 	sealer *sqsx.Sealer
-	work   func(context.Context, types.Message) error
+	work   func(context.Context, sqsx.Message) error
 }
 
 // maxOpening is the longest time that is spent on opening, while KMS does not
@@ -96,7 +96,7 @@ func (f *function) handle(ctx context.Context, e event) (response, error) {
 		for _, m := range opened {
 			group := m.Attributes[string(types.MessageSystemAttributeNameMessageGroupId)]
 			if failed[group] {
-				fail(m, nil)
+				fail(m.Message, nil)
 				continue
 			}
 			err := ctx.Err() // no work is begun when the time is over
@@ -105,7 +105,7 @@ func (f *function) handle(ctx context.Context, e event) (response, error) {
 			}
 			if err != nil {
 				log.Printf("message %s: %v", *m.MessageId, err)
-				fail(m, err)
+				fail(m.Message, err)
 				// On a FIFO queue what follows in the group waits for it.
 				failed[group] = strings.HasSuffix(arn, ".fifo")
 			}
@@ -118,7 +118,7 @@ func (f *function) handle(ctx context.Context, e event) (response, error) {
 }
 
 // open leaves at least half of the time for work on what opens.
-func (f *function) open(ctx context.Context, arn string, messages []types.Message) ([]types.Message, []*sqsx.OpenError) {
+func (f *function) open(ctx context.Context, arn string, messages []types.Message) ([]sqsx.Message, []*sqsx.OpenError) {
 	limit := maxOpening
 	if deadline, ok := ctx.Deadline(); ok {
 		limit = min(limit, time.Until(deadline)/2)

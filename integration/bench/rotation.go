@@ -11,7 +11,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 
-	"github.com/sealq/sealq/cache"
 	"github.com/sealq/sealq/envelope"
 	"github.com/sealq/sealq/sqsx"
 )
@@ -21,7 +20,7 @@ import (
 // last one has expired.
 const (
 	rotationLatency = 300 * time.Millisecond // of the key service
-	rotationPeriod  = cache.MinReusePeriod
+	rotationPeriod  = time.Minute            // the shortest that the cache takes
 	rotationSenders = 8
 	rotationPace    = 20 * time.Millisecond // between two sends of one sender
 )
@@ -47,10 +46,8 @@ func rotate(d time.Duration) ([]trace, error) {
 		}}
 	}
 	sealer, err := newSealer(service("sealq"), func(o *sqsx.Options) {
-		o.Cache = func(c *cache.Options) {
-			c.ReusePeriod = rotationPeriod
-			c.FetchTimeout = time.Second
-		}
+		o.Cache.ReusePeriod = rotationPeriod
+		o.Cache.FetchTimeout = time.Second
 	})
 	if err != nil {
 		return nil, err

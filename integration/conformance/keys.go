@@ -12,7 +12,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 
 	"github.com/sealq/sealq/envelope"
-	"github.com/sealq/sealq/envelope/kmskeyring"
 	"github.com/sealq/sealq/sqsx"
 )
 
@@ -78,7 +77,7 @@ func aliasMoved(t *testing.T, s *suite) {
 	// StrictAlias gives up the backlog for a smaller trust.
 	send(t, sqs.NewFromConfig(s.target.SQS, s.sealer(t, old).Install), url, "backlog", nil)
 	strict := s.sealer(t, alias, func(o *sqsx.Options) {
-		o.KMSKeyring = func(k *kmskeyring.Options) { k.StrictAlias = true }
+		o.KMSKeyring.StrictAlias = true
 	})
 	_, err := sqs.NewFromConfig(s.target.SQS, strict.Install).ReceiveMessage(t.Context(), receiveInput(url))
 	wantClass(t, "StrictAlias", err, envelope.ErrNoMatchingKey)
@@ -94,7 +93,7 @@ func replicaOpens(t *testing.T, s *suite) {
 	cfg := s.target.KMS.Copy()
 	cfg.Region = replicaRegion
 	sealer, err := sqsx.NewFromConfig(cfg, primary, logTo(t), func(o *sqsx.Options) {
-		o.KMSKeyring = func(k *kmskeyring.Options) { k.Region = replicaRegion }
+		o.KMSKeyring.Region = replicaRegion
 	})
 	if err != nil {
 		t.Fatal(err)

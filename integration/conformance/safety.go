@@ -11,7 +11,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 
 	"github.com/sealq/sealq/envelope"
-	"github.com/sealq/sealq/envelope/kmskeyring"
 	"github.com/sealq/sealq/sqsx"
 )
 
@@ -137,7 +136,7 @@ func besideRefused(t *testing.T, s *suite) {
 		return
 	}
 	client := sqs.NewFromConfig(s.target.SQS, s.sealer(t, good, func(o *sqsx.Options) {
-		o.KMSKeyring = func(k *kmskeyring.Options) { k.DecryptKeys = []string{refused} }
+		o.KMSKeyring.DecryptKeys = []string{refused}
 	}).Install)
 	var delivered []string
 	var withheld []*sqsx.OpenError

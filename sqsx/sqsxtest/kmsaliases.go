@@ -41,24 +41,12 @@ func kmsAliasName(name *string) (string, error) {
 	return n, nil
 }
 
-// aliasTarget finds the key for an alias to point at.
-func (k *kmsService) aliasTarget(c kmsCaller, id *string) (*kmsKey, error) {
-	key, err := k.owned(c, id)
-	if err != nil {
-		return nil, err
-	}
-	if key.deleting() {
-		return nil, kmsInvalidState(key)
-	}
-	return key, nil
-}
-
 func (k *kmsService) createAlias(c kmsCaller, in *kms.CreateAliasInput) (kmsEmpty, error) {
 	name, err := kmsAliasName(in.AliasName)
 	if err != nil {
 		return kmsEmpty{}, err
 	}
-	key, err := k.aliasTarget(c, in.TargetKeyId)
+	key, err := k.changeable(c, in.TargetKeyId)
 	if err != nil {
 		return kmsEmpty{}, err
 	}
@@ -76,7 +64,7 @@ func (k *kmsService) updateAlias(c kmsCaller, in *kms.UpdateAliasInput) (kmsEmpt
 	if err != nil {
 		return kmsEmpty{}, err
 	}
-	key, err := k.aliasTarget(c, in.TargetKeyId)
+	key, err := k.changeable(c, in.TargetKeyId)
 	if err != nil {
 		return kmsEmpty{}, err
 	}

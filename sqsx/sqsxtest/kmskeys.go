@@ -164,6 +164,18 @@ func (k *kmsService) replicaGone(gone *kmsKey) {
 	left[0].deletion = gone.deletion.AddDate(0, 0, int(left[0].pendingDays))
 }
 
+// changeable finds a key whose tags or aliases may be changed.
+func (k *kmsService) changeable(c kmsCaller, id *string) (*kmsKey, error) {
+	key, err := k.owned(c, id)
+	if err != nil {
+		return nil, err
+	}
+	if key.deleting() {
+		return nil, kmsInvalidState(key)
+	}
+	return key, nil
+}
+
 // lookup finds the key that id names: a key ID, key ARN, alias or alias ARN.
 func (k *kmsService) lookup(c kmsCaller, id *string) (*kmsKey, error) {
 	k.sweep()

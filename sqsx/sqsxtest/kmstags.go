@@ -44,20 +44,8 @@ func kmsTagException(text string) error {
 	return &types.TagException{Message: aws.String(text)}
 }
 
-// taggable finds a key whose tags may be changed.
-func (k *kmsService) taggable(c kmsCaller, id *string) (*kmsKey, error) {
-	key, err := k.owned(c, id)
-	if err != nil {
-		return nil, err
-	}
-	if key.deleting() {
-		return nil, kmsInvalidState(key)
-	}
-	return key, nil
-}
-
 func (k *kmsService) tagResource(c kmsCaller, in *kms.TagResourceInput) (kmsEmpty, error) {
-	key, err := k.taggable(c, in.KeyId)
+	key, err := k.changeable(c, in.KeyId)
 	if err != nil {
 		return kmsEmpty{}, err
 	}
@@ -75,7 +63,7 @@ func (k *kmsService) untagResource(c kmsCaller, in *kms.UntagResourceInput) (kms
 			return kmsEmpty{}, err
 		}
 	}
-	key, err := k.taggable(c, in.KeyId)
+	key, err := k.changeable(c, in.KeyId)
 	if err != nil {
 		return kmsEmpty{}, err
 	}

@@ -2,10 +2,9 @@ package hold
 
 import (
 	"context"
-	"fmt"
 	"time"
 
-	"github.com/sealq/sealq/envelope"
+	"github.com/sealq/sealq/internal/contain"
 )
 
 // Answer is what the key service says to the question whether this process may
@@ -49,9 +48,9 @@ type asking struct {
 
 // held exists only while the key service says no.
 type held struct {
-	err   error
-	pause time.Duration
-	next  time.Time // no question before
+	err      error
+	refusals int       // in a row
+	next     time.Time // no question before
 }
 
 // due reports whether it is time to ask.
@@ -80,7 +79,8 @@ func (a *asking) refused(err error, now time.Time) {
 		a.hold = &held{}
 	}
 	a.hold.err = err
-	a.hold.next = now.Add(grow(&a.hold.pause))
+	a.hold.refusals++
+	a.hold.next = now.Add(pause(a.hold.refusals))
 }
 
 // ask asks the key service in a goroutine of its own, and then takes back what
@@ -91,26 +91,20 @@ func (b *Breaker) ask(ctx context.Context, q *state) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTimeout)
 	go func() {
 		defer cancel()
-		answer, err := askSafely(ctx, queue)
-		if answer == Yes && held {
-			queue.Recovered()
-		}
-		b.mu.Lock()
-		back := b.answered(q, answer, err, time.Now())
-		b.mu.Unlock()
-		takeBack(queue, back)
+		answer := No // of a keyring that panics, as of one that is unreachable
+		contain.Run("sqsx: CheckDecrypt", "the keyring", func() (err error) {
+			answer, err = queue.Ask(ctx)
+			return err
+		}, func(err error) {
+			if answer == Yes && held {
+				queue.Recovered()
+			}
+			b.mu.Lock()
+			back := b.answered(q, answer, err, time.Now())
+			b.mu.Unlock()
+			takeBack(queue, back)
+		})
 	}()
-}
-
-// askSafely keeps a panic of a keyring from ending the process: the caller whose
-// receive led to the question is not there to recover it.
-func askSafely(ctx context.Context, queue Queue) (a Answer, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			a, err = No, fmt.Errorf("sqsx: %w: the keyring panicked when it was asked whether it may decrypt", envelope.ErrUnavailable)
-		}
-	}()
-	return queue.Ask(ctx)
 }
 
 // answered draws the conclusions from an answer, and returns which messages to

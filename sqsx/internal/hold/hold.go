@@ -22,11 +22,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"sync"
 	"time"
 
 	"github.com/sealq/sealq/envelope"
+	"github.com/sealq/sealq/internal/backoff"
 )
 
 // ErrHeld fails a receive that is not let through, and one that comes back empty
@@ -372,8 +372,7 @@ func (b *Breaker) wait(ctx context.Context, q *state, until time.Time) error {
 	return nil
 }
 
-// grow doubles a pause, and returns it with jitter.
-func grow(pause *time.Duration) time.Duration {
-	*pause = min(max(2**pause, minPause), maxPause)
-	return *pause/2 + rand.N(*pause/2)
+// pause returns the pause after so many failures in a row.
+func pause(failures int) time.Duration {
+	return backoff.Jitter(backoff.Exponential(minPause, maxPause, failures))
 }

@@ -28,6 +28,10 @@ const (
 	attributesAge     = time.Hour       // after which they are read again
 	takeBackBatch     = 10              // messages in one call of SQS
 	backMemory        = 2 * maxParking  // of what was taken back
+
+	// A message is parked for an eighth of what is left of its retention at the
+	// most, so that it is received about a dozen times before it expires.
+	retentionShare = 8
 )
 
 // parking is what is known of the parked messages of a queue.
@@ -140,7 +144,7 @@ func (q *state) parkingTime(m Message, visibility time.Duration, now time.Time) 
 		return 0 // the next receive would move it, whenever that is
 	}
 	if !m.Sent.IsZero() {
-		d = min(d, (q.parking.attributes.Retention-age)/2)
+		d = min(d, (q.parking.attributes.Retention-age)/retentionShare)
 	}
 	if d <= max(visibility, q.parking.attributes.VisibilityTimeout) {
 		return 0
@@ -281,9 +285,9 @@ const (
 
 // wrongness is what speaks for wrong settings of this process.
 type wrongness struct {
-	fresh       int // messages that were just sent and did not open
-	old         int // others since the last of those
-	pause       time.Duration
+	fresh       int       // messages that were just sent and did not open
+	old         int       // others since the last of those
+	steps       int       // receives since it steps back
 	nextReceive time.Time // no receive before; zero: at once
 }
 
@@ -313,6 +317,7 @@ func (w *wrongness) step(now time.Time) bool {
 	if !w.stepsBack() {
 		return false
 	}
-	w.nextReceive = now.Add(grow(&w.pause))
+	w.steps++
+	w.nextReceive = now.Add(pause(w.steps))
 	return true
 }

@@ -1,13 +1,13 @@
-package kmskeyring_test
+package awsname_test
 
 import (
 	"strings"
 	"testing"
 
-	"github.com/sealq/sealq/envelope/kmskeyring"
+	"github.com/sealq/sealq/internal/awsname"
 )
 
-func TestParseARN(t *testing.T) {
+func TestParseKeyARN(t *testing.T) {
 	t.Parallel()
 	const prefix = "arn:aws:kms:us-east-1:111122223333:"
 	for s, want := range map[string]bool{
@@ -53,8 +53,8 @@ func TestParseARN(t *testing.T) {
 		"arn:aws:kms:us-east-1:111122223333:KEY/a":         false,
 		"arn:aws:kms:us-east-1\r\nX: y:111122223333:key/a": false,
 	} {
-		got, _, err := kmskeyring.ParseARN(s)
-		if (err == nil) != want || err == nil && got != s {
+		got, err := awsname.ParseKeyARN(s)
+		if (err == nil) != want || err == nil && got.String() != s {
 			t.Errorf("%q: got %q and error %v, want valid: %v", s, got, err, want)
 		}
 		if err != nil && len(s) > 20 && strings.Contains(err.Error(), s) {
@@ -63,9 +63,9 @@ func TestParseARN(t *testing.T) {
 	}
 }
 
-// FuzzParseARN: what is accepted comes back byte for byte, is short, and is
+// FuzzParseKeyARN: what is accepted comes back byte for byte, is short, and is
 // plain ASCII with nothing that a log or a terminal could take for its own.
-func FuzzParseARN(f *testing.F) {
+func FuzzParseKeyARN(f *testing.F) {
 	for _, s := range []string{
 		"arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab",
 		"arn:aws-cn:kms:cn-north-1:111122223333:alias/a/b:c",
@@ -75,11 +75,11 @@ func FuzzParseARN(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		got, isKey, err := kmskeyring.ParseARN(s)
+		got, err := awsname.ParseKeyARN(s)
 		if err != nil {
 			return
 		}
-		if got != s {
+		if got.String() != s {
 			t.Errorf("%q came back as %q", s, got)
 		}
 		if len(s) > 512 {
@@ -88,7 +88,7 @@ func FuzzParseARN(f *testing.F) {
 		if i := strings.IndexFunc(s, func(r rune) bool { return r <= ' ' || r > '~' || r == '"' || r == '\\' }); i >= 0 {
 			t.Errorf("accepted %q with %q", s, s[i])
 		}
-		if isKey != strings.Contains(s, ":key/") && !strings.Contains(s, ":alias/") {
+		if isKey := got.IsKey(); isKey != strings.Contains(s, ":key/") && !strings.Contains(s, ":alias/") {
 			t.Errorf("%q is a key: %v", s, isKey)
 		}
 	})

@@ -1,0 +1,86 @@
+package sqsx
+
+import (
+	"github.com/sealq/sealq/envelope"
+	"github.com/sealq/sealq/middleware"
+)
+
+// The classes of an error that concerns a message or a key, told apart with
+// [errors.Is]. Ask in this order, because a keyring that tried several keys may
+// report several causes: ErrUnavailable, then the error of your own context, then
+// ErrInvalidMessage. Anything else is a refusal: the key service said no, best
+// seen by a [*RefusedError].
+var (
+	// ErrUnavailable is returned when the key service could not be asked or
+	// could not answer. It says nothing about the message or the key, and a
+	// later attempt may succeed.
+	ErrUnavailable = envelope.ErrUnavailable
+
+	// ErrInvalidMessage is the root of every error whose cause is the message
+	// itself: trying again does not help. [ErrNotSealed] and those below are
+	// ErrInvalidMessage, too.
+	ErrInvalidMessage = envelope.ErrInvalidMessage
+)
+
+// The kinds of [ErrInvalidMessage], besides [ErrNotSealed].
+var (
+	// ErrMalformed is returned for bytes that are not a sealed message.
+	ErrMalformed = envelope.ErrMalformed
+
+	// ErrUnsupported is returned for a message of a version, algorithm suite or
+	// feature that this release does not open.
+	ErrUnsupported = envelope.ErrUnsupported
+
+	// ErrContextMismatch is returned for a message that was sealed for another
+	// queue, or under another [Options.EncryptionContext].
+	ErrContextMismatch = envelope.ErrContextMismatch
+
+	// ErrNoMatchingKey is returned for a message of which no encrypted data key
+	// is one that the keyring can, or may, decrypt.
+	ErrNoMatchingKey = envelope.ErrNoMatchingKey
+
+	// ErrAuthentication is returned for a message that was altered after it was
+	// sealed.
+	ErrAuthentication = envelope.ErrAuthentication
+)
+
+// RefusedError is a refusal of the key service: a key that is disabled or does
+// not exist, or a permission that is missing. The service's own error is in the
+// chain. Its fields are
+//
+//	KeyInfo string         // the wrapping key, for AWS KMS its ARN; empty: unknown
+//	Reach   envelope.Reach // which data keys under KeyInfo it concerns
+//	Err     error          // the service's own error
+type RefusedError = envelope.RefusedError
+
+// OpenError reports one message that was received but not delivered. The message
+// is not deleted. Its fields are
+//
+//	Queue     middleware.Queue // where it was received; ARN and String name it
+//	Message   types.Message    // as received, sealed, with its receipt handle; read-only
+//	Temporary bool             // the message itself is not known to be invalid: try again
+//	Err       error            // why, with no plaintext and no key
+type OpenError = middleware.OpenError
+
+// ReceiveError fails a receive that brought messages of which none could be
+// delivered. Its field is
+//
+//	Withheld []*OpenError // one for each message, never empty
+type ReceiveError = middleware.ReceiveError
+
+// BatchError fails a SendMessageBatch of which nothing was sent because of its
+// entries: none could be sent, or one could not and the queue is a FIFO queue.
+// It is a smithy.APIError. Its field is
+//
+//	Failed []types.BatchResultErrorEntry // those with a cause, as an output has them; read-only
+type BatchError = middleware.BatchError
+
+// TooLargeError reports a message, or the messages of a batch together, that
+// SQS would refuse for their size once sealed. It is a smithy.APIError with SQS's
+// code. Its fields are
+//
+//	Batch  bool // the sum of a batch is too large, and not one message
+//	Plain  int  // size in bytes, as the caller wrote it
+//	Sealed int  // size in bytes, as it would travel
+//	Limit  int  // on Sealed, in bytes
+type TooLargeError = middleware.TooLargeError
