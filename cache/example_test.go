@@ -44,6 +44,29 @@ func Example() {
 	// asked of the keyring: 2
 }
 
+// The cache goes around the keyring that asks a key service: a second message is
+// sealed without another question.
+func ExampleNew() {
+	// In production this is a keyring of package kmskeyring.
+	raw, err := envelope.NewRawAESKeyring("example", "key 1", make([]byte, 32))
+	if err != nil {
+		log.Fatal(err)
+	}
+	keyring, err := cache.New(raw)
+	if err != nil {
+		log.Fatal(err)
+	}
+	for range 2 {
+		if _, err := envelope.Seal(context.Background(), keyring, []byte("hello"), nil); err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println("data keys fetched:", keyring.Stats().Fetches)
+	}
+	// Output:
+	// data keys fetched: 1
+	// data keys fetched: 1
+}
+
 func ExampleNew_outOfRange() {
 	raw, err := envelope.NewRawAESKeyring("example", "key 1", make([]byte, 32))
 	if err != nil {

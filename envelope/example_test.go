@@ -67,6 +67,109 @@ func ExampleOpen_errors() {
 	// Output: set aside: envelope: invalid message: authentication failed
 }
 
+// The two parts of a sealed message may travel apart: the header in an attribute,
+// say, and the body as the body.
+func ExampleSeal() {
+	ctx := context.Background()
+	kr := newExampleKeyring("key-1")
+	sealed, err := envelope.Seal(ctx, kr, []byte("hello"), envelope.EncryptionContext{"tenant": "acme"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	header, body := sealed.Header, sealed.Body
+
+	opened, err := envelope.Open(ctx, kr, envelope.Message{Header: header, Body: body}, func(ec envelope.EncryptionContext) error {
+		fmt.Println("authenticated:", ec["tenant"])
+		return nil
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Printf("%s\n", opened.Plaintext)
+	// Output:
+	// authenticated: acme
+	// hello
+}
+
+// Split takes apart what is stored or sent in one piece, which is also what the
+// official encryption SDKs write.
+func ExampleSplit() {
+	ctx := context.Background()
+	kr := newExampleKeyring("key-1")
+	sealed, err := envelope.Seal(ctx, kr, []byte("hello"), nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	stored := sealed.Bytes()
+
+	m, err := envelope.Split(stored)
+	if err != nil {
+		log.Fatal(err)
+	}
+	anyContext := func(envelope.EncryptionContext) error { return nil }
+	opened, err := envelope.Open(ctx, kr, m, anyContext)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Printf("%s\n", opened.Plaintext)
+
+	_, err = envelope.Split(stored[:20])
+	fmt.Println("cut off:", errors.Is(err, envelope.ErrInvalidMessage))
+	// Output:
+	// hello
+	// cut off: true
+}
+
+// A wrapping key of 32 random bytes, from a vault. Its namespace and name are
+// written into each message, in clear.
+func ExampleNewRawAESKeyring() {
+	wrappingKey := make([]byte, 32)
+	rand.Read(wrappingKey)
+	kr, err := envelope.NewRawAESKeyring("example.com", "orders-2026", wrappingKey)
+	if err != nil {
+		log.Fatal(err)
+	}
+	sealed, err := envelope.Seal(context.Background(), kr, []byte("hello"), nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	h, err := envelope.ParseHeader(sealed.Header)
+	if err != nil {
+		log.Fatal(err)
+	}
+	key := h.EncryptedDataKeys[0]
+	fmt.Printf("%s, %s\n", key.ProviderID, key.ProviderInfo[:len("orders-2026")])
+
+	_, err = envelope.NewRawAESKeyring("example.com", "orders-2026", []byte("a password"))
+	fmt.Println(err)
+	// Output:
+	// example.com, orders-2026
+	// envelope: wrapping key is 10 bytes, want 16, 24 or 32
+}
+
+// A keyring for another key service returns the data key that the service made,
+// and its encrypted form under a name that its messages will have.
+func ExampleNewDataKey() {
+	fromService := struct{ plaintext, encrypted []byte }{make([]byte, envelope.DataKeySize), []byte("only the service can decrypt this")}
+	rand.Read(fromService.plaintext)
+
+	key, err := envelope.NewDataKey(fromService.plaintext, envelope.EncryptedDataKey{
+		ProviderID:   "example.com/vault",
+		ProviderInfo: []byte("orders-2026"),
+		Ciphertext:   fromService.encrypted,
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	clear(fromService.plaintext) // it was copied
+
+	fmt.Println(len(key.Plaintext()), len(key.EncryptedDataKeys()))
+	fmt.Printf("%+v\n", key) // a log does not show it
+	// Output:
+	// 32 1
+	// envelope.DataKey(redacted)
+}
+
 // A message that some key could still open is not at fault, although another
 // key does not match.
 func ExampleMessageAtFault() {

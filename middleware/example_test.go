@@ -86,6 +86,56 @@ func Example() {
 	// received: Hello, queue
 }
 
+// One Middleware serves any number of clients.
+func ExampleNew() {
+	m, err := middleware.New(rot13{}, func(o *middleware.Options) {
+		o.OnWithheld = func(_ context.Context, e *middleware.OpenError) {
+			fmt.Println("withheld from", e.Queue.Name)
+		}
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	queue := &fakeSQS{}
+	plain, consumer := queue.client(), queue.client(m.Install)
+	ctx := context.Background()
+	_, err = plain.SendMessage(ctx, &sqs.SendMessageInput{QueueUrl: aws.String(queueURL), MessageBody: aws.String("Hello")})
+	if err != nil {
+		log.Fatal(err)
+	}
+	_, err = consumer.ReceiveMessage(ctx, &sqs.ReceiveMessageInput{QueueUrl: aws.String(queueURL)})
+	_, nothing := errors.AsType[*middleware.ReceiveError](err)
+	fmt.Println("nothing could be delivered:", nothing)
+	// Output:
+	// withheld from orders
+	// nothing could be delivered: true
+}
+
+// The queue is in the URL, whatever the host is.
+func ExampleParseQueueURL() {
+	q, err := middleware.ParseQueueURL("http://localhost:4566/000000000000/orders.fifo", "eu-central-1")
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(q.ARN(), q.FIFO())
+
+	_, err = middleware.ParseQueueURL("https://sqs.eu-central-1.amazonaws.com/000000000000/orders?", "eu-central-1")
+	fmt.Println("a query is refused:", err != nil)
+	// Output:
+	// arn:aws:sqs:eu-central-1:000000000000:orders.fifo true
+	// a query is refused: true
+}
+
+// An event of Lambda names its queue by ARN.
+func ExampleParseQueueARN() {
+	q, err := middleware.ParseQueueARN("arn:aws:sqs:eu-central-1:000000000000:orders")
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(q.Account, q.Region, q.Name)
+	// Output: 000000000000 eu-central-1 orders
+}
+
 // Messages that do not open are reported beside those that do.
 func ExampleWithheld() {
 	m, err := middleware.New(rot13{})

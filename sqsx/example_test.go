@@ -81,6 +81,56 @@ func Example_withheld() {
 	// it is not sealed: true
 }
 
+// Options are set in a function. Nothing is asked of AWS before the first
+// message.
+func ExampleNewFromConfig() {
+	cfg, queueURL, stop := exampleWorld() // in a service: config.LoadDefaultConfig(ctx)
+	defer stop()
+	sealer, err := sqsx.NewFromConfig(cfg, "alias/orders", func(o *sqsx.Options) {
+		o.EncryptionContext = map[string]string{"environment": "production"}
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println("ready:", sealer.Check(context.Background(), queueURL) == nil)
+
+	_, err = sqsx.NewFromConfig(cfg, "alias/aws/sqs")
+	fmt.Println("with SQS's own key:", err != nil)
+	// Output:
+	// ready: true
+	// with SQS's own key: true
+}
+
+// What opens is delivered; what does not is in the metadata beside it.
+func ExampleWithheld() {
+	ctx := context.Background()
+	cfg, queueURL, stop := exampleWorld()
+	defer stop()
+	sealer, err := sqsx.NewFromConfig(cfg, "alias/orders", func(o *sqsx.Options) { o.Logger = slog.New(slog.DiscardHandler) })
+	if err != nil {
+		log.Fatal(err)
+	}
+	client := sqs.NewFromConfig(cfg, sealer.Install)
+	for _, sender := range []*sqs.Client{client, sqs.NewFromConfig(cfg)} {
+		_, err := sender.SendMessage(ctx, &sqs.SendMessageInput{QueueUrl: &queueURL, MessageBody: aws.String("hello")})
+		if err != nil {
+			log.Fatal(err)
+		}
+	}
+
+	out, err := client.ReceiveMessage(ctx, &sqs.ReceiveMessageInput{QueueUrl: &queueURL, MaxNumberOfMessages: 10})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println("delivered:", len(out.Messages))
+	for _, w := range sqsx.Withheld(out.ResultMetadata) {
+		fmt.Println("not sealed:", errors.Is(w, sqsx.ErrNotSealed))
+	}
+	// Output:
+	// delivered: 1
+	// not sealed: true
+}
+
 // Every client that is made from the config seals, those of libraries included.
 func ExampleSealer_InstallConfig() {
 	cfg, queueURL, stop := exampleWorld()

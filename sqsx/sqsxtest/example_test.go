@@ -107,6 +107,36 @@ func Example() {
 	// sqs:DeleteMessage us-east-1
 }
 
+// A program that is not a test closes its Server by itself.
+func ExampleStart() {
+	server := sqsxtest.Start()
+	defer server.Close()
+	client := sqs.NewFromConfig(server.Config())
+	out, err := client.CreateQueue(context.Background(), &sqs.CreateQueueInput{QueueName: aws.String("orders")})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(*out.QueueUrl)
+	// Output: https://sqs.us-east-1.amazonaws.com/000000000000/orders
+}
+
+func ExampleNew() {
+	// In a test file. The Server is closed when the test ends.
+	_ = func(t *testing.T) {
+		server := sqsxtest.New(t)
+		client := sqs.NewFromConfig(server.Config())
+		queue := server.NewQueue("orders")
+		if _, err := client.SendMessage(t.Context(), &sqs.SendMessageInput{QueueUrl: &queue, MessageBody: aws.String("one pallet")}); err != nil {
+			t.Fatal(err)
+		}
+		if got := len(server.Stored(queue)); got != 1 {
+			t.Errorf("got %d stored messages, want 1", got)
+		}
+	}
+	// Output:
+}
+
 // KMS is served beside SQS, and both by their whole APIs.
 func ExampleServer_Config() {
 	server := sqsxtest.Start()
