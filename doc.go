@@ -32,7 +32,7 @@
 //	envelope              the message format, keyrings, classes of errors
 //	envelope/kmskeyring   data keys from AWS KMS
 //	envelope/envelopetest the tests that a keyring of one's own must pass
-//	middleware            interception of SQS operations: no keys, no formats
+//	middleware            interception of SQS operations: no keys, no formats; not promised in v1
 //
 // Imports go one way: sqsx uses middleware, cache and the keyrings; cache and
 // kmskeyring use envelope; envelope uses the standard library only.
