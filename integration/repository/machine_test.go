@@ -1,12 +1,6 @@
-package sealq_test
+package repository
 
 import (
-	"bytes"
-	"errors"
-	"io/fs"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -29,28 +23,11 @@ func TestNothingOfOneMachine(t *testing.T) {
 			t.Fatalf("%q is in one piece", needle)
 		}
 	}
-	out, err := exec.CommandContext(t.Context(), "git", "ls-files", "-z").Output()
-	if err != nil {
-		t.Skipf("not in a repository, or without git: %v", err)
-	}
-	looked := 0
-	for name := range strings.SplitSeq(strings.TrimSuffix(string(out), "\x00"), "\x00") {
-		text, err := os.ReadFile(filepath.FromSlash(name))
-		if errors.Is(err, fs.ErrNotExist) {
-			continue // deleted, and not committed yet
-		}
-		if err != nil {
-			t.Error(err)
-			continue
-		}
-		looked++
+	for name, text := range tracked(t) {
 		for _, needle := range needles {
-			if bytes.Contains(text, []byte(needle)) {
+			if strings.Contains(text, needle) {
 				t.Errorf("%s names %s", name, needle)
 			}
 		}
-	}
-	if looked == 0 {
-		t.Error("no file found")
 	}
 }
