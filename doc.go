@@ -33,9 +33,10 @@
 //	envelope              the message format, keyrings, classes of errors
 //	envelope/kmskeyring   data keys from AWS KMS
 //	envelope/envelopetest the tests that a keyring of one's own must pass
-//	middleware            interception of SQS operations: no keys, no formats
-//	internal/keyerr       what an error of a key service is about
-//	internal/clock        time that goes on while a machine is suspended
+//	middleware            interception of SQS operations: no keys, no formats;
+//	                      outside the v1 promise
+//	internal/...          one place each for what several packages need: names of
+//	                      AWS, errors of key services, backoff, clocks, panics
 //	examples, integration programs to start from; tests against other software
 //
 // Imports go one way: sqsx uses middleware, cache and the keyrings; cache and

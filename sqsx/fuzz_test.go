@@ -344,8 +344,8 @@ func TestEnvironmentIsAddedToTheMostExactPolicy(t *testing.T) {
 	})
 	// A name that reads like the beginning of an account.
 	o := sqsx.Options{Queues: map[string]sqsx.Policy{"arn:aws:sqs:us-east-1:*": {NoBinding: true}, "arn:aws:sqs:us-east-1:0*": {}}}
-	if _, _, err := sqsx.FromEnvironment(o, []string{"SEALQ_STRICT_QUEUE=0"}); err == nil {
-		t.Error("got no error for the queue 0 of accounts that do not start with 0, want one: NoBinding and StrictQueue contradict each other")
+	if _, _, err := sqsx.FromEnvironment(o, []string{"SEALQ_STRICT_QUEUE=00"}); err == nil || !strings.Contains(err.Error(), "NoBinding opens") {
+		t.Errorf("got %v for the queue 00 of accounts that do not start with 0, want an error: NoBinding and StrictQueue contradict each other", err)
 	}
 	if accepted == 0 || refused == 0 {
 		t.Errorf("got %d sets of settings accepted and %d refused, want some of both", accepted, refused)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"sync"
 	"testing"
@@ -161,8 +162,15 @@ func (q *simQueue) hide(m *simMessage, until time.Time) {
 	heap.Push(&q.flight, inFlightMessage{m, until})
 }
 
-// receive is a long poll. It returns copies of what SQS tells of messages.
-func (q *simQueue) receive(ctx context.Context, process, most int, wait time.Duration) []*simMessage {
+// simReceived is what SQS tells of a message when it is received.
+type simReceived struct {
+	m        *simMessage
+	receives int
+	handle   string
+}
+
+// receive is a long poll.
+func (q *simQueue) receive(ctx context.Context, process, most int, wait time.Duration) []simReceived {
 	time.Sleep(requestTime)
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -171,7 +179,7 @@ func (q *simQueue) receive(ctx context.Context, process, most int, wait time.Dur
 	for {
 		now := time.Now()
 		next := q.surface(now)
-		var got []*simMessage
+		var got []simReceived
 		for len(got) < most && len(q.ready) > 0 && q.inFlight < maxInFlight {
 			m := heap.Pop(&q.ready).(*simMessage)
 			switch {
@@ -188,7 +196,7 @@ func (q *simQueue) receive(ctx context.Context, process, most int, wait time.Dur
 			m.handle++
 			m.byProcess[process]++
 			q.hide(m, now.Add(q.visibility))
-			got = append(got, m)
+			got = append(got, simReceived{m, m.receives, handleOf(m)})
 		}
 		if len(got) > 0 || !now.Before(giveUp) || ctx.Err() != nil {
 			return got
@@ -437,6 +445,12 @@ func (p *process) count(result string) {
 	p.results[result]++
 }
 
+func (p *process) counted(result string) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.results[result]
+}
+
 // loop receives until the fleet ends.
 func (p *process) loop(ctx context.Context) {
 	for ctx.Err() == nil {
@@ -473,18 +487,18 @@ func (p *process) loop(ctx context.Context) {
 	}
 }
 
-func (p *process) consume(ctx context.Context, r hold.Receive, got []*simMessage) {
+func (p *process) consume(ctx context.Context, r hold.Receive, got []simReceived) {
 	var response hold.Response
 	var withheld []hold.Message
 	var delivered []*simMessage
 	errs, byService := make([]error, len(got)), make([]bool, len(got))
 	var wg sync.WaitGroup
-	for i, m := range got {
-		wg.Go(func() { errs[i], byService[i] = p.open(m) })
+	for i, g := range got {
+		wg.Go(func() { errs[i], byService[i] = p.open(g.m) })
 	}
 	wg.Wait()
-	for i, m := range got {
-		err, keyService := errs[i], byService[i]
+	for i, g := range got {
+		m, err, keyService := g.m, errs[i], byService[i]
 		if err == nil {
 			delivered = append(delivered, m)
 			response.Delivered = true
@@ -498,7 +512,7 @@ func (p *process) consume(ctx context.Context, r hold.Receive, got []*simMessage
 		}
 		state, _ := p.f.service.get()
 		response.Refused = response.Refused || err == errRefused && !m.foreign && state == denied
-		w := hold.Message{ID: fmt.Sprint(m.id), Handle: handleOf(m), Receives: m.receives, Sent: m.sent, KeyService: keyService}
+		w := hold.Message{ID: fmt.Sprint(m.id), Handle: g.handle, Receives: g.receives, Sent: m.sent, KeyService: keyService}
 		withheld = append(withheld, w)
 		p.mu.Lock()
 		p.handles[w.Handle] = m
@@ -656,8 +670,31 @@ func dead(messages []*simMessage, f *fleet) int {
 	return n
 }
 
+// tally is what a queue has counted.
+type tally struct{ receives, expired, peak int }
+
+func (f *fleet) tally() tally {
+	f.queue.mu.Lock()
+	defer f.queue.mu.Unlock()
+	return tally{f.queue.receives, f.queue.expired, f.queue.peak}
+}
+
+// look returns copies of messages, which loops may change meanwhile.
+func (f *fleet) look(messages []*simMessage) []simMessage {
+	f.queue.mu.Lock()
+	defer f.queue.mu.Unlock()
+	copies := make([]simMessage, len(messages))
+	for i, m := range messages {
+		copies[i] = *m
+		copies[i].byProcess = maps.Clone(m.byProcess)
+	}
+	return copies
+}
+
 // pending returns how many of the messages are not delivered.
-func pending(messages []*simMessage) int {
+func (f *fleet) pending(messages []*simMessage) int {
+	f.queue.mu.Lock()
+	defer f.queue.mu.Unlock()
 	n := 0
 	for _, m := range messages {
 		if m.delivered.IsZero() {
@@ -669,7 +706,9 @@ func pending(messages []*simMessage) int {
 
 // waits returns how long the messages waited, at the most, and how many for
 // longer than limit. One that is not delivered has waited until now.
-func waits(messages []*simMessage, limit time.Duration) (longest time.Duration, over int) {
+func (f *fleet) waits(messages []*simMessage, limit time.Duration) (longest time.Duration, over int) {
+	f.queue.mu.Lock()
+	defer f.queue.mu.Unlock()
 	for _, m := range messages {
 		d := time.Since(m.sent)
 		if !m.delivered.IsZero() {
@@ -687,9 +726,11 @@ func waits(messages []*simMessage, limit time.Duration) (longest time.Duration, 
 // returns how long after now the last one was.
 func (f *fleet) lastAfter(messages []*simMessage, patience time.Duration) time.Duration {
 	start := time.Now()
-	for time.Since(start) < patience && pending(messages) > 0 {
+	for time.Since(start) < patience && f.pending(messages) > 0 {
 		time.Sleep(time.Second)
 	}
+	f.queue.mu.Lock()
+	defer f.queue.mu.Unlock()
 	var last time.Duration
 	for _, m := range messages {
 		if m.delivered.IsZero() {
