@@ -75,6 +75,7 @@ func (c *codec) note(q middleware.Queue, policy *compiledPolicy, messages []type
 	if q.FIFO() {
 		behind = fifo.HeldBehind(messages, func(i int) bool { return opened[i].Err != nil })
 	}
+	binding, _ := policy.bindingName(q)
 	var r hold.Response
 	for i, o := range opened {
 		held := behind != nil && behind[i] >= 0
@@ -82,6 +83,8 @@ func (c *codec) note(q middleware.Queue, policy *compiledPolicy, messages []type
 			r.Delivered = true
 			if keys[i].Header != nil {
 				r.Opened = keys[i]
+				info, _ := o.Info.(Info)
+				r.Foreign = r.Foreign || info.EncryptionContext[queueKey] != binding
 			}
 		}
 		if o.Err != nil && !notAsked(o.Err, o.Temporary) {
@@ -102,10 +105,11 @@ func (c *codec) note(q middleware.Queue, policy *compiledPolicy, messages []type
 }
 
 // ownContext reports whether m was sealed under exactly the context that this
-// process seals with for q.
+// process seals with for q. One that redrive brought was sealed for another queue,
+// whatever it says: anyone who may send to that one can write it.
 func (c *codec) ownContext(policy *compiledPolicy, q middleware.Queue, m *types.Message) bool {
 	own, err := c.sendContext(policy, q)
-	if err != nil {
+	if err != nil || m.Attributes[string(types.MessageSystemAttributeNameDeadLetterQueueSourceArn)] != "" {
 		return false
 	}
 	sealed, ok, err := sealedPart(m)

@@ -830,3 +830,76 @@ func TestManyQueues(t *testing.T) {
 		}
 	})
 }
+
+// TestForgedEvidence: the consumer of a dead-letter queue may decrypt under the
+// source's name only. A message that says it was sealed for the dead-letter queue
+// itself is refused, and anyone who may send can write one. It does not stop the
+// consumer, whether it came by redrive or was sent there.
+func TestForgedEvidence(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct{ warm, direct bool }{
+		"redriven, fresh": {false, false}, "redriven, warm": {true, false}, "sent there, warm": {true, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				url, dlq := w.withDLQ("orders", 1, "VisibilityTimeout", "30")
+				w.server.Intercept(func(r *sqsxtest.Request) error { // the role's policy
+					if r.Action == "kms:Decrypt" && strings.Contains(string(r.Body), arnOf("orders-dlq")) {
+						return &smithy.GenericAPIError{Code: "AccessDeniedException", Message: "no"}
+					}
+					return nil
+				})
+				redrive := func() { // all that is there
+					for range 3 {
+						_, _ = receive(t.Context(), w.plain, url)
+						time.Sleep(31 * time.Second)
+					}
+				}
+				reader := w.client()
+				read := func(length time.Duration, want int) {
+					t.Helper()
+					got := 0
+					for end := time.Now().Add(length); time.Now().Before(end) && got < want; {
+						out, err := poll(t.Context(), reader, dlq)
+						if err != nil {
+							continue
+						}
+						for _, m := range out.Messages {
+							got++
+							if _, err := w.plain.DeleteMessage(t.Context(), &sqs.DeleteMessageInput{QueueUrl: &dlq, ReceiptHandle: m.ReceiptHandle}); err != nil {
+								t.Error(err)
+							}
+						}
+					}
+					if got != want {
+						t.Errorf("%d messages were delivered within %v, want %d", got, length, want)
+					}
+				}
+				if tc.warm {
+					send(t, w.client(), url, "first")
+					redrive()
+					read(time.Minute, 1)
+				}
+				body, header := w.sealed("orders", "seen in the queue")
+				forged := badMessage{body: body, attributes: sealqAttribute(altered(t, header, func(h *envelope.Header) {
+					h.EncryptionContext["sealq:queue"] = arnOf("orders-dlq")
+				}))}
+				if tc.direct {
+					w.put(dlq, forged)
+				} else {
+					w.put(url, forged)
+				}
+				redrive()
+				read(time.Minute, 0)
+				_, _ = poll(t.Context(), reader, dlq)
+				for range 10 {
+					send(t, w.client(), url, "healthy")
+				}
+				redrive()
+				read(10*time.Minute, 10)
+			})
+		})
+	}
+}

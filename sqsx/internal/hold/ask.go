@@ -43,6 +43,7 @@ type asking struct {
 	at       time.Time
 	answer   Answer // the last one
 	evidence bool   // a message was refused under our own context
+	foreign  bool   // a message opened under another context: this process decrypts elsewhere
 	hold     *held  // nil: the last answer was not No
 }
 
@@ -67,9 +68,20 @@ func (a *asking) due(now time.Time) bool {
 // failed notes that messages did not open for the sake of the key service.
 func (a *asking) failed(r Response, now time.Time) {
 	a.doubt = true
-	a.evidence = a.evidence || r.Refused
+	a.evidence = a.evidence || r.Refused && !a.foreign
 	if a.evidence && a.answer == Elsewhere && a.hold == nil {
 		a.refused(r.Cause, now) // as the answer has it, now that there is evidence
+	}
+}
+
+// opened notes that a message opened. Anyone who may send can write a message
+// with our own context that is refused; nobody without a key writes one that
+// opens under another. So that ends what the refusal seemed to show, for good.
+func (a *asking) opened(foreign bool) {
+	a.evidence = false
+	a.foreign = a.foreign || foreign
+	if foreign && a.answer == Elsewhere {
+		a.hold = nil
 	}
 }
 

@@ -121,6 +121,7 @@ type Receive struct {
 type Response struct {
 	Delivered  bool      // at least one message
 	Opened     DataKey   // of one that was sealed and is delivered; zero: none
+	Foreign    bool      // one opened under another context than this process seals with
 	Cause      error     // of one that did not open, the key service's if it is that of any; nil: all did
 	KeyService bool      // Cause is the key service's
 	Refused    bool      // a message was refused under exactly the context that this process seals with
@@ -311,7 +312,8 @@ func (b *Breaker) Note(name string, r Response) {
 	}
 	if r.Opened.Header != nil {
 		q.opened = now
-		q.asking.evidence = false
+		q.asking.opened(r.Foreign)
+		q.wake()
 		if !q.lastKey.encrypted.Equal(r.Opened.Encrypted) {
 			q.lastKey = r.Opened.remembered()
 		}

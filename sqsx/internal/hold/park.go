@@ -240,8 +240,11 @@ func (b *Breaker) toTakeBack(q *state, held bool, now time.Time) []Visibility {
 	var back []Visibility
 	for i := range q.parking.out {
 		p := &q.parking.out[i]
-		if p.handle == "" || !held && !p.first || len(q.parking.back) >= maxParked {
+		if p.handle == "" || !held && !p.first {
 			continue
+		}
+		if len(q.parking.back) >= maxParked {
+			q.parking.forgetOldest()
 		}
 		var timeout time.Duration
 		if !held {
@@ -257,6 +260,17 @@ func (b *Breaker) toTakeBack(q *state, held bool, now time.Time) []Visibility {
 	}
 	b.expire(q, now)
 	return back
+}
+
+// forgetOldest makes room for one more message that is taken back.
+func (p *parking) forgetOldest() {
+	var oldest string
+	for id, at := range p.back {
+		if oldest == "" || at.Before(p.back[oldest]) {
+			oldest = id
+		}
+	}
+	delete(p.back, oldest)
 }
 
 // takeBack makes messages visible again. It ends with the first request that
@@ -302,7 +316,8 @@ func (w *wrongness) note(r Response, never bool, now time.Time) {
 		case young && m.Receives == 1:
 			w.fresh, w.old = w.fresh+1, 0
 		case !young:
-			if w.old++; w.old >= oldInARow {
+			// An older first receive says at once that nobody else drains the queue.
+			if w.old++; m.Receives == 1 || w.old >= oldInARow {
 				*w = wrongness{}
 			}
 		}
