@@ -13,6 +13,10 @@ import (
 // maxWait is the longest WaitTimeSeconds (SQS API reference: ReceiveMessage).
 const maxWait = 20 * time.Second
 
+// minWait is the shortest time that a refused receive takes, so that a loop
+// without long polls does not turn at the speed of the processor.
+const minWait = time.Second
+
 // empty ends a receive that began at began by an empty result in place of err
 // (see [Admission]).
 //
@@ -27,7 +31,7 @@ func (s *sealer) empty(ctx context.Context, q Queue, waitSeconds int32, began ti
 	if failed, received := errors.AsType[*ReceiveError](err); received {
 		md.Set(withheldKey{}, failed.Withheld)
 	} else {
-		polling := min(time.Duration(max(waitSeconds, 0))*time.Second, maxWait)
+		polling := min(max(time.Duration(waitSeconds)*time.Second, minWait), maxWait)
 		timer := time.NewTimer(time.Until(began.Add(polling)))
 		defer timer.Stop()
 		select {

@@ -50,8 +50,14 @@ func intercepted(operation string) bool {
 func clientOf(o *sqs.Options) func() *sqs.Client {
 	return sync.OnceValue(func() *sqs.Client {
 		return sqs.New(*o, func(fresh *sqs.Options) {
-			// New replaces these two, whatever the options say.
-			fresh.HTTPClient, fresh.Protocol = o.HTTPClient, o.Protocol
+			// New replaces these two, whatever the options say. Options that a
+			// caller made by hand have none.
+			if o.HTTPClient != nil {
+				fresh.HTTPClient = o.HTTPClient
+			}
+			if o.Protocol != nil {
+				fresh.Protocol = o.Protocol
+			}
 		})
 	})
 }
@@ -75,6 +81,8 @@ func (m *Middleware) addTo(stack *smithymiddleware.Stack, client func() *sqs.Cli
 		}
 	} else if s, ours := other.(*sealer); !ours || s.m != m {
 		return ErrInstalledTwice
+	} else {
+		s.client = client // the last Install is the nearest to the call
 	}
 	serializer, ok := stack.Serialize.Get(serializerID)
 	if !ok {

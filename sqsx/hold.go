@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"maps"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -42,7 +43,7 @@ func (c *codec) admit(ctx context.Context, q middleware.Queue, policy *compiledP
 		Wait:       time.Duration(in.WaitTimeSeconds) * time.Second,
 		Visibility: time.Duration(in.VisibilityTimeout) * time.Second,
 	}
-	permit, err := c.hold.Admit(ctx, r)
+	permit, err := c.hold.Admit(clippedSpans{ctx}, r) // several dry runs may start spans side by side
 	if err != nil {
 		if errors.Is(err, ErrHeld) {
 			c.reporter.held(ctx, q, err)
@@ -196,6 +197,10 @@ func (h *heldQueue) Cached(key envelope.EncryptedDataKey, ec envelope.Encryption
 // Recovered implements [hold.Queue].
 func (h *heldQueue) Recovered() { h.policy.keyring.ForgetFailures() }
 
+// defaultRetention is that of a queue (SQS API reference: CreateQueue,
+// MessageRetentionPeriod).
+const defaultRetention = 4 * 24 * time.Hour
+
 // Attributes implements [hold.Queue].
 func (h *heldQueue) Attributes(ctx context.Context) (hold.Attributes, error) {
 	out, err := h.client().GetQueueAttributes(ctx, &sqs.GetQueueAttributesInput{
@@ -205,7 +210,7 @@ func (h *heldQueue) Attributes(ctx context.Context) (hold.Attributes, error) {
 			types.QueueAttributeNameMessageRetentionPeriod,
 			types.QueueAttributeNameRedrivePolicy,
 		},
-	})
+	}, h.inRegion)
 	if err != nil {
 		remedy := "without it, messages that do not open are parked from their second receive on only"
 		if h.queue.FIFO() {
@@ -220,7 +225,10 @@ func (h *heldQueue) Attributes(ctx context.Context) (hold.Attributes, error) {
 	}
 	a := hold.Attributes{
 		VisibilityTimeout: seconds(types.QueueAttributeNameVisibilityTimeout),
-		Retention:         seconds(types.QueueAttributeNameMessageRetentionPeriod),
+		Retention:         defaultRetention,
+	}
+	if out.Attributes[string(types.QueueAttributeNameMessageRetentionPeriod)] != "" { // emulators may know none
+		a.Retention = seconds(types.QueueAttributeNameMessageRetentionPeriod)
 	}
 	if policy := out.Attributes[string(types.QueueAttributeNameRedrivePolicy)]; policy != "" {
 		// SQS writes the number as a number or as a string, as it was given.
@@ -247,6 +255,15 @@ func (h *heldQueue) TakeBack(ctx context.Context, messages []hold.Visibility) er
 	return err
 }
 
+// inRegion has a request go to the Region of the receive, which an option of the
+// call may have set. A client of a FIPS pseudo-Region keeps it: the queue's has no
+// mark.
+func (h *heldQueue) inRegion(o *sqs.Options) {
+	if h.queue.Region != "" && !strings.Contains(o.Region, "fips") {
+		o.Region = h.queue.Region
+	}
+}
+
 // changeVisibility returns for how many of the messages it succeeded.
 func (h *heldQueue) changeVisibility(ctx context.Context, messages []hold.Visibility) (int, error) {
 	entries := make([]types.ChangeMessageVisibilityBatchRequestEntry, len(messages))
@@ -257,7 +274,7 @@ func (h *heldQueue) changeVisibility(ctx context.Context, messages []hold.Visibi
 			VisibilityTimeout: int32(m.Timeout / time.Second),
 		}
 	}
-	out, err := h.client().ChangeMessageVisibilityBatch(ctx, &sqs.ChangeMessageVisibilityBatchInput{QueueUrl: &h.url, Entries: entries})
+	out, err := h.client().ChangeMessageVisibilityBatch(ctx, &sqs.ChangeMessageVisibilityBatchInput{QueueUrl: &h.url, Entries: entries}, h.inRegion)
 	if err != nil {
 		return 0, h.denied(ctx, "messages cannot be parked", "sqs:ChangeMessageVisibility",
 			"without it, messages that do not open come back after the visibility timeout and reach the dead-letter queue sooner", err)

@@ -800,6 +800,58 @@ func TestQueueWithoutAnAccount(t *testing.T) {
 	}
 }
 
+// TestClientsThatPark: the hold's own requests go where the receive went, whatever
+// way the client was made.
+func TestClientsThatPark(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		client func(w *world, s *sqsx.Sealer) *sqs.Client
+		call   []func(*sqs.Options)
+		region string
+	}{
+		"options made by hand": {client: func(w *world, s *sqsx.Sealer) *sqs.Client {
+			o := sqs.Options{Region: w.cfg.Region, Credentials: w.cfg.Credentials, BaseEndpoint: w.cfg.BaseEndpoint, HTTPClient: w.cfg.HTTPClient}
+			s.Install(&o)
+			return sqs.New(o)
+		}, region: sqsxtest.DefaultRegion},
+		"the Region of a call": {client: func(w *world, s *sqsx.Sealer) *sqs.Client { return sqs.NewFromConfig(w.cfg, s.Install) },
+			call: []func(*sqs.Options){func(o *sqs.Options) { o.Region = "eu-west-1" }}, region: "eu-west-1"},
+		"a derived client": {client: func(w *world, s *sqsx.Sealer) *sqs.Client {
+			return sqs.New(sqs.NewFromConfig(w.cfg, s.Install).Options(), func(o *sqs.Options) { o.Region = "eu-west-1" }, s.Install)
+		}, region: "eu-west-1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				regional := sqs.NewFromConfig(w.cfg, func(o *sqs.Options) { o.Region = tc.region })
+				out, err := regional.CreateQueue(t.Context(), &sqs.CreateQueueInput{QueueName: aws.String("orders")})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := regional.SendMessage(t.Context(), &sqs.SendMessageInput{QueueUrl: out.QueueUrl, MessageBody: aws.String("junk")}); err != nil {
+					t.Fatal(err)
+				}
+				var mu sync.Mutex
+				elsewhere := make(map[string]string)
+				w.server.Intercept(func(r *sqsxtest.Request) error {
+					if strings.HasPrefix(r.Action, "sqs:") && r.Region != tc.region {
+						mu.Lock()
+						elsewhere[r.Action] = r.Region
+						mu.Unlock()
+					}
+					return nil
+				})
+				sealer := w.sealer()
+				_, err = tc.client(w, sealer).ReceiveMessage(t.Context(), &sqs.ReceiveMessageInput{QueueUrl: out.QueueUrl}, tc.call...)
+				if !isWithheld(err) || sealer.Stats().Parked != 1 || len(elsewhere) > 0 {
+					t.Errorf("got %v, %d parked, requests to other Regions %v; want one parked, and none", err, sealer.Stats().Parked, elsewhere)
+				}
+			})
+		})
+	}
+}
+
 // TestManyQueues: a Sealer keeps what it knows of 4,096 queues. A further one is
 // received from all the same, and a queue that is not in use makes room.
 func TestManyQueues(t *testing.T) {

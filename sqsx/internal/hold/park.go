@@ -27,6 +27,7 @@ const (
 	retryFailed       = time.Minute     // attributes that could not be read
 	attributesAge     = time.Hour       // after which they are read again
 	takeBackBatch     = 10              // messages in one call of SQS
+	takeBackPause     = 5 * time.Second // before what failed is tried once more
 	backMemory        = 2 * maxParking  // of what was taken back
 
 	// A message is parked for an eighth of what is left of its retention at the
@@ -77,6 +78,7 @@ func (b *Breaker) Park(ctx context.Context, r Receive, withheld []Message) {
 	b.expire(q, now)
 	var changes []Visibility
 	var added []parked
+	var handles []string // of added, where they may be taken back
 	for _, m := range withheld {
 		if len(q.parking.out)+len(added) >= maxParked || m.Handle == "" {
 			break
@@ -87,22 +89,38 @@ func (b *Breaker) Park(ctx context.Context, r Receive, withheld []Message) {
 		}
 		changes = append(changes, Visibility{m.Handle, timeout})
 		p := parked{id: m.ID, first: m.Receives == 1, at: now, until: now.Add(timeout)}
-		if m.KeyService && q.parking.back[m.ID].IsZero() && b.handles < maxHandles {
-			p.handle = m.Handle
-			b.handles++
+		handle := ""
+		if m.KeyService && q.parking.back[m.ID].IsZero() && b.handles+len(handles) < maxHandles {
+			handle = m.Handle
 		}
-		added = append(added, p)
+		added, handles = append(added, p), append(handles, handle)
 	}
 	q.parking.out = append(q.parking.out, added...)
 	b.mu.Unlock()
 	if len(changes) == 0 {
 		return
 	}
-	if err := r.Queue.Park(ctx, changes); errors.Is(err, ErrDenied) {
-		b.mu.Lock()
-		defer b.mu.Unlock()
+	err := r.Queue.Park(ctx, changes)
+	b.mu.Lock()
+	if errors.Is(err, ErrDenied) {
 		q.parking.deniedAt = now
 		b.forget(q, func(p parked) bool { return p.at.Equal(now) })
+	}
+	// Only now, or taking a message back could overtake the request that parks it.
+	for i, p := range added {
+		j := slices.IndexFunc(q.parking.out, func(o parked) bool { return o.id == p.id && o.at.Equal(p.at) })
+		if j >= 0 && handles[i] != "" && q.parking.out[j].handle == "" {
+			q.parking.out[j].handle = handles[i]
+			b.handles++
+		}
+	}
+	var back []Visibility
+	if q.asking.answer == Yes && q.asking.at.After(now) { // meanwhile
+		back = b.toTakeBack(q, false, time.Now())
+	}
+	b.mu.Unlock()
+	if len(back) > 0 {
+		go takeBack(r.Queue, back) // as after a question; the receive need not wait
 	}
 }
 
@@ -273,16 +291,23 @@ func (p *parking) forgetOldest() {
 	delete(p.back, oldest)
 }
 
-// takeBack makes messages visible again. It ends with the first request that
-// fails: what is left is visible again when its parking ends.
+// takeBack makes messages visible again. A request that fails is made once more,
+// after the others: when an outage of the network ends, some still fail. What is
+// left then is visible again when its parking ends.
 func takeBack(queue Queue, messages []Visibility) {
-	for batch := range slices.Chunk(messages, takeBackBatch) {
-		ctx, cancel := context.WithTimeout(context.Background(), visibilityTimeout)
-		err := queue.TakeBack(ctx, batch)
-		cancel()
-		if err != nil {
-			return
+	for try := range 2 {
+		if try > 0 && len(messages) > 0 {
+			time.Sleep(takeBackPause)
 		}
+		var failed []Visibility
+		for batch := range slices.Chunk(messages, takeBackBatch) {
+			ctx, cancel := context.WithTimeout(context.Background(), visibilityTimeout)
+			if err := queue.TakeBack(ctx, batch); err != nil {
+				failed = append(failed, batch...)
+			}
+			cancel()
+		}
+		messages = failed
 	}
 }
 
