@@ -74,7 +74,7 @@ func TestArrows(t *testing.T) {
 		"internal/keyerr":       {},
 		"internal/optfn":        {},
 		"middleware":            {module + "/internal/awsname", module + "/internal/fifo", module + "/internal/optfn", sdk, smithy},
-		"sqsx":                  {module + "/envelope", module + "/envelope/kmskeyring", module + "/cache", module + "/middleware", module + "/internal/awsname", module + "/internal/fifo", module + "/internal/keyerr", module + "/internal/optfn", module + "/sqsx/internal/hold", sdk, smithy},
+		"sqsx":                  {module + "/envelope", module + "/envelope/kmskeyring", module + "/cache", module + "/middleware", module + "/internal/awsname", module + "/internal/fifo", module + "/internal/keyerr", module + "/internal/optfn", module + "/sqsx/internal/content", module + "/sqsx/internal/hold", sdk, smithy},
 		"sqsx/internal/content": {module + "/envelope"},
 		"sqsx/internal/hold":    {module + "/envelope", module + "/internal/backoff", module + "/internal/contain"},
 		"sqsx/sqsxtest":         {sdk, smithy},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -70,7 +71,7 @@ func (s *sealer) receive(
 	}
 
 	names := s.m.codec.AttributeNames()
-	added := askFor(inner, names)
+	added := askFor(inner, slices.Concat(names, admission.AttributeNames))
 	if admission.MaxMessages > 0 && inner.MaxNumberOfMessages > admission.MaxMessages {
 		inner.MaxNumberOfMessages = admission.MaxMessages
 	}

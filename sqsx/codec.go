@@ -19,6 +19,7 @@ import (
 	"github.com/sealq/sealq/cache"
 	"github.com/sealq/sealq/envelope"
 	"github.com/sealq/sealq/middleware"
+	"github.com/sealq/sealq/sqsx/internal/content"
 	"github.com/sealq/sealq/sqsx/internal/hold"
 )
 
@@ -36,6 +37,8 @@ type codec struct {
 	sizes    *headerSizes
 	opened   *recent
 	dropped  *evictions
+
+	compressor content.Compressor
 }
 
 var _ middleware.Codec = (*codec)(nil)
@@ -77,18 +80,19 @@ func (c *codec) Seal(ctx context.Context, q middleware.Queue, entries []types.Se
 	}
 	done, refused := 0, 0
 	for i := range entries {
-		if sealed[i].Err = c.checkEntry(q, &entries[i]); sealed[i].Err != nil {
+		if sealed[i].Err = c.checkEntry(policy, q, &entries[i]); sealed[i].Err != nil {
 			refused++
 		}
 	}
 	if refused == len(entries) || refused > 0 && q.FIFO() {
 		return sealed, nil // nothing is sent
 	}
+	compress := policy.compresses(entries)
 	for i := range entries {
 		if sealed[i].Err != nil {
 			continue
 		}
-		if sealed[i].Content, err = c.sealEntry(ctx, policy, q, ec, &entries[i]); err != nil {
+		if sealed[i].Content, err = c.sealEntry(ctx, policy, q, ec, &entries[i], compress); err != nil {
 			c.counters.sealFailed.add(ctx, q, len(entries))
 			done = 0 // nothing is sent
 			return nil, err
@@ -101,9 +105,9 @@ func (c *codec) Seal(ctx context.Context, q middleware.Queue, entries []types.Se
 }
 
 // checkEntry returns what the middleware cannot know: that a message is sealed
-// already, and that sealing takes away what a FIFO queue needs to recognise a
-// message sent twice.
-func (c *codec) checkEntry(q middleware.Queue, e *types.SendMessageBatchRequestEntry) error {
+// already, that sealing takes away what a FIFO queue needs to recognise a message
+// sent twice, and what SQS would answer to attributes that it does not get to see.
+func (c *codec) checkEntry(p *compiledPolicy, q middleware.Queue, e *types.SendMessageBatchRequestEntry) error {
 	if err := sealedAlready(aws.ToString(e.MessageBody)); err != nil {
 		return err
 	}
@@ -114,13 +118,16 @@ func (c *codec) checkEntry(q middleware.Queue, e *types.SendMessageBatchRequestE
 			Fault:   smithy.FaultClient,
 		}
 	}
+	if p.writesContent() {
+		return checkAttributes(e.MessageAttributes, p.AuthenticateAttributes)
+	}
 	return nil
 }
 
-func (c *codec) sealEntry(ctx context.Context, p *compiledPolicy, q middleware.Queue, ec envelope.EncryptionContext, e *types.SendMessageBatchRequestEntry) (middleware.Content, error) {
+func (c *codec) sealEntry(ctx context.Context, p *compiledPolicy, q middleware.Queue, ec envelope.EncryptionContext, e *types.SendMessageBatchRequestEntry, compress bool) (middleware.Content, error) {
 	body := aws.ToString(e.MessageBody)
-	content := middleware.Content{Attributes: e.MessageAttributes, DeduplicationID: e.MessageDeduplicationId, NoDigests: p.NoDigests}
-	if q.FIFO() && content.DeduplicationID == nil {
+	travels := middleware.Content{Attributes: p.wireAttributes(e.MessageAttributes), DeduplicationID: e.MessageDeduplicationId, NoDigests: p.NoDigests}
+	if q.FIFO() && travels.DeduplicationID == nil {
 		queue := p.LogicalQueue
 		if queue == "" {
 			var err error
@@ -128,22 +135,27 @@ func (c *codec) sealEntry(ctx context.Context, p *compiledPolicy, q middleware.Q
 				return middleware.Content{}, err
 			}
 		}
-		content.DeduplicationID = aws.String(deduplicationID(c.deduplicationKey, queue, body))
+		travels.DeduplicationID = aws.String(deduplicationID(c.deduplicationKey, queue, body))
 	}
-	m, err := envelope.Seal(ctx, p.keyring, []byte(body), ec)
+	plaintext, err := c.plaintextOf(p, e, compress)
+	if err != nil {
+		return middleware.Content{}, err
+	}
+	m, err := envelope.Seal(ctx, p.keyring, plaintext, ec)
 	if err != nil {
 		return middleware.Content{}, err
 	}
 	c.sizes.record(q, len(m.Header))
-	if p.BodyCarrier || len(e.MessageAttributes) >= crowdedAttributes {
-		content.Body = base64.StdEncoding.EncodeToString(m.Bytes())
-		return content, nil
+	if p.BodyCarrier || len(travels.Attributes) >= crowdedAttributes {
+		travels.Body = base64.StdEncoding.EncodeToString(m.Bytes())
+		return travels, nil
 	}
-	content.Body = base64.StdEncoding.EncodeToString(m.Body)
-	content.Attributes = make(map[string]types.MessageAttributeValue, len(e.MessageAttributes)+1)
-	maps.Copy(content.Attributes, e.MessageAttributes)
-	content.Attributes[attributeName] = types.MessageAttributeValue{DataType: aws.String(attributeType), BinaryValue: m.Header}
-	return content, nil
+	travels.Body = base64.StdEncoding.EncodeToString(m.Body)
+	wire := travels.Attributes
+	travels.Attributes = make(map[string]types.MessageAttributeValue, len(wire)+1)
+	maps.Copy(travels.Attributes, wire)
+	travels.Attributes[attributeName] = types.MessageAttributeValue{DataType: aws.String(attributeType), BinaryValue: m.Header}
+	return travels, nil
 }
 
 // Admit implements middleware.Codec.
@@ -160,6 +172,7 @@ func (c *codec) Admit(ctx context.Context, q middleware.Queue, in *sqs.ReceiveMe
 		return middleware.Admission{}, err
 	}
 	admission, err := c.admit(ctx, q, policy, in, client)
+	admission.AttributeNames = policy.AuthenticateAttributes
 	admission.EmptyInstead = policy.NoReceiveErrors && (err == nil || errors.Is(err, ErrHeld))
 	return admission, err
 }
@@ -252,17 +265,23 @@ func (c *codec) openMessage(ctx context.Context, p *compiledPolicy, kr envelope.
 	if err != nil {
 		return withhold(ownDeadline(err))
 	}
+	message, err := c.unpack(p, result.EncryptionContext, result.Plaintext, m.MessageAttributes)
+	if err != nil {
+		return withhold(err)
+	}
 	c.opened.add(aws.ToString(m.MessageId))
 	return middleware.Opened{
 		// The middleware takes out the attribute that it was told about.
-		Content: middleware.Content{Body: string(result.Plaintext), Attributes: m.MessageAttributes, NoDigests: p.NoDigests},
+		Content: middleware.Content{Body: message.body, Attributes: message.attributes, NoDigests: p.NoDigests},
 		Info: Info{
-			Sealed:            true,
-			SealID:            sealID(result.MessageID),
-			Receives:          receives(m),
-			KeyProvider:       result.Key.ProviderID,
-			Key:               string(result.Key.ProviderInfo),
-			EncryptionContext: result.EncryptionContext,
+			Sealed:                  true,
+			SealID:                  sealID(result.MessageID),
+			Receives:                receives(m),
+			KeyProvider:             result.Key.ProviderID,
+			Key:                     string(result.Key.ProviderInfo),
+			EncryptionContext:       result.EncryptionContext,
+			SealedAt:                message.sealedAt,
+			AuthenticatedAttributes: message.authenticated,
 		},
 	}, hold.DataKey{Encrypted: result.Key, Header: sealed.Header}
 }

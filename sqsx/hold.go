@@ -118,7 +118,14 @@ func (c *codec) ownContext(policy *compiledPolicy, q middleware.Queue, m *types.
 		return false
 	}
 	header, err := envelope.ParseHeader(sealed.Header)
-	return err == nil && maps.Equal(header.EncryptionContext, own)
+	if err != nil {
+		return false
+	}
+	// Producers and consumers of one queue may differ in what they write.
+	sealedUnder := header.EncryptionContext.Clone()
+	delete(sealedUnder, contentKey)
+	delete(own, contentKey)
+	return maps.Equal(sealedUnder, own)
 }
 
 func holdMessage(m *types.Message, err error, temporary bool) hold.Message {

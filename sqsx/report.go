@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -61,6 +62,16 @@ type Info struct {
 	// EncryptionContext is the authenticated context of the message, pairs that
 	// nobody asked for included. It is a copy.
 	EncryptionContext map[string]string
+	// SealedAt is when the message was sealed, by its producer's clock, in whole
+	// milliseconds, UTC. It is authenticated. It is zero for messages without
+	// sealed content: those of producers without Policy.SealAttributes,
+	// AuthenticateAttributes, Compress and MaxAge.
+	SealedAt time.Time
+	// AuthenticatedAttributes are the names, sorted, of the message attributes
+	// that were sealed with the message, asked for or not: their values are
+	// delivered as they were sent. Anybody who may send to the queue could have
+	// written the message's other attributes. It is a copy.
+	AuthenticatedAttributes []string
 }
 
 // InfoOf returns what is known of one delivered message, from the
@@ -70,6 +81,7 @@ func InfoOf(md smithymiddleware.Metadata, messageID string) (Info, bool) {
 	info, ok := v.(Info)
 	if ok {
 		info.EncryptionContext = envelope.EncryptionContext(info.EncryptionContext).Clone()
+		info.AuthenticatedAttributes = slices.Clone(info.AuthenticatedAttributes)
 	}
 	return info, ok
 }
@@ -208,6 +220,9 @@ func diagnose(err error) (diagnosis, remedy string) {
 	}
 	switch classify(err) {
 	case keyUnavailable:
+		if errors.Is(err, ErrClockAhead) {
+			return "sealed in the future", ""
+		}
 		if errors.Is(err, keyerr.ErrNotAsked) {
 			return "not asked of the key service", "nothing is lost: the message becomes visible again; look for who sends messages that do not decrypt: the error names the bound that was reached"
 		}
@@ -227,6 +242,8 @@ func diagnose(err error) (diagnosis, remedy string) {
 		return "sealed for another logical queue", ""
 	case errors.Is(err, envelope.ErrContextMismatch):
 		return "sealed for another queue", ""
+	case errors.Is(err, ErrExpired):
+		return "expired", ""
 	case errors.Is(err, envelope.ErrNoMatchingKey) && notDecrypted(err):
 		return "not decrypted by its key", "look for what rewrites messages, or for who sends: to configure further keys does not help"
 	case errors.Is(err, envelope.ErrNoMatchingKey):

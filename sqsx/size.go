@@ -5,6 +5,10 @@ import (
 	"fmt"
 	"sync"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+
 	"github.com/sealq/sealq/cache"
 	"github.com/sealq/sealq/envelope"
 	"github.com/sealq/sealq/middleware"
@@ -21,11 +25,22 @@ func estimatedKey() envelope.EncryptedDataKey {
 // SealedSize returns the size in bytes, as SQS counts it, of a message to queue
 // with a body of plaintextBytes and no attributes of its own. queue is an ARN,
 // or a URL if [Options.Region] is known. It is exact once a message to queue was
-// sealed, and before that an estimate that is not too low for one KMS key. Add
-// the names, types and values of the message's own attributes, and compare with
-// the queue's MaximumMessageSize. A message with 9 or 10 attributes travels in
-// the body carrier, whatever the policy: ask a Sealer whose policy says so.
+// sealed, and before that an estimate that is not too low for one KMS key. It
+// counts the body as if it were not compressed (Policy.Compress). Compare it with
+// the queue's MaximumMessageSize. [Sealer.SealedMessageSize] is for a message
+// with attributes.
 func (s *Sealer) SealedSize(queue string, plaintextBytes int) (int, error) {
+	return s.sealedSize(queue, plaintextBytes, nil)
+}
+
+// SealedMessageSize is SealedSize for a message with attributes, which it
+// counts as they travel: sealed with the body (Policy.SealAttributes), in clear,
+// or both. It looks at in.MessageBody and in.MessageAttributes only.
+func (s *Sealer) SealedMessageSize(queue string, in *sqs.SendMessageInput) (int, error) {
+	return s.sealedSize(queue, len(aws.ToString(in.MessageBody)), in.MessageAttributes)
+}
+
+func (s *Sealer) sealedSize(queue string, plaintextBytes int, attributes map[string]types.MessageAttributeValue) (int, error) {
 	q, err := s.queue(queue)
 	if err != nil {
 		return 0, err
@@ -38,7 +53,7 @@ func (s *Sealer) SealedSize(queue string, plaintextBytes int) (int, error) {
 		return 0, err
 	}
 	if policy.NoSeal {
-		return plaintextBytes, nil
+		return plaintextBytes + writtenBytes("", attributes), nil
 	}
 	header, known := s.codec.sizes.lookup(q)
 	if !known {
@@ -48,11 +63,12 @@ func (s *Sealer) SealedSize(queue string, plaintextBytes int) (int, error) {
 		}
 		header = headerSize(ec, estimatedKey())
 	}
-	body := bodySize(plaintextBytes)
-	if policy.BodyCarrier {
-		return base64.StdEncoding.EncodedLen(header + body), nil
+	body := bodySize(policy.contentSize(plaintextBytes, attributes))
+	wire := policy.wireAttributes(attributes)
+	if policy.BodyCarrier || len(wire) >= crowdedAttributes {
+		return base64.StdEncoding.EncodedLen(header+body) + writtenBytes("", wire), nil
 	}
-	return len(attributeName) + len(attributeType) + header + base64.StdEncoding.EncodedLen(body), nil
+	return len(attributeName) + len(attributeType) + header + base64.StdEncoding.EncodedLen(body) + writtenBytes("", wire), nil
 }
 
 // headerSize is the length in bytes of the header of a message, tag included,
