@@ -47,7 +47,7 @@ func documents(t *testing.T) map[string]string {
 			docs[filepath.ToSlash(name)] = read(t, name)
 		}
 	}
-	for _, name := range []string{"README.md", "docs/format.md", "docs/migration.md", "docs/operations.md", "docs/security.md"} {
+	for _, name := range []string{"README.md", "docs/format.md", "docs/migration.md", "docs/operations.md", "docs/options.md", "docs/security.md"} {
 		if docs[name] == "" {
 			t.Fatalf("%s is missing or empty", name)
 		}
@@ -250,17 +250,17 @@ func sameSet(t *testing.T, what string, documented, inCode []string) {
 	}
 }
 
-// TestOptionTables compares the tables of the README with the structs.
+// TestOptionTables compares the tables of docs/options.md with the structs.
 func TestOptionTables(t *testing.T) {
 	t.Parallel()
-	readme := read(t, "README.md")
+	options := read(t, "docs/options.md")
 	for marker, source := range map[string]struct{ file, structure string }{
 		"`sqsx.Options`:":       {"sqsx/options.go", "Options"},
 		"`sqsx.Policy`, for":    {"sqsx/policy.go", "Policy"},
 		"`cache.Options`:":      {"cache/options.go", "Options"},
 		"`kmskeyring.Options`:": {"envelope/kmskeyring/options.go", "Options"},
 	} {
-		sameSet(t, marker, firstColumn(t, readme, marker), fields(t, source.file, source.structure))
+		sameSet(t, marker, firstColumn(t, options, marker), fields(t, source.file, source.structure))
 	}
 }
 
@@ -306,8 +306,8 @@ func TestEnvironmentTable(t *testing.T) {
 	inCode := environmentVariables(t)
 	docs := documents(t)
 	sameSet(t, "environment variables", firstColumn(t, docs["docs/operations.md"], "## Settings from the environment"), inCode)
-	for _, name := range []string{"README.md", "docs/consumers.md", "docs/migration.md", "docs/operations.md", "docs/security.md"} {
-		for _, variable := range environmentName.FindAllString(docs[name], -1) {
+	for name, text := range docs {
+		for _, variable := range environmentName.FindAllString(text, -1) {
 			if !slices.Contains(inCode, variable) {
 				t.Errorf("%s names %s, which sqsx/env.go does not have", name, variable)
 			}
@@ -657,8 +657,8 @@ func TestDocCodeIsTested(t *testing.T) {
 		tested = append(tested, unindented(read(t, name)))
 	}
 	blocks := 0
-	for _, name := range []string{"README.md", "docs/consumers.md", "docs/migration.md", "docs/operations.md", "docs/security.md"} {
-		for _, m := range fence.FindAllStringSubmatch(read(t, filepath.FromSlash(name)), -1) {
+	for name, text := range documents(t) {
+		for _, m := range fence.FindAllStringSubmatch(text, -1) {
 			if m[1] != "go" {
 				continue
 			}

@@ -20,7 +20,7 @@ import (
 	"github.com/sealq/sealq/envelope"
 )
 
-// fact is a line of the second table: what is no ratio of two operations.
+// fact is a line of the second table: what is not a ratio of two operations.
 type fact struct {
 	what, target string
 	got          string
@@ -78,7 +78,7 @@ func firstSends(int) ([]fact, error) {
 	return []fact{{what: "first sends of 64 goroutines: calls of GenerateDataKey", target: "1", got: fmt.Sprint(n), ok: n == 1}}, nil
 }
 
-// distinctKeys receives ten messages under ten data keys, none in hand.
+// distinctKeys receives ten messages under ten data keys, none of them cached.
 func distinctKeys(count int) ([]fact, error) {
 	service := &keyService{latency: 20 * time.Millisecond}
 	var messages []types.Message
@@ -226,7 +226,7 @@ func coresFact(count int) ([]fact, error) {
 		{
 			what: "the same: share of the time in which goroutines wait for any mutex, those of the SDK and of the runtime included", target: "none visible",
 			// A lock that callers contend for costs tens of per cent, always. A single
-			// measurement can, too, where the machine takes a core away from the
+			// measurement can, too, where the machine takes a core from the
 			// holder of any lock: hence the median.
 			got: fmt.Sprintf("%.2f %%", waited), ok: waited < 10,
 		},

@@ -30,7 +30,7 @@ var sealContext = envelope.EncryptionContext{"sealq:queue": queueARN}
 func acceptAll(envelope.EncryptionContext) error { return nil }
 
 // envelopes seals and opens one body: by hand, by sealq with its data key cache
-// and with a data key in hand, and by the official SDK. Base64, both ways,
+// and with a cached data key, and by the official SDK. Base64, both ways,
 // counts everywhere.
 type envelopes struct {
 	cache    envelope.Keyring
@@ -84,7 +84,7 @@ func (e *envelopes) open(keys envelope.Keyring, header []byte, body string) ([]b
 }
 
 // sealing returns the operations by hand, sealq with its cache, official, sealq
-// with a data key in hand.
+// with a cached data key.
 func (e *envelopes) sealing(size int) ([]operation, error) {
 	plaintext := []byte(text(size))
 	header, _, err := e.seal(e.inHand, plaintext)
