@@ -37,7 +37,7 @@ func checkAttributes(attributes map[string]types.MessageAttributeValue, authenti
 			return invalidParameter("message attribute name %q is reserved for the sealed message: if the message is sealed already, send it with a client that has no sealer; else rename the attribute", name)
 		}
 		if v.StringListValues != nil || v.BinaryListValues != nil {
-			return &smithy.GenericAPIError{Code: "UnsupportedOperation", Message: "message attribute list values are not supported", Fault: smithy.FaultClient}
+			return &smithy.GenericAPIError{Code: "AWS.SimpleQueueService.UnsupportedOperation", Message: "message attribute list values are not supported", Fault: smithy.FaultClient}
 		}
 		err := checkAttributeName(name)
 		if err == nil {
