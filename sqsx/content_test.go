@@ -1096,3 +1096,77 @@ func tracingAgent(name string, outside bool, seen *[]string) func(*sqs.Options) 
 		o.APIOptions = append(o.APIOptions, func(stack *smithymiddleware.Stack) error { return stack.Initialize.Add(agent, where) })
 	}
 }
+
+// A role that may not decrypt for a queue stops receiving from it when a message
+// was refused under the queue's own context: whatever producers and this consumer
+// write beside the body.
+func TestOwnContextWhateverTheContent(t *testing.T) {
+	t.Parallel()
+	plain, sealing := sqsx.Policy{}, sqsx.Policy{SealAttributes: true}
+	for name, tc := range map[string]struct{ producer, consumer sqsx.Policy }{
+		"neither":  {plain, plain},
+		"producer": {sealing, plain},
+		"consumer": {plain, sealing},
+		"both":     {sealing, sealing},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				url := w.queue("orders", "VisibilityTimeout", "30")
+				for range 40 {
+					send(t, w.client(withPolicy(tc.producer)), url, "body")
+				}
+				w.server.Deny("kms:Decrypt")
+				consumer := w.client(withPolicy(tc.consumer))
+				held := false
+				for range 10 {
+					ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+					_, err := receive(ctx, consumer, url)
+					cancel()
+					held = held || errors.Is(err, sqsx.ErrHeld)
+				}
+				received := 0
+				for _, m := range w.server.Stored(url) {
+					if m.Attributes["ApproximateReceiveCount"] != "0" {
+						received++
+					}
+				}
+				if !held || received > 10 {
+					t.Errorf("held: %t, %d messages were received, want held after one response of ten", held, received)
+				}
+			})
+		})
+	}
+}
+
+func TestContentFromEnvironment(t *testing.T) {
+	t.Parallel()
+	clear := []string{"kind"}
+	in := sqsx.Options{Queues: map[string]sqsx.Policy{"orders": {ClearAttributes: clear[:1:1], MaxAge: time.Minute}, "bills": {SealAttributes: true, ClearAttributes: []string{"kind"}, AuthenticateAttributes: []string{"kind"}}}}
+	_, policy, err := sqsx.FromEnvironment(in, []string{
+		"SEALQ_SEAL_ATTRIBUTES=orders", "SEALQ_COMPRESS=orders, log-*", "SEALQ_ACCEPT_UNDATED=log-*", "SEALQ_CLEAR_ATTRIBUTES=route.*, region", "SEALQ_MAX_AGE=86400",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const day = 24 * time.Hour
+	for queue, want := range map[string]sqsx.Policy{
+		"orders": {SealAttributes: true, Compress: true, ClearAttributes: []string{"kind", "route.*", "region"}, MaxAge: day},
+		"bills":  {SealAttributes: true, ClearAttributes: []string{"kind", "route.*", "region"}, AuthenticateAttributes: []string{"kind"}, MaxAge: day},
+		"log-1":  {Compress: true, AcceptUndated: true, ClearAttributes: []string{"route.*", "region"}, MaxAge: day},
+		"other":  {ClearAttributes: []string{"route.*", "region"}, MaxAge: day},
+	} {
+		if diff := cmp.Diff(want, policy(arnOf(queue))); diff != "" {
+			t.Errorf("%s: %s", queue, diff)
+		}
+	}
+	for _, environ := range [][]string{
+		{"SEALQ_MAX_AGE=0"}, {"SEALQ_MAX_AGE=1h"}, {"SEALQ_CLEAR_ATTRIBUTES=a*b"}, {"SEALQ_SEAL_ATTRIBUTES=true"}, {"SEALQ_SEAL_ATTRIBUTES=listed"},
+	} {
+		o := sqsx.Options{Queues: map[string]sqsx.Policy{"listed": {AuthenticateAttributes: []string{"tenant"}}}}
+		if _, _, err := sqsx.FromEnvironment(o, environ); err == nil {
+			t.Errorf("%v: no error", environ)
+		}
+	}
+}
