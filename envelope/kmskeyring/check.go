@@ -12,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kms/types"
 
 	"github.com/sealq/sealq/envelope"
+	"github.com/sealq/sealq/internal/keytrace"
 )
 
 // CheckDecrypt implements [envelope.DecryptChecker]. It asks about the
@@ -63,9 +64,10 @@ func (k *Keyring) checks(ec envelope.EncryptionContext) []func(context.Context) 
 
 // dryRun asks KMS whether Decrypt with the key of q would be allowed. nil means
 // yes.
-func (k *Keyring) dryRun(ctx context.Context, q question, ec envelope.EncryptionContext) error {
+func (k *Keyring) dryRun(ctx context.Context, q question, ec envelope.EncryptionContext) (err error) {
+	defer func() { keytrace.Checked(ctx, q.keyInfo, err) }()
 	q.op, q.configured, q.dryRun, q.understood = opDecrypt, true, true, k.dryRuns.Load()
-	err := k.ask(ctx, q, func(ctx context.Context, opt func(*kms.Options)) error {
+	err = k.ask(ctx, q, func(ctx context.Context, opt func(*kms.Options)) error {
 		_, err := k.client.Decrypt(ctx, &kms.DecryptInput{
 			KeyId: &q.keyID, EncryptionContext: maps.Clone(ec), GrantTokens: slices.Clone(k.opts.GrantTokens),
 			DryRun: aws.Bool(true), DryRunModifiers: []types.DryRunModifierType{types.DryRunModifierTypeIgnoreCiphertext},
