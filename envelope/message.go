@@ -129,11 +129,8 @@ func checkGenerated(key *DataKey, ec EncryptionContext) error {
 // modified or retained, and the result does not alias m. Open is safe for
 // concurrent use.
 func Open(ctx context.Context, kr Keyring, m Message, accept func(EncryptionContext) error) (Opened, error) {
-	if kr == nil {
-		return Opened{}, errors.New("envelope: nil keyring")
-	}
-	if accept == nil {
-		return Opened{}, errors.New("envelope: nil accept function; to open messages of any context, pass one that returns nil")
+	if err := checkOpen(kr, accept); err != nil {
+		return Opened{}, err
 	}
 	h, n, err := parseHeader(m.Header)
 	if err != nil {
@@ -142,6 +139,34 @@ func Open(ctx context.Context, kr Keyring, m Message, accept func(EncryptionCont
 	if n != len(m.Header) {
 		return Opened{}, fmt.Errorf("%w: header is followed by %d bytes", ErrMalformed, len(m.Header)-n)
 	}
+	return open(ctx, kr, h, m, accept)
+}
+
+// OpenBytes is [Open] of a message in one piece, such as [Message.Bytes] returns
+// and other implementations of the format write.
+func OpenBytes(ctx context.Context, kr Keyring, message []byte, accept func(EncryptionContext) error) (Opened, error) {
+	if err := checkOpen(kr, accept); err != nil {
+		return Opened{}, err
+	}
+	h, n, err := parseHeader(message)
+	if err != nil {
+		return Opened{}, err
+	}
+	return open(ctx, kr, h, Message{Header: message[:n:n], Body: message[n:]}, accept)
+}
+
+func checkOpen(kr Keyring, accept func(EncryptionContext) error) error {
+	if kr == nil {
+		return errors.New("envelope: nil keyring")
+	}
+	if accept == nil {
+		return errors.New("envelope: nil accept function; to open messages of any context, pass one that returns nil")
+	}
+	return nil
+}
+
+// open is Open from the second part of its first step on. h is the header of m.
+func open(ctx context.Context, kr Keyring, h header, m Message, accept func(EncryptionContext) error) (Opened, error) {
 	b, err := parseBody(h, m.Body)
 	if err != nil {
 		return Opened{}, err

@@ -91,7 +91,7 @@ func (k *RawAESKeyring) wrap(ctx context.Context, secret *[DataKeySize]byte, ec 
 	if err := k.usable(ctx); err != nil {
 		return EncryptedDataKey{}, err
 	}
-	if err := checkContextSize(ec); err != nil {
+	if err := checkContextSize(ec, contextSize(ec)); err != nil {
 		return EncryptedDataKey{}, fmt.Errorf("envelope: %w", err)
 	}
 	info := make([]byte, 0, len(k.name)+rawAESInfoSize)
@@ -113,7 +113,7 @@ func (k *RawAESKeyring) DecryptDataKey(ctx context.Context, edks []EncryptedData
 	if err := k.usable(ctx); err != nil {
 		return nil, err
 	}
-	if err := checkContextSize(ec); err != nil {
+	if err := checkContextSize(ec, contextSize(ec)); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrUnsupported, err)
 	}
 	aad := appendContext(make([]byte, 0, contextSize(ec)), ec)

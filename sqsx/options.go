@@ -121,10 +121,11 @@ type settings struct {
 	table            *policyTable
 }
 
-// compiledPolicy is a Policy ready for use. It is immutable.
+// compiledPolicy is a Policy ready for use. It is immutable but for keySize.
 type compiledPolicy struct {
 	Policy
 	keyring *cache.Keyring
+	keySize *keySize // of keyring
 	accept  []awsname.Pattern
 }
 
@@ -154,6 +155,7 @@ func compile(kr envelope.Keyring, o Options, switches []policySwitch) (*settings
 	if err != nil {
 		return nil, err
 	}
+	sizes := make(map[*cache.Keyring]*keySize)
 	compilePolicy := func(p Policy) (*compiledPolicy, error) {
 		if err := p.validate(); err != nil {
 			return nil, err
@@ -170,6 +172,10 @@ func compile(kr envelope.Keyring, o Options, switches []policySwitch) (*settings
 				return nil, err
 			}
 		}
+		if sizes[c.keyring] == nil {
+			sizes[c.keyring] = new(keySize)
+		}
+		c.keySize = sizes[c.keyring]
 		return c, nil
 	}
 

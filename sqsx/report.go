@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"sync"
 	"time"
 
@@ -67,11 +68,13 @@ type Info struct {
 // ResultMetadata of the receive that delivered it.
 func InfoOf(md smithymiddleware.Metadata, messageID string) (Info, bool) {
 	v, _ := middleware.InfoOf(md, messageID)
-	info, ok := v.(Info)
-	if ok {
-		info.EncryptionContext = envelope.EncryptionContext(info.EncryptionContext).Clone()
+	known, ok := v.(*openedInfo)
+	if !ok {
+		return Info{}, false
 	}
-	return info, ok
+	info := known.info()
+	info.EncryptionContext = maps.Clone(info.EncryptionContext)
+	return info, true
 }
 
 const (

@@ -85,7 +85,7 @@ func newSealer(kr envelope.Keyring, o Options, switches []policySwitch) (*Sealer
 		return nil, &ConfigError{err}
 	}
 	reporter := &reporter{settings: settings, counters: counters}
-	c := &codec{settings: settings, counters: counters, reporter: reporter, sizes: &headerSizes{}, opened: newRecent(), dropped: &evictions{settings: settings}}
+	c := &codec{settings: settings, counters: counters, reporter: reporter, opened: newRecent(), dropped: &evictions{settings: settings}}
 	m, err := middleware.New(c, func(mo *middleware.Options) { mo.OnWithheld, mo.OnEmptied = reporter.report, reporter.emptied })
 	if err != nil {
 		return nil, &ConfigError{err}
@@ -189,8 +189,7 @@ func (s *Sealer) OpenMessages(ctx context.Context, queue string, msgs []types.Me
 		}
 		opened := make([]Message, len(delivered))
 		for i, d := range delivered {
-			info, _ := d.Info.(Info) // the codec sets nothing else
-			opened[i] = Message{d.Message, info}
+			opened[i] = Message{d.Message, d.Info.(*openedInfo).info()} // the codec sets nothing else
 		}
 		return opened, withheld
 	}
