@@ -19,10 +19,11 @@ import (
 )
 
 // A statement is a sentence or a table row of a document in which each
-// {package.constant} stands for the value of that constant, as a number ("1,024",
-// "2^32", "three"), or as a number and a unit ("10 seconds"). "…" stands for text
-// that does not matter, within one cell. The values in the document must be those
-// of the code: a number is never looked for elsewhere in the page.
+// {package.constant} stands for the value of that constant, as a number
+// ("1,024", "2^32", "three"), or as a number and a unit ("10 seconds"). "…"
+// stands for text that does not matter, within one cell. The values in the
+// document must be those of the code: a number is never looked for elsewhere in
+// the page.
 type statement struct{ doc, text string }
 
 // statements are all of them. TestEveryLimitIsDocumented says which constants
@@ -146,8 +147,8 @@ func TestNumbersInDocuments(t *testing.T) {
 	}
 }
 
-// TestEveryLimitIsDocumented wants a statement for each limit of a message, each
-// bound and default of an option, and each time of the hold.
+// TestEveryLimitIsDocumented wants a statement for each limit of a message,
+// each bound and default of an option, and each time of the hold.
 func TestEveryLimitIsDocumented(t *testing.T) {
 	t.Parallel()
 	said := make(map[string]bool)
@@ -268,7 +269,8 @@ func constants(t *testing.T) map[string]codeConstant {
 	return found
 }
 
-// fewImports has time.Duration with its units, math.MaxInt64, and empty packages.
+// fewImports has time.Duration with its units, math.MaxInt64, and empty
+// packages.
 type fewImports struct{}
 
 func (fewImports) Import(path string) (*types.Package, error) {

@@ -307,8 +307,8 @@ func TestEnvironmentTable(t *testing.T) {
 
 // settingName is a field as people are told of it: "Options.Cache",
 // "kmskeyring.Options.DecryptKeys", "Options.Cache.MaxStale", "Policy.NoSeal",
-// "o.Region". What follows another word with a dot, such as a package's name, is
-// part of it.
+// "o.Region". What follows another word with a dot, such as a package's name,
+// is part of it.
 var settingName = regexp.MustCompile(`\b(?:([a-z]\w*)\.)?(Options|Policy|o|co|ko)\.([A-Za-z]\w*(?:\.[A-Z]\w*)*)`)
 
 // settings are the structs that such a name may mean, by package.
@@ -326,9 +326,9 @@ func settings() map[string]map[string]reflect.Type {
 	}
 }
 
-// hasSetting reports whether a name means a field that exists. Without a package
-// it is one of the package where it is written or, in all other places, of sqsx;
-// "o" may be the options of any.
+// hasSetting reports whether a name means a field that exists. Without a
+// package it is one of the package where it is written or, in all other places,
+// of sqsx; "o" may be the options of any.
 func hasSetting(where, pkg, structure, field string) bool {
 	structs := settings()[structure]
 	if structs == nil { // o, co, ko

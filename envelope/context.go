@@ -42,12 +42,13 @@ func checkWritable(ec EncryptionContext) error {
 	return nil
 }
 
-// checkContextSize returns an error, without the package's name, if ec is beyond
-// the limits of a context, and so also if a length would not fit its field.
+// checkContextSize returns an error, without the package's name, if ec is
+// beyond the limits of a context, and so also if a length would not fit its
+// field.
 //
 // The public key of a signed message does not count: it is the format's, and
-// what a sender may put in must not depend on the suite. One that is longer than
-// a public key is, is counted.
+// what a sender may put in must not depend on the suite. One that is longer
+// than a public key is, is counted.
 func checkContextSize(ec EncryptionContext) error {
 	pairs, size := len(ec), contextSize(ec)
 	if key, ok := ec[publicKeyName]; ok && len(key) <= publicKeyTextSize {

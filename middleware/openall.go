@@ -56,9 +56,9 @@ func (m *Middleware) openInTime(ctx context.Context, q Queue, msgs []types.Messa
 	return m.openAll(ctx, waiting, q, msgs)
 }
 
-// openAll has the codec open msgs, as many at once as a receive has, and several
-// such chunks in parallel. The codec waits until waiting ends; what it has not
-// been given when ctx ends is withheld.
+// openAll has the codec open msgs, as many at once as a receive has, and
+// several such chunks in parallel. The codec waits until waiting ends; what it
+// has not been given when ctx ends is withheld.
 func (m *Middleware) openAll(ctx, waiting context.Context, q Queue, msgs []types.Message) []Opened {
 	if len(msgs) <= maxReceived {
 		return m.openChunk(ctx, waiting, q, msgs)
