@@ -102,8 +102,8 @@ func (m *Middleware) SealMessage(ctx context.Context, q Queue, in *sqs.SendMessa
 // the time that is left or 500 milliseconds, whichever is less, and returns
 // within that, so that its caller can still report. If ctx has no deadline, it
 // waits for 10 seconds in all. Messages that can be opened without waiting are
-// opened nevertheless; the others are reported as Temporary. If ctx is cancelled,
-// all that were not opened yet are.
+// opened nevertheless; the others are reported as Temporary. If ctx is
+// cancelled, all that were not opened yet are.
 //
 // [Options.OnWithheld] is called for the reported ones. The messages are not
 // modified.

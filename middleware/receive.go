@@ -48,8 +48,8 @@ func (s *sealer) receiveMessage(
 	return out, md, err
 }
 
-// receive makes the request, if the codec admits it, and changes inner for that.
-// If it is quiet, the caller is to have an empty result in place of err.
+// receive makes the request, if the codec admits it, and changes inner for
+// that. If it is quiet, the caller is to have an empty result in place of err.
 func (s *sealer) receive(
 	ctx context.Context, q Queue, inner *sqs.ReceiveMessageInput, next smithymiddleware.InitializeHandler,
 ) (out smithymiddleware.InitializeOutput, md smithymiddleware.Metadata, quiet bool, err error) {

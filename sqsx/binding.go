@@ -27,10 +27,10 @@ const (
 	reservedPrefix = reservedName + ":"
 	reservedName   = "sealq"
 
-	// queueKey holds the ARN or the logical name of the queue that a message
-	// was sealed for. It is deliberately not the "aws:sqs:arn" of server-side
-	// encryption: key policies in the wild let the SQS service itself decrypt
-	// under that context.
+	// queueKey holds the ARN or the logical name of the queue that a message was
+	// sealed for. It is deliberately not the "aws:sqs:arn" of server-side
+	// encryption: existing key policies let the SQS service itself decrypt under
+	// that context.
 	queueKey = "sealq:queue"
 )
 
@@ -225,7 +225,8 @@ const deduplicationLabel = "sealq-dedup-v1"
 
 // deduplicationID is lower-case hex of HMAC-SHA256 over label, queue and body,
 // each preceded by its length as 8 bytes, big-endian. A test vector is in
-// docs/format.md; producers in other languages that share the key must agree with it.
+// docs/format.md; producers in other languages that share the key must agree
+// with it.
 func deduplicationID(key []byte, queue, body string) string {
 	mac := hmac.New(sha256.New, key)
 	for _, part := range []string{deduplicationLabel, queue, body} {

@@ -5,8 +5,8 @@ import (
 	"github.com/sealq/sealq/middleware"
 )
 
-// FromEnvironment shows what NewFromEnv makes of options and an environment, and
-// the policy that it finds for a queue.
+// FromEnvironment shows what NewFromEnv makes of options and an environment,
+// and the policy that it finds for a queue.
 func FromEnvironment(o Options, environ []string) (Options, func(arn string) Policy, error) {
 	env, err := sealqEnvironment(environ)
 	if err != nil {

@@ -69,7 +69,7 @@ func (r *regions) fault(hangs bool) {
 	})
 }
 
-// send sends n messages in one second, in ten bursts, of which one in a hundred
+// send sends n messages in one second, in ten bursts. One in a hundred
 // under the other Region's key. Bodies are the time of sending.
 func (r *regions) send(t *testing.T, n int) {
 	for i := range n {
@@ -253,9 +253,9 @@ func TestJunkUnderAnUnreachableKeyOnAQuietQueue(t *testing.T) {
 	}
 }
 
-// TestUnreachableRegionOnAQuietQueue: a message every minute, and one in thirty under
-// the other Region's key. All of the others are delivered, and none waits for
-// longer than a question about the other key takes.
+// TestUnreachableRegionOnAQuietQueue: a message every minute, and one in thirty
+// under the other Region's key. All of the others are delivered, and none waits
+// for longer than a question about the other key takes.
 func TestUnreachableRegionOnAQuietQueue(t *testing.T) {
 	t.Parallel()
 	for name, hangs := range map[string]bool{"hangs": true, "fails at once": false} {

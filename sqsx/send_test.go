@@ -160,7 +160,7 @@ func TestFIFOBatchKeepsItsOrder(t *testing.T) {
 	})
 }
 
-// TestBatchOfSealedMessages is a batch of which nothing can be sent for a
+// TestBatchOfSealedMessages is a batch in which nothing can be sent for a
 // reason that only sealing brings: callers that look at the error only must see
 // it.
 func TestBatchOfSealedMessages(t *testing.T) {
@@ -184,8 +184,8 @@ func TestBatchOfSealedMessages(t *testing.T) {
 	}
 }
 
-// TestNothingIsSealedTwice sends what SealMessage returned through a client that
-// seals, and what only begins like it.
+// TestNothingIsSealedTwice sends what SealMessage returned through a client
+// that seals, and what only begins like it.
 func TestNothingIsSealedTwice(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
