@@ -58,7 +58,7 @@ func (e *TooLargeError) ErrorMessage() string {
 	return fmt.Sprintf("the message is %d bytes sealed (%d as written), the limit of the queue is %d: send a smaller message (sealing adds a third and a header)", e.Sealed, e.Plain, e.Limit)
 }
 
-// ErrorFault says that the sender is at fault.
+// ErrorFault returns smithy.FaultClient.
 func (e *TooLargeError) ErrorFault() smithy.ErrorFault { return smithy.FaultClient }
 
 // Unwrap returns the SDK's own type for a batch, and nil for a message, for

@@ -24,12 +24,13 @@ const (
 	// reservedPrefix marks the context names of this format. A reader refuses
 	// those it does not know: a message of a later release that uses one
 	// would otherwise be delivered as garbage.
-	reservedPrefix = "sealq:"
+	reservedPrefix = reservedName + ":"
+	reservedName   = "sealq"
 
-	// queueKey holds the ARN or the logical name of the queue that a message
-	// was sealed for. It is deliberately not the "aws:sqs:arn" of server-side
-	// encryption: key policies in the wild let the SQS service itself decrypt
-	// under that context.
+	// queueKey holds the ARN or the logical name of the queue that a message was
+	// sealed for. It is deliberately not the "aws:sqs:arn" of server-side
+	// encryption: existing key policies let the SQS service itself decrypt under
+	// that context.
 	queueKey = "sealq:queue"
 
 	// contentKey says that what is sealed is content, in the version that its
@@ -47,7 +48,7 @@ const (
 func hasReservedPrefix(name string) bool {
 	// Not by length in bytes: "ſ" takes two, and folds to "s".
 	first, _, colon := strings.Cut(name, ":")
-	return colon && strings.EqualFold(first+":", reservedPrefix)
+	return colon && strings.EqualFold(first, reservedName)
 }
 
 // shadows reports whether name is another spelling of a name that is checked.
@@ -104,9 +105,9 @@ var (
 
 const (
 	ownContextRemedy   = "set the same pairs on both (SEALQ_ENCRYPTION_CONTEXT)"
-	noQueueRemedy      = "let its producer name the queue (one that is not sealq writes \"" + queueKey + "\" into the encryption context), or set Policy.NoBinding (SEALQ_NO_BINDING) on this consumer, which then opens messages of every queue"
+	noQueueRemedy      = "make its producer name the queue (a producer without sealq writes \"" + queueKey + "\" into the encryption context), or set Policy.NoBinding (SEALQ_NO_BINDING) on this consumer, which then opens messages of every queue"
 	logicalQueueRemedy = "set the same name for this queue on both"
-	otherQueueRemedy   = "if messages of that queue are expected here, add its ARN to Policy.AcceptQueues; else look for what copies messages"
+	otherQueueRemedy   = "if messages of that queue are expected here, add its ARN to Policy.AcceptQueues; else find the program that copies messages"
 )
 
 // sendContext is the encryption context of every message sent to q.
@@ -126,42 +127,63 @@ func (s *settings) sendContext(p *compiledPolicy, q middleware.Queue) (envelope.
 	return ec, nil
 }
 
-// accept returns the check that a received message's context must pass. It
-// runs before any key is asked for, so that a message of another queue costs no
-// KMS call. binding is the name of q itself.
-func (s *settings) accept(p *compiledPolicy, q middleware.Queue, binding string, m *types.Message) func(envelope.EncryptionContext) error {
-	return func(ec envelope.EncryptionContext) error {
-		for name := range ec {
-			if hasReservedPrefix(name) && name != queueKey && name != contentKey {
-				return advise("upgrade this consumer", "%w: the message uses %.80q, a feature of a later release of sealq", envelope.ErrUnsupported, name)
-			}
-			if s.shadows(name) {
-				return advise(ownContextRemedy, "%w: the message's name %.80q differs from the consumer's in case only", errOwnContext, name)
-			}
-		}
-		if err := p.acceptsContent(ec); err != nil {
-			return err
-		}
-		for name, want := range s.context {
-			switch got, present := ec[name]; {
-			case !present:
-				return advise(ownContextRemedy, "%w: the message has no %q", errOwnContext, name)
-			case got != want:
-				return advise(ownContextRemedy, "%w: the message has another value of %q", errOwnContext, name)
-			}
-		}
-		if p.NoBinding {
-			return nil
-		}
-		bound, present := ec[queueKey]
-		if present && p.welcomes(binding, bound) || s.sourceWelcomes(p, q, bound, present, m) {
-			return nil
-		}
-		if !present {
-			return advise(noQueueRemedy, "%w", errNoQueue)
-		}
-		return mismatchedQueue(bound, binding)
+// ownContext reports whether m, whose encryption context is ec, was sealed under
+// exactly what this process seals with for the queue of that binding name. One
+// that redrive brought was sealed for another queue, whatever it says: anyone who
+// may send to that one can write it.
+func (s *settings) ownContext(binding string, m *types.Message, ec envelope.EncryptionContext) bool {
+	pairs := len(s.context)
+	if binding != "" {
+		pairs++
 	}
+	if _, present := ec[contentKey]; present {
+		pairs++ // producers and consumers of one queue may differ in what they write
+	}
+	if len(ec) != pairs || ec[queueKey] != binding || m.Attributes[string(types.MessageSystemAttributeNameDeadLetterQueueSourceArn)] != "" {
+		return false
+	}
+	for name, want := range s.context {
+		if ec[name] != want { // no value is empty
+			return false
+		}
+	}
+	return true
+}
+
+// accept checks the context of a received message. It runs before any key is
+// asked for, so that a message of another queue costs no KMS call. binding is the
+// name of q itself.
+func (s *settings) accept(p *compiledPolicy, q middleware.Queue, binding string, m *types.Message, ec envelope.EncryptionContext) error {
+	for name := range ec {
+		if hasReservedPrefix(name) && name != queueKey && name != contentKey {
+			return advise("upgrade this consumer", "%w: the message uses %.80q, a feature of a later release of sealq", envelope.ErrUnsupported, name)
+		}
+		if s.shadows(name) {
+			return advise(ownContextRemedy, "%w: the message's name %.80q differs from the consumer's in case only", errOwnContext, name)
+		}
+	}
+	if err := p.acceptsContent(ec); err != nil {
+		return err
+	}
+	for name, want := range s.context {
+		switch got, present := ec[name]; {
+		case !present:
+			return advise(ownContextRemedy, "%w: the message has no %q", errOwnContext, name)
+		case got != want:
+			return advise(ownContextRemedy, "%w: the message has another value of %q", errOwnContext, name)
+		}
+	}
+	if p.NoBinding {
+		return nil
+	}
+	bound, present := ec[queueKey]
+	if present && p.welcomes(binding, bound) || s.sourceWelcomes(p, q, bound, present, m) {
+		return nil
+	}
+	if !present {
+		return advise(noQueueRemedy, "%w", errNoQueue)
+	}
+	return mismatchedQueue(bound, binding)
 }
 
 // mismatchedQueue is the error of a message that is bound to another name than
@@ -172,7 +194,7 @@ func mismatchedQueue(bound, binding string) error {
 	case isARN(bound) && isARN(binding):
 		return advise(otherQueueRemedy, "%w: the message was sealed for queue %.200q, and was received from %q: it was copied or moved", envelope.ErrContextMismatch, bound, binding)
 	case isARN(bound):
-		return advise(logicalQueueRemedy+"; to open what was sealed before, add that ARN to Policy.AcceptQueues meanwhile",
+		return advise(logicalQueueRemedy+"; to open messages that were sealed before, add that ARN to Policy.AcceptQueues for a time",
 			"%w: the message is bound to the ARN %.200q, the consumer to the logical name %q", errLogicalQueue, bound, binding)
 	case isARN(binding):
 		return advise(logicalQueueRemedy, "%w: the message is bound to the logical name %.200q, the consumer to the ARN %q", errLogicalQueue, bound, binding)
@@ -219,7 +241,8 @@ const deduplicationLabel = "sealq-dedup-v1"
 
 // deduplicationID is lower-case hex of HMAC-SHA256 over label, queue and body,
 // each preceded by its length as 8 bytes, big-endian. A test vector is in
-// docs/format.md; producers in other languages that share the key must agree with it.
+// docs/format.md; producers in other languages that share the key must agree
+// with it.
 func deduplicationID(key []byte, queue, body string) string {
 	mac := hmac.New(sha256.New, key)
 	for _, part := range []string{deduplicationLabel, queue, body} {

@@ -149,12 +149,13 @@ func (p *Policy) contentOf(body string, attributes map[string]types.MessageAttri
 	return c
 }
 
-// plaintextOf returns what to seal of an entry that passed checkEntry.
-func (c *codec) plaintextOf(p *compiledPolicy, e *types.SendMessageBatchRequestEntry, compress bool) ([]byte, error) {
-	if !p.writesContent() {
-		return []byte(aws.ToString(e.MessageBody)), nil
+// plaintext returns what to seal of an entry that passed checkEntry.
+func (s *sending) plaintext(e *types.SendMessageBatchRequestEntry) ([]byte, error) {
+	body := aws.ToString(e.MessageBody)
+	if !s.policy.writesContent() {
+		return []byte(body), nil
 	}
-	return c.compressor.Encode(p.contentOf(aws.ToString(e.MessageBody), e.MessageAttributes, time.Now()), compress)
+	return s.compressor.Encode(s.policy.contentOf(body, e.MessageAttributes, time.Now()), s.compress)
 }
 
 // compresses reports whether the bodies of a call may be compressed. They may
@@ -207,13 +208,14 @@ type inside struct {
 	authenticated []string // names
 }
 
-// unpack returns what the plaintext of a message holds, whose attributes on the
-// wire are these.
-func (c *codec) unpack(p *compiledPolicy, ec envelope.EncryptionContext, plaintext []byte, wire map[string]types.MessageAttributeValue) (inside, error) {
-	if _, present := ec[contentKey]; !present {
-		return inside{body: string(plaintext), attributes: p.withoutListed(wire)}, nil
+// inside takes apart what was sealed in a message that has these attributes on
+// the wire.
+func (c *codec) inside(p *compiledPolicy, opened envelope.Opened, wire map[string]types.MessageAttributeValue) (inside, error) {
+	plaintext := string(opened.Plaintext)
+	if _, present := opened.EncryptionContext[contentKey]; !present {
+		return inside{body: plaintext, attributes: p.withoutListed(wire)}, nil
 	}
-	message, err := c.compressor.Decode(string(plaintext))
+	message, err := c.compressor.Decode(plaintext)
 	if err != nil {
 		return inside{}, err
 	}

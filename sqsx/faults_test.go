@@ -580,7 +580,8 @@ func (k slowKeyring) DecryptDataKey(ctx context.Context, _ []envelope.EncryptedD
 	return nil, ctx.Err()
 }
 
-// TestOwnDeadlineIsNotTheCallers: a loop that ends when its context does goes on.
+// TestOwnDeadlineIsNotTheCallers: a loop that ends when its context does goes
+// on.
 func TestOwnDeadlineIsNotTheCallers(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -32,11 +32,11 @@ type Policy struct {
 	// ARN, or the beginning of one with one trailing "*".
 	AcceptQueues []string
 
-	// StrictQueue turns off the one place where availability wins by default:
-	// a message that SQS marks as coming from another queue of the same
-	// account and Region by redrive (DeadLetterQueueSourceArn) is otherwise
-	// opened if it would be in that queue: under its name or LogicalQueue,
-	// those of its AcceptQueues, or any name under NoBinding.
+	// StrictQueue turns off one default in favour of availability: a message that
+	// SQS marks as coming from another queue of the same account and Region by
+	// redrive (DeadLetterQueueSourceArn) is otherwise opened if it would be in
+	// that queue: under its name or LogicalQueue, those of its AcceptQueues, or
+	// any name under NoBinding.
 	StrictQueue bool
 
 	// LogicalQueue binds messages to this name in place of the queue's ARN, for
@@ -57,21 +57,21 @@ type Policy struct {
 	Keyring envelope.Keyring
 
 	// BodyCarrier puts the whole sealed message into the body, and uses no
-	// attribute. Recommended where tools that copy bodies only touch the queue.
-	// Readers accept both carriers whatever this says.
+	// attribute. Use it if tools that copy only bodies handle the queue. Readers
+	// accept both carriers, whatever this is.
 	BodyCarrier bool
 
-	// NoHold switches the hold off: receives go to SQS although the key service
-	// says that nothing would open, messages that do not open are not parked,
-	// and FIFO queues are received from at full pace. They then reach the
-	// dead-letter queue as fast as the redrive policy of the queue has it.
+	// NoHold switches the hold off: receives go to SQS even if the key service
+	// says that nothing would open, messages that do not open are not parked, and
+	// receives from FIFO queues go on at full speed. Messages then reach the
+	// dead-letter queue as fast as the queue's redrive policy allows.
 	NoHold bool
 
 	// NoReceiveErrors returns an empty result from a ReceiveMessage that would
 	// fail because none of the messages that arrived can be delivered
 	// ([ReceiveError]), or because receives are held ([ErrHeld]). It is for
-	// consumers that stop at the first error. An empty result looks like an
-	// empty queue: without it a program learns of trouble from its errors, with
+	// consumers that stop at the first error. An empty result looks like an empty
+	// queue: without this setting a program learns of failures from errors, with
 	// it only from Options.OnWithheld, [Withheld], logs, [Stats] and metrics.
 	// docs/consumers.md lists consumers that need it.
 	//
@@ -137,12 +137,11 @@ type Policy struct {
 	// service's limit, in bytes, 1,024 to 1,048,576. 0: 1,048,576.
 	MaxMessageBytes int
 
-	// NoDigests leaves the MD5 fields in outputs nil (MD5OfBody,
-	// MD5OfMessageBody, MD5OfMessageAttributes), of sealed messages that are
-	// sent and of all that are delivered. SQS's own digests are of what
-	// travels, so that sealq computes others of what the caller sees, which takes
-	// longer than AES-GCM does. Nothing is protected by them; under
-	// GODEBUG=fips140=only they are nil in any case.
+	// NoDigests leaves the MD5 fields in outputs nil (MD5OfBody, MD5OfMessageBody,
+	// MD5OfMessageAttributes), of sealed messages that are sent and of all that
+	// are delivered. SQS's own digests are of the sealed message, so sealq
+	// computes digests of what the caller sees, which takes longer than AES-GCM.
+	// They protect nothing; under GODEBUG=fips140=only they are nil in any case.
 	NoDigests bool
 }
 
@@ -292,10 +291,10 @@ const unnamed = "\x00"
 type witness struct{ name, arn string }
 
 // witnesses returns a queue for every combination of rules and switches that a
-// queue can match with a switch among them. Of the patterns that are
-// names, those that match a queue are the beginnings of the longest of them; the
-// same holds for ARNs. So it is enough to combine the name in each pattern with
-// the place (partition, Region, account) in each.
+// queue can match with a switch among them. Of the patterns that are names,
+// those that match a queue are the beginnings of the longest of them; the same
+// holds for ARNs. So it is enough to combine the name in each pattern with the
+// place (partition, Region, account) in each.
 func (t *policyTable) witnesses() []witness {
 	if len(t.switches) == 0 {
 		return nil

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -36,7 +37,7 @@ type Message struct {
 	Info          Info // the caller's to keep and change
 }
 
-// Info is what is known of a message that was delivered.
+// Info is what is known about a delivered message.
 type Info struct {
 	// Sealed is false for a message that was accepted in plaintext. Of the other
 	// fields only Receives is then set.
@@ -48,8 +49,8 @@ type Info struct {
 	// differs in some of these. Two calls of SendMessage have different ones,
 	// whatever their bodies are.
 	//
-	// It is empty for plaintext: an empty SealID is no key for deduplication,
-	// for all plaintext messages share it.
+	// It is empty for plaintext: do not use an empty SealID for deduplication,
+	// because all plaintext messages share it.
 	SealID string
 	// Receives is how many times SQS says that the message was received from
 	// its queue, this time included (ApproximateReceiveCount). It is approximate,
@@ -60,7 +61,7 @@ type Info struct {
 	// for AWS KMS, "aws-kms" and the key's ARN.
 	KeyProvider, Key string
 	// EncryptionContext is the authenticated context of the message, pairs that
-	// nobody asked for included. It is a copy.
+	// the reader does not require included. It is a copy.
 	EncryptionContext map[string]string
 	// SealedAt is when the message was sealed, by its producer's clock, in whole
 	// milliseconds, UTC. It is authenticated. It is zero for messages without
@@ -74,29 +75,31 @@ type Info struct {
 	AuthenticatedAttributes []string
 }
 
-// InfoOf returns what is known of one delivered message, from the
+// InfoOf returns what is known about one delivered message, from the
 // ResultMetadata of the receive that delivered it.
 func InfoOf(md smithymiddleware.Metadata, messageID string) (Info, bool) {
 	v, _ := middleware.InfoOf(md, messageID)
-	info, ok := v.(Info)
-	if ok {
-		info.EncryptionContext = envelope.EncryptionContext(info.EncryptionContext).Clone()
-		info.AuthenticatedAttributes = slices.Clone(info.AuthenticatedAttributes)
+	known, ok := v.(*openedInfo)
+	if !ok {
+		return Info{}, false
 	}
-	return info, ok
+	info := known.info()
+	info.EncryptionContext = maps.Clone(info.EncryptionContext)
+	info.AuthenticatedAttributes = slices.Clone(info.AuthenticatedAttributes)
+	return info, true
 }
 
 const (
-	// logInterval is the shortest time between two log lines of the same kind
-	// of trouble with the same queue.
+	// logInterval is the shortest time between two log lines of one diagnosis for
+	// one queue.
 	logInterval = 10 * time.Second
 	// logKinds bounds the memory of what was logged when. A process that meets
 	// more kinds forgets, and logs some lines sooner.
 	logKinds = 1024
 )
 
-// reporter tells of withheld messages: one callback and one count each, and a
-// log line a kind now and then.
+// reporter reports withheld messages: one callback and one count for each, and
+// at times a log line for each kind.
 type reporter struct {
 	*settings
 	counters *counters
@@ -166,7 +169,7 @@ func (r *reporter) held(ctx context.Context, q middleware.Queue, err error) {
 	)
 }
 
-// log returns the logger, as it is at the time of the line.
+// log returns the logger at the time of the call.
 func (s *settings) log() *slog.Logger {
 	if s.logger == nil {
 		return slog.Default()
@@ -198,8 +201,8 @@ func (r *reporter) due(kind logKind) (suppressed int, due bool) {
 }
 
 // diagnose names the likely cause of a message that did not open, and what to
-// do if the error itself is no [advice]. docs/operations.md lists the same lines
-// with more room.
+// do if the error itself is no [advice]. docs/operations.md lists the same
+// lines with more room.
 func diagnose(err error) (diagnosis, remedy string) {
 	switch {
 	case errors.Is(err, errAlreadyOpened):
@@ -211,7 +214,7 @@ func diagnose(err error) (diagnosis, remedy string) {
 	case errors.Is(err, errAttributeLost):
 		return "header lost", ""
 	case errors.Is(err, errEncodedAgain):
-		return "encoded once more", "something that copies messages encoded a part that is text or bytes already, such as Lambda's binaryValue: let it decode first, or set Policy.BodyCarrier (SEALQ_BODY_CARRIER) on the sender"
+		return "encoded once more", "a program that copies messages encoded a part again, such as Lambda's binaryValue: decode it there first, or set Policy.BodyCarrier (SEALQ_BODY_CARRIER) on the sender"
 	case errors.Is(err, errSNSEnvelope):
 		return "SNS envelope", ""
 	}
@@ -224,7 +227,7 @@ func diagnose(err error) (diagnosis, remedy string) {
 			return "sealed in the future", ""
 		}
 		if errors.Is(err, keyerr.ErrNotAsked) {
-			return "not asked of the key service", "nothing is lost: the message becomes visible again; look for who sends messages that do not decrypt: the error names the bound that was reached"
+			return "not asked of the key service", "nothing is lost: the message becomes visible again; find out who sends messages that do not decrypt: the error names the bound that was reached"
 		}
 		if !errors.Is(err, envelope.ErrUnavailable) {
 			return "no time left", "nothing is lost: the message becomes visible again; the caller's context ended before the message was opened: give it more time, or fewer messages"
@@ -245,18 +248,19 @@ func diagnose(err error) (diagnosis, remedy string) {
 	case errors.Is(err, ErrExpired):
 		return "expired", ""
 	case errors.Is(err, envelope.ErrNoMatchingKey) && notDecrypted(err):
-		return "not decrypted by its key", "look for what rewrites messages, or for who sends: to configure further keys does not help"
+		return "not decrypted by its key", "find the program that rewrites messages, or who sends them: configuring more keys does not help"
 	case errors.Is(err, envelope.ErrNoMatchingKey):
-		return "sealed under a key that is not configured", "if the key is yours, do as the error says; else look for who sends"
+		return "sealed under a key that is not configured", "if the key is yours, do as the error says; else find out who sends these messages"
 	case errors.Is(err, envelope.ErrUnsupported):
-		return "unsupported format", "upgrade this consumer, or let the producer do without what the error names"
+		return "unsupported format", "upgrade this consumer, or change the producer so that it does not use what the error names"
 	case errors.Is(err, envelope.ErrAuthentication):
-		return "altered after sealing", "the message was damaged or forged: look for what rewrites bodies or attributes"
+		return "altered after sealing", "the message was damaged or forged: find the program that rewrites bodies or attributes"
 	}
-	return "malformed", "the message was damaged, truncated or forged: look for what rewrites bodies or attributes"
+	return "malformed", "the message was damaged, truncated or forged: find the program that rewrites bodies or attributes"
 }
 
-// notDecrypted reports whether AWS KMS had the key and could not decrypt with it.
+// notDecrypted reports whether AWS KMS had the key and could not decrypt with
+// it.
 func notDecrypted(err error) bool {
 	refusal, ok := errors.AsType[smithy.APIError](err)
 	if !ok {

@@ -74,7 +74,7 @@ func (w *world) outage(ctx context.Context, client *sqs.Client) error {
 	if err != nil {
 		return err
 	}
-	tell("6. KMS is unreachable", bodies[0]+", with the data key in hand")
+	tell("6. KMS is unreachable", bodies[0]+", with the cached data key")
 	newcomer, err := sqsx.NewFromConfig(w.cfg, w.keyID, w.options)
 	if err != nil {
 		return err

@@ -149,7 +149,7 @@ func same(want []byte) func([]byte, error) error {
 
 // clients calls SQS by the SDK alone, by a client with sealq, and by the SDK
 // alone with the floor called by hand beside it: a sealed message has a header
-// to carry and a body a third longer, whoever sealed it.
+// to carry and a body a third longer, whatever sealed it.
 type clients struct {
 	sealer        *sqsx.Sealer
 	plain, sealed *sqs.Client // in memory

@@ -42,8 +42,8 @@ func CheckQueueName(name string) error {
 	return nil
 }
 
-// checkQueueNamePrefix reports why no queue's name begins with prefix, or nil if
-// one can.
+// checkQueueNamePrefix reports why no queue's name begins with prefix, or nil
+// if one can.
 func checkQueueNamePrefix(prefix string) error {
 	base, _, dot := strings.Cut(prefix, ".")
 	switch {
