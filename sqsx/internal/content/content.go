@@ -61,7 +61,9 @@ const maxTime = 253402300799999
 // Attribute is one message attribute. Its value is text, or bytes if its type is
 // Binary.
 type Attribute struct {
-	Name, Type, Value string
+	Name  string // of 1 byte or more, unique in a message
+	Type  string // String, Number or Binary, with its label if it has one
+	Value string // text in UTF-8, or the bytes of a Binary
 }
 
 // IsBinary reports whether an attribute of that type holds bytes.
@@ -75,7 +77,7 @@ func baseType(dataType string) string {
 
 // Content is what is sealed.
 type Content struct {
-	Body string
+	Body string // not compressed; its bytes are not looked at
 
 	// SealsAttributes says that all of the sender's attributes are here, other
 	// than those that tracers use: any other attribute on the wire was added by
