@@ -52,6 +52,7 @@ func (s *sealer) receiveMessage(
 func (s *sealer) receive(
 	ctx context.Context, q Queue, inner *sqs.ReceiveMessageInput, next smithymiddleware.InitializeHandler,
 ) (out smithymiddleware.InitializeOutput, md smithymiddleware.Metadata, quiet bool, err error) {
+	ended := ctx.Err() != nil
 	admission, err := s.m.codec.Admit(ctx, q, inner, s.client)
 	outcome := Outcome{Err: errUnfinished}
 	if admission.Done != nil {
@@ -65,6 +66,7 @@ func (s *sealer) receive(
 		}()
 	}
 	if err != nil {
+		err = cancelled(ctx, ended, err)
 		outcome.Err = err
 		return out, md, admission.EmptyInstead, err
 	}
