@@ -82,23 +82,22 @@ func (r *resolver) resolve(ctx context.Context) (awsname.KeyARN, error) {
 	}
 }
 
-// check returns why the key is not known. It asks if the last call failed, also
-// where its failure is remembered.
-func (r *resolver) check(ctx context.Context) error {
+// check returns the key, or why it is not known. It asks if the last call failed,
+// also where its failure is remembered.
+func (r *resolver) check(ctx context.Context) (awsname.KeyARN, error) {
 	n := r.begun()
 	for {
 		r.mu.Lock()
 		if r.err == nil && r.fresh() || r.call == nil && r.calls > n {
-			_, err := r.answer()
-			r.mu.Unlock()
-			return err
+			defer r.mu.Unlock()
+			return r.answer()
 		}
 		call := r.ask(ctx)
 		r.mu.Unlock()
 		select {
 		case <-call.done:
 		case <-ctx.Done():
-			return ctx.Err()
+			return awsname.KeyARN{}, ctx.Err()
 		}
 	}
 }
