@@ -29,6 +29,7 @@ import (
 	"github.com/sealq/sealq/envelope/kmskeyring"
 	"github.com/sealq/sealq/middleware"
 	"github.com/sealq/sealq/sqsx"
+	"github.com/sealq/sealq/sqsx/lambdax"
 )
 
 // The tests of this file hold what the documents say to the code. Each fails if
@@ -326,6 +327,7 @@ func settings() map[string]map[string]reflect.Type {
 	return map[string]map[string]reflect.Type{
 		"Options": {
 			"sqsx":       reflect.TypeFor[sqsx.Options](),
+			"lambdax":    reflect.TypeFor[lambdax.Options](),
 			"cache":      reflect.TypeFor[cache.Options](),
 			"kmskeyring": reflect.TypeFor[kmskeyring.Options](),
 			"middleware": reflect.TypeFor[middleware.Options](),
