@@ -253,13 +253,9 @@ func (b *batch) answer() (Response, error) {
 	r := Response{BatchItemFailures: []Failure{}}
 	named := make(map[string]bool)
 	var errs []error
-	var first *item
 	for _, it := range b.items {
 		if it.err == nil {
 			continue
-		}
-		if first == nil {
-			first = it
 		}
 		errs = append(errs, it.err)
 		if id := *it.received.MessageId; !named[id] {
@@ -268,20 +264,31 @@ func (b *batch) answer() (Response, error) {
 		}
 	}
 	failed, all := len(errs), len(b.items)
-	if failed == 0 {
-		return r, nil
-	}
-	if !b.o.ReportsFailures || failed == all && !b.o.ReportAll {
+	if failed > 0 && (!b.o.ReportsFailures || failed == all && !b.o.ReportAll) {
 		return Response{}, &BatchError{Messages: all, Failed: failed, Errs: errs}
 	}
-	if b.o.OnError == nil {
-		b.o.log().WarnContext(b.ctx, "sealq: messages reported as failed",
-			slog.String("queue", first.QueueARN),
-			slog.Int("failed", failed),
-			slog.Int("of", all),
-			slog.String("message_id", *first.received.MessageId),
-			slog.String("error", first.err.Error()),
-		)
-	}
+	b.log(failed)
 	return r, nil
+}
+
+// log writes one line for the messages that opened and that are reported as
+// failed, if nobody else tells of them. Those that did not open have lines of
+// the Sealer.
+func (b *batch) log(failed int) {
+	if b.o.OnError != nil {
+		return
+	}
+	for _, it := range b.items {
+		if it.err == nil || !it.opened {
+			continue
+		}
+		b.o.log().WarnContext(b.ctx, "sealq: messages reported as failed",
+			slog.String("queue", it.QueueARN),
+			slog.Int("failed", failed),
+			slog.Int("of", len(b.items)),
+			slog.String("message_id", *it.received.MessageId),
+			slog.String("error", it.err.Error()),
+		)
+		return
+	}
 }

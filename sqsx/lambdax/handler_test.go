@@ -288,19 +288,20 @@ func TestOnError(t *testing.T) {
 	}
 }
 
-// TestLogsWithoutOnError is one line for an invocation, however many failed.
+// TestLogsWithoutOnError is one line for an invocation, however many failed,
+// and none for what the Sealer has logged already.
 func TestLogsWithoutOnError(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	sealing := w.producer(t)
-	msgs := w.send(t, "orders", message{sealing, "", "fails"}, message{sealing, "", "fails"}, message{sealing, "", "fine"})
+	msgs := w.send(t, "orders", message{w.outsider, "", "not sealed"}, message{sealing, "", "fails"}, message{sealing, "", "fails"}, message{sealing, "", "fine"})
 	r := recorder{does: map[string]func(context.Context) error{"fails": fails}}
 	var log bytes.Buffer
 	h := lambdax.New(w.sealer(t), r.work, reports, func(o *lambdax.Options) { o.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
 	if _, err := h.Handle(t.Context(), event(t, "orders", msgs)); err != nil {
 		t.Fatal(err)
 	}
-	for _, part := range []string{`msg="sealq: messages reported as failed"`, "queue=" + arnOf("orders"), "failed=2", "of=3", "message_id=orders/0", `error="no such card"`} {
+	for _, part := range []string{`msg="sealq: messages reported as failed"`, "queue=" + arnOf("orders"), "failed=3", "of=4", "message_id=orders/1", `error="no such card"`} {
 		if !strings.Contains(log.String(), part) {
 			t.Errorf("got log %s, want one with %s", &log, part)
 		}
@@ -309,11 +310,13 @@ func TestLogsWithoutOnError(t *testing.T) {
 		t.Errorf("got %d lines, want one:\n%s", n, &log)
 	}
 	log.Reset()
-	if _, err := h.Handle(t.Context(), event(t, "orders", msgs[:2])); err == nil || log.Len() > 0 {
+	if _, err := h.Handle(t.Context(), event(t, "orders", msgs[:3])); err == nil || log.Len() > 0 {
 		t.Errorf("got error %v and log %q, want an error, which the caller logs, and no line", err, &log)
 	}
-	if _, err := h.Handle(t.Context(), event(t, "orders", msgs[2:])); err != nil || log.Len() > 0 {
-		t.Errorf("got error %v and log %q, want neither", err, &log)
+	for _, msgs := range [][]types.Message{msgs[3:], {msgs[0], msgs[3]}} {
+		if _, err := h.Handle(t.Context(), event(t, "orders", msgs)); err != nil || log.Len() > 0 {
+			t.Errorf("got error %v and log %q, want neither", err, &log)
+		}
 	}
 }
 

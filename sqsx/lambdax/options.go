@@ -73,8 +73,9 @@ type Options struct {
 	// a *sqsx.OpenError, whose message is sealed; a *PanicError; ErrNotStarted;
 	// sqsx.ErrGroupHeld for what follows a failure in its message group; else
 	// what the work returned. It may be called by several goroutines at once. If
-	// it is nil, each invocation that reports failures logs their number and the
-	// first cause. (A Sealer logs what it does not open in either case.)
+	// it is nil, an invocation that reports messages which opened and failed logs
+	// the number of failures and the first cause. A Sealer logs what it does not
+	// open in either case, and aws-lambda-go the error of an invocation.
 	OnError func(ctx context.Context, m Message, err error)
 
 	// Logger is for the lines of this package. nil means slog.Default at the
