@@ -204,7 +204,7 @@ func TestDocsCiteTestsThatExist(t *testing.T) {
 func TestSectionsNameTheirTests(t *testing.T) {
 	t.Parallel()
 	exists := testFunctions(t)
-	for _, name := range []string{"docs/security.md", "docs/operations.md"} {
+	for _, name := range []string{"docs/security.md", "docs/operations.md", "docs/lambda.md"} {
 		sections := strings.Split(prose(read(t, name)), "\n## ")[1:]
 		for _, section := range sections {
 			title, text, _ := strings.Cut(section, "\n")
@@ -263,6 +263,8 @@ func TestOptionTables(t *testing.T) {
 	} {
 		sameSet(t, marker, firstColumn(t, readme, marker), fields(t, source.file, source.structure))
 	}
+	const lambda = "`lambdax.Options`:"
+	sameSet(t, lambda, firstColumn(t, read(t, "docs/lambda.md"), lambda), fields(t, "sqsx/lambdax/options.go", "Options"))
 }
 
 // fields returns the exported fields of a struct.
@@ -659,7 +661,7 @@ func TestDocCodeIsTested(t *testing.T) {
 		tested = append(tested, unindented(read(t, name)))
 	}
 	blocks := 0
-	for _, name := range []string{"README.md", "docs/consumers.md", "docs/migration.md", "docs/operations.md", "docs/security.md"} {
+	for _, name := range []string{"README.md", "docs/consumers.md", "docs/lambda.md", "docs/migration.md", "docs/operations.md", "docs/security.md"} {
 		for _, m := range fence.FindAllStringSubmatch(read(t, filepath.FromSlash(name)), -1) {
 			if m[1] != "go" {
 				continue
@@ -711,11 +713,12 @@ func unindented(code string) string {
 	return b.String()
 }
 
-// TestPoliciesAreJSON parses the IAM and key policies of docs/operations.md.
+// TestPoliciesAreJSON parses the IAM and key policies of docs/operations.md and
+// docs/lambda.md.
 func TestPoliciesAreJSON(t *testing.T) {
 	t.Parallel()
 	actions := make(map[string]bool)
-	for _, m := range fence.FindAllStringSubmatch(read(t, "docs/operations.md"), -1) {
+	for _, m := range fence.FindAllStringSubmatch(read(t, "docs/operations.md")+read(t, "docs/lambda.md"), -1) {
 		if m[1] != "json" {
 			continue
 		}

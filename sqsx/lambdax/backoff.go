@@ -91,7 +91,7 @@ func (b *batch) pause(it *item) (d time.Duration) {
 		return 0
 	}
 	if p := recovered(func() { d = b.o.BackOff(it.Message, max(it.receives, 1)) }); p != nil {
-		b.o.log().ErrorContext(b.ctx, "sealq: Options.BackOff of lambdax panicked", slog.String("error", p.Error()), slog.String("message_id", *it.received.MessageId))
+		b.o.log().ErrorContext(b.ctx, "sealq: BackOff of lambdax panicked", slog.String("error", p.Error()), slog.String("message_id", *it.received.MessageId))
 		return 0
 	}
 	return d

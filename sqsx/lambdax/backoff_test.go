@@ -201,7 +201,7 @@ func TestBackOffFails(t *testing.T) {
 		"stale handles": {func(*world, *lambdax.Options) {}, "ReceiptHandleIsInvalid"},
 		"BackOff panics": {func(_ *world, o *lambdax.Options) {
 			o.BackOff = func(lambdax.Message, int) time.Duration { panic("the secret of this test") }
-		}, "Options.BackOff of lambdax panicked"},
+		}, "BackOff of lambdax panicked"},
 		"SQS hangs":        {func(w *world, _ *lambdax.Options) { w.server.Intercept(sqsHangs) }, "deadline exceeded"},
 		"no such queue":    {func(w *world, _ *lambdax.Options) {}, ""},
 		"no handle at all": {func(*world, *lambdax.Options) {}, ""},

@@ -244,7 +244,7 @@ func (b *batch) failed(it *item) {
 		return
 	}
 	if p := recovered(func() { b.o.OnError(b.ctx, it.Message, it.err) }); p != nil {
-		b.o.log().ErrorContext(b.ctx, "sealq: Options.OnError of lambdax panicked", slog.String("error", p.Error()), slog.String("message_id", *it.received.MessageId))
+		b.o.log().ErrorContext(b.ctx, "sealq: OnError of lambdax panicked", slog.String("error", p.Error()), slog.String("message_id", *it.received.MessageId))
 	}
 }
 

@@ -282,7 +282,7 @@ func TestOnError(t *testing.T) {
 		if diff := cmp.Diff(want, got, cmpopts.EquateErrors()); diff != "" {
 			t.Errorf("%s: causes (-want +got):\n%s", name, diff)
 		}
-		if lines := log.String(); strings.Count(lines, "Options.OnError of lambdax panicked") != 4 || strings.Contains(lines, "secret") {
+		if lines := log.String(); strings.Count(lines, "OnError of lambdax panicked") != 4 || strings.Contains(lines, "secret") {
 			t.Errorf("%s: got log %s, want a line for each panic, without its value", name, lines)
 		}
 	}
