@@ -41,15 +41,15 @@ type PanicError struct {
 	Stack []byte // of the goroutine, as runtime/debug.Stack formats it
 }
 
-// Error says that the work panicked, and with what type of value.
+// Error says that there was a panic, and with what type of value.
 func (e *PanicError) Error() string {
 	switch v := e.Value.(type) {
 	case nil:
-		return "lambdax: the work ended its goroutine (runtime.Goexit)"
+		return "lambdax: ended its goroutine (runtime.Goexit)"
 	case runtime.Error:
-		return "lambdax: the work panicked: " + v.Error()
+		return "lambdax: panicked: " + v.Error()
 	default:
-		return fmt.Sprintf("lambdax: the work panicked with a value of type %T", v)
+		return fmt.Sprintf("lambdax: panicked with a value of type %T", v)
 	}
 }
 

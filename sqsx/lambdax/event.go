@@ -71,8 +71,8 @@ type Failure struct {
 // NewEvent returns the event that Lambda makes of messages of the queue with
 // this ARN, for tests of a function. The messages are as a client without a
 // Sealer receives them, or as Sealer.SealMessage makes them; each needs a
-// MessageId. msgs is not changed, and shares nothing with the result but the
-// bytes of attributes.
+// MessageId. msgs is not changed; the result shares the values of message
+// attributes with it.
 func NewEvent(queueARN string, msgs []types.Message) Event {
 	region := ""
 	if a, err := awsname.ParseQueueARN(queueARN); err == nil {

@@ -16,6 +16,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -285,6 +287,19 @@ func TestOnError(t *testing.T) {
 		if lines := log.String(); strings.Count(lines, "OnError of lambdax panicked") != 4 || strings.Contains(lines, "secret") {
 			t.Errorf("%s: got log %s, want a line for each panic, without its value", name, lines)
 		}
+	}
+}
+
+// TestHookEndsItsGoroutine: what a worker that is gone has not done is reported.
+func TestHookEndsItsGoroutine(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	r := recorder{does: map[string]func(context.Context) error{"m-1": fails}}
+	got, err := lambdax.New(w.sealer(t), r.work, reports, func(o *lambdax.Options) {
+		o.OnError = func(context.Context, lambdax.Message, error) { runtime.Goexit() }
+	}).Handle(t.Context(), lambdax.NewEvent(arnOf("orders"), w.sealed(t, "orders", "m", 4, 1)))
+	if diff := cmp.Diff([]string{"m-1", "m-2", "m-3"}, reported(got)); err != nil || diff != "" {
+		t.Errorf("got error %v, reported (-want +got):\n%s", err, diff)
 	}
 }
 
@@ -571,6 +586,26 @@ func TestSameMessageTwice(t *testing.T) {
 	got, err := lambdax.New(w.sealer(t), r.work, reports).Handle(t.Context(), lambdax.NewEvent(arnOf("orders"), []types.Message{msgs[0], msgs[1], msgs[0]}))
 	if diff := cmp.Diff([]string{"m-0"}, reported(got)); err != nil || diff != "" {
 		t.Errorf("got error %v, reported (-want +got):\n%s", err, diff)
+	}
+}
+
+// TestQueueOfAnotherAccount: the record names the queue, so that its messages
+// open in whatever account the function is.
+func TestQueueOfAnotherAccount(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	const arn = "arn:aws:sqs:us-east-1:111122223333:orders"
+	in, err := w.sealer(t).SealMessage(t.Context(), arn, &sqs.SendMessageInput{MessageBody: aws.String("hello")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := new(recorder)
+	msgs := []types.Message{{MessageId: aws.String("1"), Body: in.MessageBody, MessageAttributes: in.MessageAttributes}}
+	if _, err := lambdax.New(w.sealer(t), r.work).Handle(t.Context(), lambdax.NewEvent(arn, msgs)); err != nil || len(r.worked()) != 1 {
+		t.Errorf("got error %v, worked off %q", err, r.worked())
+	}
+	if _, err := lambdax.New(w.sealer(t), r.work).Handle(t.Context(), lambdax.NewEvent(arnOf("orders"), msgs)); !errors.Is(err, sqsx.ErrContextMismatch) {
+		t.Errorf("as one of the same name in this account: got error %v, want ErrContextMismatch", err)
 	}
 }
 
