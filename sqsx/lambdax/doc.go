@@ -17,8 +17,10 @@
 //
 // # Guarantees
 //
-//   - A message is deleted only if your function returned nil for it. What did
-//     not open, failed, panicked or was not started in time stays in the queue.
+//   - A message is deleted only if your function returned nil for it, as long as
+//     [Options.ReportsFailures] is not set for a mapping that ignores reports.
+//     What did not open, failed, panicked or was not started in time stays in
+//     the queue.
 //   - One bad message does not stop the others. On a FIFO queue it stops those
 //     that follow it in its message group, and no other group.
 //   - If no message of an event succeeded, the invocation fails. A mapping
