@@ -27,7 +27,7 @@
 // # Packages
 //
 //	sqsx                  what services use: Sealer, options, policies
-//	sqsx/lambdax          a handler for AWS Lambda functions
+//	sqsx/lambdax          a handler for AWS Lambda functions: docs/lambda.md
 //	sqsx/internal/hold    when to receive, and what to put out of the way
 //	sqsx/sqsxtest         SQS and KMS in memory, for tests
 //	cache                 data key cache, in front of any keyring
