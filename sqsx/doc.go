@@ -11,9 +11,9 @@
 // are as before. [Sealer.Wrap] does the same to a client that somebody else
 // made, [Sealer.InstallConfig] to every client of a config, and
 // [Sealer.SealMessage] and [Sealer.OpenMessages] to messages that travel without
-// a client. Package sqsx/lambdax does it for AWS Lambda. [Sealer.Check] tells at start what is missing;
-// [Sealer.CheckSeal] and [Sealer.CheckOpen] do for roles that only send or only
-// receive.
+// a client; package sqsx/lambdax is a handler for AWS Lambda. [Sealer.Check]
+// tells at start what is missing; [Sealer.CheckSeal] and [Sealer.CheckOpen] do
+// for roles that only send or only receive.
 //
 // # Sending
 //
