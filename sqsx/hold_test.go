@@ -166,7 +166,8 @@ func TestHeldReceive(t *testing.T) {
 			time.AfterFunc(300*time.Millisecond, cancel)
 			start := time.Now()
 			_, err := poll(ctx, client, url)
-			if waited := time.Since(start); !errors.Is(err, context.Canceled) || !errors.Is(err, sqsx.ErrHeld) || waited != 300*time.Millisecond {
+			_, typed := errors.AsType[*smithy.CanceledError](err)
+			if waited := time.Since(start); !errors.Is(err, context.Canceled) || !typed || !errors.Is(err, sqsx.ErrHeld) || waited != 300*time.Millisecond {
 				t.Errorf("got %v after %v, want the caller's cancellation at once, and ErrHeld beside it", err, waited)
 			}
 		})
@@ -192,7 +193,7 @@ func TestHeldReceive(t *testing.T) {
 				t.Fatal(err)
 			}
 			// Enough at once, too little after a wait for the next question.
-			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second+time.Millisecond)
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second+time.Nanosecond)
 			defer cancel()
 			_, err := client.ReceiveMessage(ctx, &sqs.ReceiveMessageInput{QueueUrl: &url, WaitTimeSeconds: 20})
 			if !errors.Is(err, sqsx.ErrHeld) || len(r.snapshot()) > 0 {
