@@ -27,11 +27,3 @@ func (c *codec) MaxMessageBytes(q middleware.Queue) int {
 	}
 	return policy.MaxMessageBytes
 }
-
-// complete fills in the account of a queue that the caller gave by name.
-func (c *codec) complete(q middleware.Queue) middleware.Queue {
-	if q.Account == "" {
-		q.Account = c.account
-	}
-	return q
-}
