@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/sealq/sealq/envelope"
 	"github.com/sealq/sealq/internal/awsname"
@@ -82,6 +83,56 @@ type Policy struct {
 	// settings, and of the context stay errors.
 	NoReceiveErrors bool
 
+	// SealAttributes seals the caller's message attributes with the body: they
+	// travel inside, names included, and anybody else's attributes are not
+	// delivered. Some stay in clear: those in ClearAttributes, and those that
+	// tracers read and write on the wire (_datadog, traceparent, tracestate, b3,
+	// X-B3-*, sentry-trace, newrelic, elastic-apm-traceparent, uber-trace-id).
+	//
+	// It is for sends, as Compress is. Every receive opens what they write,
+	// whatever its policy: update consumers first, because a release that does
+	// not know sealed content withholds it.
+	SealAttributes bool
+
+	// ClearAttributes are names of message attributes that SealAttributes leaves
+	// in clear, because others read them: SNS filters, EventBridge Pipes, routers.
+	// Each is a name, or the beginning of names with one trailing "*". Copies are
+	// sealed too, and it is the copies that are delivered. Without
+	// SealAttributes it has no effect.
+	ClearAttributes []string
+
+	// AuthenticateAttributes are names of message attributes in clear that must
+	// arrive as they were sent: a message on which one was changed or removed
+	// fails with [ErrAuthentication], and one that was added to it is not
+	// delivered. A receive asks SQS for them, and delivers them to callers that
+	// asked; for OpenMessages, receive with MessageAttributeNames "All". They are
+	// String or Binary: SQS changes how a Number is written. With SealAttributes
+	// they must be among ClearAttributes. Set it on producers first: on
+	// messages that were sealed before, these attributes are not delivered.
+	AuthenticateAttributes []string
+
+	// Compress compresses bodies (DEFLATE) before they are sealed, if that makes
+	// them smaller. SQS charges for each 64 KiB, so that it saves money for
+	// bodies above 48.7 KB only. Lengths of sealed messages can be seen: do not
+	// set it where one message holds a secret beside text that an attacker
+	// chooses, for the length then tells how alike the two are.
+	Compress bool
+
+	// MaxAge withholds messages that were sealed longer ago, with [ErrExpired]:
+	// whoever may send to the queue cannot replay older ones. The time is sealed
+	// in the message, so that it survives redrive. A message sealed more than 5
+	// minutes from now, by another clock, is withheld for the time being
+	// ([ErrClockAhead]). Useful values are above the retention of the queue and
+	// of its dead-letter queue together. On a FIFO queue without a dead-letter
+	// queue an expired message blocks its message group. 0: no limit; else at
+	// least a second.
+	MaxAge time.Duration
+
+	// AcceptUndated delivers messages that MaxAge withholds because they were
+	// sealed without a time, by a producer without any of these settings. It is
+	// for migration: as long as it is set, such messages can be replayed.
+	AcceptUndated bool
+
 	// MaxMessageBytes is the queue's MaximumMessageSize when that is below the
 	// service's limit, in bytes, 1,024 to 1,048,576. 0: 1,048,576.
 	MaxMessageBytes int
@@ -121,6 +172,9 @@ func (p *Policy) validate() error {
 	}
 	if p.NoBinding && (p.StrictQueue || len(p.AcceptQueues) > 0) {
 		return fmt.Errorf("NoBinding opens messages of every queue, so that StrictQueue and AcceptQueues mean nothing beside it: bind, or leave those out")
+	}
+	if err := p.validateContent(); err != nil {
+		return err
 	}
 	for _, text := range p.AcceptQueues {
 		if _, err := awsname.ParseARNPattern(text); err != nil {

@@ -20,7 +20,7 @@ func Run(t *testing.T, target Target) {
 	met := &metDifferences{}
 	// A subtest, so that all parallel cases have ended when it returns.
 	t.Run("case", func(t *testing.T) {
-		for _, c := range slices.Concat(protocolCases(), kmsCases(), sealedCases(), receiveCases(), queueCases(), keyCases(), safetyCases()) {
+		for _, c := range slices.Concat(protocolCases(), kmsCases(), sealedCases(), contentCases(), receiveCases(), queueCases(), keyCases(), safetyCases()) {
 			t.Run(strings.ReplaceAll(c.name, " ", "_"), func(t *testing.T) {
 				t.Parallel()
 				s := newSuite(target, c.name)
