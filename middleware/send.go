@@ -42,7 +42,7 @@ func (m *Middleware) seal(ctx context.Context, q Queue, entries []types.SendMess
 			}
 			s.Attributes = maps.Clone(s.Attributes)
 			s.DeduplicationID = cmp.Or(s.DeduplicationID, e.MessageDeduplicationId)
-			s.Err = checkLimits(e, s.Content, names, limit)
+			s.Err = checkLimits(q, e, s.Content, names, limit)
 		}
 	}
 	return sealed, nil
