@@ -44,10 +44,13 @@ func (c *codec) AttributeNames() []string { return []string{attributeName} }
 
 func (c *codec) MaxMessageBytes(q middleware.Queue) int {
 	policy, err := c.table.find(c.complete(q))
-	if err != nil || policy.MaxMessageBytes == 0 {
-		return serviceMaxMessageBytes
+	switch {
+	case err == nil && policy.MaxMessageBytes != 0:
+		return policy.MaxMessageBytes
+	case q.Topic:
+		return topicMaxMessageBytes
 	}
-	return policy.MaxMessageBytes
+	return serviceMaxMessageBytes
 }
 
 // Seal implements middleware.Codec. Causes of one entry are found before a data
@@ -108,9 +111,13 @@ func (c *codec) checkEntry(q middleware.Queue, e *types.SendMessageBatchRequestE
 		return err
 	}
 	if q.FIFO() && e.MessageDeduplicationId == nil && c.deduplicationKey == nil {
+		noun := "queue"
+		if q.Topic {
+			noun = "topic"
+		}
 		return &smithy.GenericAPIError{
 			Code:    "InvalidParameterValue", // as SQS answers where content-based deduplication is off
-			Message: fmt.Sprintf("a message to the FIFO queue %q has no MessageDeduplicationId: content-based deduplication cannot recognise sealed bodies, whose bytes differ at every send; set MessageDeduplicationId, or set Options.DeduplicationKey to have it derived", q.Name),
+			Message: fmt.Sprintf("a message to the FIFO %s %q has no MessageDeduplicationId: content-based deduplication cannot recognise sealed bodies, whose bytes differ at every send; set MessageDeduplicationId, or set Options.DeduplicationKey to have it derived", noun, q.Name),
 			Fault:   smithy.FaultClient,
 		}
 	}

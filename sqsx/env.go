@@ -60,7 +60,8 @@ const (
 //	SEALQ_NO_DIGESTS          queues for Policy.NoDigests
 //
 // Lists are separated by commas. Queues are names or ARNs, or either with one
-// trailing "*"; "*" alone means all. A queue that several variables match gets
+// trailing "*"; "*" alone means all queues. Topics are named by ARNs
+// ("arn:aws:sns:*"), and by nothing else. A queue that several variables match gets
 // all their settings, on top of its policy in code; settings that contradict
 // each other there are an error. A queue that is used by a bare name, while it
 // depends on its account whether a setting is for it, is an error of the call:
