@@ -1,11 +1,12 @@
-// Package sqsxtest is Amazon SQS and AWS KMS in memory, for tests.
+// Package sqsxtest is Amazon SQS and AWS KMS in memory, for tests, and as much of
+// Amazon SNS as feeds queues.
 //
 //	server := sqsxtest.New(t)
 //	client := sqs.NewFromConfig(server.Config())
 //	queue, key := server.NewQueue("orders"), server.NewKey("alias/orders")
 //
 // The clients are the SDK's own and unchanged: requests and responses are those of the real wire protocols (awsJson 1.0 with the error
-// codes of the query protocol for SQS, awsJson 1.1 for KMS), carried by a transport in the same process, or by a loopback socket
+// codes of the query protocol for SQS, awsJson 1.1 for KMS, the query protocol for SNS), carried by a transport in the same process, or by a loopback socket
 // ([Server.URL]). Queues, messages, keys and aliases are made with the ordinary SDK calls.
 //
 // # What it is faithful to
@@ -27,6 +28,9 @@
 //   - X-Ray: the X-Amzn-Trace-Id header of a request becomes the AWSTraceHeader of its messages.
 //   - KMS: AES-256-GCM bound to the encryption context, HMAC keys, aliases, disabled and deleted keys, rotation on demand and by
 //     schedule, multi-Region replicas, tags, descriptions, key policies, grants, and dry runs with IGNORE_CIPHERTEXT.
+//   - SNS: topics and subscriptions of queues, raw delivery and notifications, filter policies on attributes and bodies (exact values,
+//     prefix, suffix, anything-but, exists), FIFO topics with deduplication, MaximumMessageSize, dead-letter queues of subscriptions;
+//     a message that its queue does not take goes there, or is lost. [Server.NewTopic] and [Server.Subscribe] make fixtures.
 //   - Accounts and Regions are separate namespaces. The Region is that of the request's signature; the account is the access key ID
 //     if that is 12 digits, else [DefaultAccount].
 //
