@@ -1,28 +1,27 @@
-// Package sealq holds no code. It is the front door of a module that seals the
-// bodies of Amazon SQS messages in the client, for services that use
-// aws-sdk-go-v2.
+// Package sealq holds no code. It describes a module that seals the bodies of
+// Amazon SQS messages in the client, for services that use aws-sdk-go-v2.
 //
 // # What
 //
-// A service gives one option to its *sqs.Client, and goes on calling SendMessage,
-// SendMessageBatch and ReceiveMessage:
+// A service gives one option to its *sqs.Client, and goes on calling
+// SendMessage, SendMessageBatch and ReceiveMessage:
 //
 //	sealer, err := sqsx.NewFromConfig(cfg, "alias/orders")
 //	...
 //	client := sqs.NewFromConfig(cfg, sealer.Install)
 //
-// What the service sends is encrypted before it leaves the process, under a data
-// key from AWS KMS, and what it receives is decrypted and verified after it
-// arrived. A sealed message is a message of the AWS Encryption SDK, so that the
-// official SDKs open it with the same key (tested: Go, Java, JavaScript, Python
-// and Rust).
+// What the service sends is encrypted before it leaves the process, under a
+// data key from AWS KMS, and what it receives is decrypted and verified after
+// it arrived. A sealed message is a message of the AWS Encryption SDK, so that
+// the official SDKs open it with the same key (tested: Go, Java, JavaScript,
+// Python and Rust).
 //
 // # Why
 //
-// Server-side encryption protects a queue's storage: SQS encrypts what it has
-// received, and decrypts what it hands out. With sealq the plaintext is in the
-// producer and in the consumer and nowhere between, and a producer needs no
-// permission to decrypt.
+// Server-side encryption protects a queue's storage: SQS encrypts messages
+// after it has received them, and decrypts them before it delivers them. With
+// sealq the plaintext exists only in the producer and in the consumer, and a
+// producer needs no permission to decrypt.
 //
 // # Packages
 //
@@ -59,17 +58,19 @@
 //
 // In ten lines; docs/security.md has it in full:
 //
-//   - SQS, its operators, its storage and everyone on the way see no body.
-//   - A principal that may receive but not use the key sees no body; one that may
-//     send but not use the key cannot make a body that is accepted.
+//   - SQS, its operators, its storage and every intermediary see no body.
+//   - A principal that may receive but not use the key sees no body; one that
+//     may send but not use the key cannot make a body that is accepted.
 //   - A body that was altered in any bit is not delivered, nor is one that was
 //     copied into another queue.
 //   - Attributes, group IDs, sizes and times are visible and not authenticated.
-//   - Whoever controls the queue can drop, repeat, delay and reorder.
-//   - Anyone who may decrypt can also forge, for the same queue: data keys are symmetric.
+//   - Anyone who controls the queue can drop, repeat, delay and reorder
+//     messages.
+//   - Anyone who may decrypt can also forge, for the same queue: data keys are
+//     symmetric.
 //   - A disabled key is noticed within the reuse period, 5 minutes by default.
-//   - In an outage of KMS, data keys already in memory stay in use, for 24 hours
-//     by default.
+//   - In an outage of KMS, cached data keys stay in use, for 24 hours by
+//     default.
 //   - A message that does not open is withheld and reported, never deleted.
 //   - Nothing is ever sent in plaintext because something failed.
 package sealq

@@ -4,10 +4,8 @@ import (
 	stdcmp "cmp"
 	"encoding/json"
 	"go/ast"
-	"go/constant"
 	"go/parser"
 	"go/token"
-	"go/types"
 	"io/fs"
 	"maps"
 	"os"
@@ -44,10 +42,14 @@ func documents(t *testing.T) map[string]string {
 			t.Fatal(err)
 		}
 		for _, name := range names {
-			docs[filepath.ToSlash(name)] = read(t, name)
+			text := read(t, name)
+			if strings.TrimSpace(text) == "" {
+				t.Fatalf("%s is empty", name)
+			}
+			docs[filepath.ToSlash(name)] = text
 		}
 	}
-	for _, name := range []string{"README.md", "docs/format.md", "docs/migration.md", "docs/operations.md", "docs/security.md"} {
+	for _, name := range []string{"README.md", "docs/format.md", "docs/migration.md", "docs/operations.md", "docs/options.md", "docs/security.md"} {
 		if docs[name] == "" {
 			t.Fatalf("%s is missing or empty", name)
 		}
@@ -250,40 +252,28 @@ func sameSet(t *testing.T, what string, documented, inCode []string) {
 	}
 }
 
-// TestOptionTables compares the tables of the README with the structs.
+// TestOptionTables compares the tables of docs/options.md with the structs.
 func TestOptionTables(t *testing.T) {
 	t.Parallel()
-	readme := read(t, "README.md")
-	for marker, source := range map[string]struct{ file, structure string }{
-		"`sqsx.Options`:":       {"sqsx/options.go", "Options"},
-		"`sqsx.Policy`, for":    {"sqsx/policy.go", "Policy"},
-		"`cache.Options`:":      {"cache/options.go", "Options"},
-		"`kmskeyring.Options`:": {"envelope/kmskeyring/options.go", "Options"},
+	options := read(t, "docs/options.md")
+	for marker, structure := range map[string]reflect.Type{
+		"`sqsx.Options`:":       reflect.TypeFor[sqsx.Options](),
+		"`sqsx.Policy`, for":    reflect.TypeFor[sqsx.Policy](),
+		"`cache.Options`:":      reflect.TypeFor[cache.Options](),
+		"`kmskeyring.Options`:": reflect.TypeFor[kmskeyring.Options](),
 	} {
-		sameSet(t, marker, firstColumn(t, readme, marker), fields(t, source.file, source.structure))
+		sameSet(t, marker, firstColumn(t, options, marker), fields(structure))
 	}
 }
 
 // fields returns the exported fields of a struct.
-func fields(t *testing.T, file, structure string) []string {
-	t.Helper()
+func fields(structure reflect.Type) []string {
 	var found []string
-	ast.Inspect(parse(t, file), func(n ast.Node) bool {
-		spec, ok := n.(*ast.TypeSpec)
-		if !ok || spec.Name.Name != structure {
-			return true
+	for _, field := range reflect.VisibleFields(structure) {
+		if field.IsExported() {
+			found = append(found, field.Name)
 		}
-		if s, ok := spec.Type.(*ast.StructType); ok {
-			for _, field := range s.Fields.List {
-				for _, name := range field.Names {
-					if name.IsExported() {
-						found = append(found, name.Name)
-					}
-				}
-			}
-		}
-		return false
-	})
+	}
 	return found
 }
 
@@ -306,8 +296,8 @@ func TestEnvironmentTable(t *testing.T) {
 	inCode := environmentVariables(t)
 	docs := documents(t)
 	sameSet(t, "environment variables", firstColumn(t, docs["docs/operations.md"], "## Settings from the environment"), inCode)
-	for _, name := range []string{"README.md", "docs/consumers.md", "docs/migration.md", "docs/operations.md", "docs/security.md"} {
-		for _, variable := range environmentName.FindAllString(docs[name], -1) {
+	for name, text := range docs {
+		for _, variable := range environmentName.FindAllString(text, -1) {
 			if !slices.Contains(inCode, variable) {
 				t.Errorf("%s names %s, which sqsx/env.go does not have", name, variable)
 			}
@@ -317,8 +307,8 @@ func TestEnvironmentTable(t *testing.T) {
 
 // settingName is a field as people are told of it: "Options.Cache",
 // "kmskeyring.Options.DecryptKeys", "Options.Cache.MaxStale", "Policy.NoSeal",
-// "o.Region". What follows another word with a dot, such as a package's name, is
-// part of it.
+// "o.Region". What follows another word with a dot, such as a package's name,
+// is part of it.
 var settingName = regexp.MustCompile(`\b(?:([a-z]\w*)\.)?(Options|Policy|o|co|ko)\.([A-Za-z]\w*(?:\.[A-Z]\w*)*)`)
 
 // settings are the structs that such a name may mean, by package.
@@ -336,9 +326,9 @@ func settings() map[string]map[string]reflect.Type {
 	}
 }
 
-// hasSetting reports whether a name means a field that exists. Without a package
-// it is one of the package where it is written or, in all other places, of sqsx;
-// "o" may be the options of any.
+// hasSetting reports whether a name means a field that exists. Without a
+// package it is one of the package where it is written or, in all other places,
+// of sqsx; "o" may be the options of any.
 func hasSetting(where, pkg, structure, field string) bool {
 	structs := settings()[structure]
 	if structs == nil { // o, co, ko
@@ -439,19 +429,53 @@ func TestLogTable(t *testing.T) {
 	sameSet(t, "log lines", firstColumn(t, read(t, "docs/operations.md"), "## Log lines"), inCode)
 }
 
-var instrument = regexp.MustCompile(`^sealq(\.[a-z_]+){2}$`)
+var (
+	synchronous  = regexp.MustCompile(`\{"(sealq\.[a-z_.]+)", "[^"]*", \[\]\*counter\{([^}]*)\}\}`)
+	asynchronous = regexp.MustCompile(`\{"(sealq\.[a-z_.]+)", "[^"]*", func\(s cache\.Stats\) uint64 \{ return s\.(\w+) \}\}`)
+	statsField   = regexp.MustCompile(`(\w+): +(c\.[\w\[\]]+)\.n\.Load\(\)`)
+)
 
+// TestMetricsTable compares the table of metrics with the code, row by row: the
+// instrument, its properties, and the fields of Stats that count the same.
 func TestMetricsTable(t *testing.T) {
 	t.Parallel()
+	code := read(t, "sqsx/counters.go")
+	fieldOf := make(map[string]string) // by the variable that counts
+	for _, m := range statsField.FindAllStringSubmatch(code, -1) {
+		fieldOf[m[2]] = m[1]
+	}
+	inCode := make(map[string]string)
+	for _, m := range synchronous.FindAllStringSubmatch(code, -1) {
+		var names []string
+		for variable := range strings.SplitSeq(m[2], ", ") {
+			names = append(names, "`"+fieldOf[strings.TrimPrefix(variable, "&")]+"`")
+		}
+		properties := "`queue`"
+		if len(names) > 1 {
+			properties += ", `cause`: `message`, `unavailable`, `refused`"
+		}
+		inCode["`"+m[1]+"`"] = properties + " | " + strings.Join(names, ", ")
+	}
+	for _, m := range asynchronous.FindAllStringSubmatch(code, -1) {
+		inCode["`"+m[1]+"`"] = " | `Cache." + m[2] + "`"
+	}
+	if all := strings.Count(code, `{"sealq.`); len(inCode) != all || all == 0 {
+		t.Errorf("read %d instruments of sqsx/counters.go, want %d", len(inCode), all)
+	}
+	documented := make(map[string]string)
 	operations := read(t, "docs/operations.md")
-	inCode := slices.DeleteFunc(literals(t, "sqsx/counters.go"), func(s string) bool { return !instrument.MatchString(s) })
-	sameSet(t, "metrics", firstColumn(t, operations, "## Metrics and spans"), inCode)
+	for _, row := range tableRows(t, operations, "## Metrics and spans") {
+		documented[row[0]] = row[2] + " | " + row[3]
+	}
+	if diff := cmp.Diff(inCode, documented); diff != "" {
+		t.Errorf("the code (-) and the table of metrics (+) differ:\n%s", diff)
+	}
 
-	// Each count of Stats is in the section, as a row's last column or in words.
+	// Counts that are no instrument are in the text.
 	_, section, _ := strings.Cut(operations, "## Metrics and spans")
 	section, _, _ = strings.Cut(section, "\n## ")
-	counts := slices.DeleteFunc(fields(t, "sqsx/counters.go", "Stats"), func(name string) bool { return name == "Cache" })
-	for _, name := range fields(t, "cache/stats.go", "Stats") {
+	counts := slices.DeleteFunc(fields(reflect.TypeFor[sqsx.Stats]()), func(name string) bool { return name == "Cache" })
+	for _, name := range fields(reflect.TypeFor[cache.Stats]()) {
 		if !strings.HasSuffix(name, "Entries") { // not a count
 			counts = append(counts, "Cache."+name)
 		}
@@ -461,54 +485,6 @@ func TestMetricsTable(t *testing.T) {
 			t.Errorf("the section on metrics does not name Stats.%s", name)
 		}
 	}
-	for _, m := range regexp.MustCompile("(?m)^\\| `sealq\\..*\\| (`[^|]+`) \\|$").FindAllStringSubmatch(section, -1) {
-		for name := range strings.SplitSeq(m[1], ", ") {
-			if !slices.Contains(counts, strings.Trim(name, "`")) {
-				t.Errorf("the table of metrics names Stats.%s, which does not exist", name)
-			}
-		}
-	}
-}
-
-// TestLimitsTable looks for the value of every limit of package envelope in the
-// table of docs/format.md.
-func TestLimitsTable(t *testing.T) {
-	t.Parallel()
-	_, section, _ := strings.Cut(read(t, "docs/format.md"), "## Limits")
-	section, _, _ = strings.Cut(section, "\n## ")
-	fset := token.NewFileSet()
-	file, err := parser.ParseFile(fset, "envelope/limits.go", nil, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pkg, err := (&types.Config{}).Check("envelope", fset, []*ast.File{file}, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	limits := 0
-	for _, name := range pkg.Scope().Names() {
-		c, ok := pkg.Scope().Lookup(name).(*types.Const)
-		if !ok {
-			continue
-		}
-		limits++
-		n, _ := constant.Int64Val(c.Val())
-		if text := thousands(n); !strings.Contains(section, " "+text+" |") {
-			t.Errorf("%s = %s is not in the table", name, text)
-		}
-	}
-	if limits == 0 {
-		t.Error("no limit found")
-	}
-}
-
-// thousands formats 65536 as "65,536".
-func thousands(n int64) string {
-	s := strconv.FormatInt(n, 10)
-	for i := len(s) - 3; i > 0; i -= 3 {
-		s = s[:i] + "," + s[i:]
-	}
-	return s
 }
 
 // tableRows returns the cells of the rows of the table that follows marker,
@@ -591,61 +567,6 @@ func TestModulesCompiledIn(t *testing.T) {
 	sameSet(t, "modules", documented, inCode)
 }
 
-// TestHoldTable looks for every time of the hold in its section of
-// docs/operations.md.
-func TestHoldTable(t *testing.T) {
-	t.Parallel()
-	_, section, found := strings.Cut(read(t, "docs/operations.md"), "## When nothing opens: the hold")
-	if !found {
-		t.Fatal("docs/operations.md has no section on the hold")
-	}
-	section, _, _ = strings.Cut(section, "\n## ")
-	for _, file := range []string{"sqsx/internal/hold/hold.go", "sqsx/internal/hold/ask.go", "sqsx/internal/hold/park.go", "sqsx/internal/hold/fifo.go"} {
-		times := 0
-		ast.Inspect(parse(t, file), func(n ast.Node) bool {
-			spec, ok := n.(*ast.ValueSpec)
-			if !ok {
-				return true
-			}
-			for i, value := range spec.Values {
-				if text := duration(value); text != "" {
-					if times++; !strings.Contains(section, text) {
-						t.Errorf("%s is %s, which the section does not say", spec.Names[i].Name, text)
-					}
-				}
-			}
-			return true
-		})
-		if times == 0 {
-			t.Errorf("no time found in %s", file)
-		}
-	}
-}
-
-// duration reads "30 * time.Second" and "time.Minute" as words, and is empty for
-// everything else.
-func duration(value ast.Expr) string {
-	count := "1"
-	if product, ok := value.(*ast.BinaryExpr); ok && product.Op == token.MUL {
-		if n, ok := product.X.(*ast.BasicLit); ok {
-			count, value = n.Value, product.Y
-		}
-	}
-	unit, ok := value.(*ast.SelectorExpr)
-	if !ok {
-		return ""
-	}
-	switch unit.Sel.Name {
-	case "Second", "Minute", "Hour":
-		word := strings.ToLower(unit.Sel.Name)
-		if count != "1" {
-			word += "s"
-		}
-		return count + " " + word
-	}
-	return ""
-}
-
 // TestDocCodeIsTested looks for every Go block of the documents in the examples
 // that tests compile and run.
 func TestDocCodeIsTested(t *testing.T) {
@@ -657,8 +578,8 @@ func TestDocCodeIsTested(t *testing.T) {
 		tested = append(tested, unindented(read(t, name)))
 	}
 	blocks := 0
-	for _, name := range []string{"README.md", "docs/consumers.md", "docs/migration.md", "docs/operations.md", "docs/security.md"} {
-		for _, m := range fence.FindAllStringSubmatch(read(t, filepath.FromSlash(name)), -1) {
+	for name, text := range documents(t) {
+		for _, m := range fence.FindAllStringSubmatch(text, -1) {
 			if m[1] != "go" {
 				continue
 			}

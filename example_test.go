@@ -16,8 +16,8 @@ import (
 	"github.com/sealq/sealq/sqsx/sqsxtest"
 )
 
-// world starts an SQS and a KMS in memory, with a queue and a key. A service has
-// a config from config.LoadDefaultConfig in its place.
+// world starts an SQS and a KMS in memory, with a queue and a key. A service
+// has a config from config.LoadDefaultConfig in its place.
 func world() (server *sqsxtest.Server, cfg aws.Config, queueURL *string) {
 	server = sqsxtest.Start()
 	server.NewKey("alias/orders")

@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// TestConstructorsHaveExamples: each function that go doc lists below a type, as
-// a way to get one, has an example of its own that runs.
+// TestConstructorsHaveExamples: each function that go doc lists below a type,
+// as a way to get one, has an example of its own that runs.
 func TestConstructorsHaveExamples(t *testing.T) {
 	t.Parallel()
 	constructors := 0

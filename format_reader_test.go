@@ -23,11 +23,12 @@ import (
 	"github.com/sealq/sealq/envelope"
 )
 
-// The reader below follows docs/format.md and shares nothing with the module but
-// the names of errors: if it refuses what the module refuses, with the same
+// The reader below follows docs/format.md and shares nothing with the module
+// but the names of errors: if it refuses what the module refuses, with the same
 // error, the document says enough for another implementation.
 
-// A cursor takes fields off the front of a message. Beyond its end is malformed.
+// A cursor takes fields off the front of a message. Beyond its end is
+// malformed.
 type cursor struct {
 	rest []byte
 	end  error // what beyond the end is

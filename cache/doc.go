@@ -27,32 +27,34 @@
 //   - Unavailable: keys in hand stay in use, up to MaxStale. With no key in
 //     hand the callers get the error; from the second failure in a row, it is
 //     remembered for 100 ms, doubling to 1 s.
-//   - Unavailable, while another wrapping key answers (opening only): the outage
-//     is remembered by wrapping key. All callers that have no other key to try
-//     get the error at once, but for one at a time that asks again, for 3 s at
-//     most, 1 s apart and doubling to 30 s. A question that is out for 1 s holds
-//     up no further caller. So a Region that cannot be reached does not hold up
-//     messages under keys of others.
+//   - Unavailable, while another wrapping key answers (opening only): the
+//     outage is remembered by wrapping key. All callers that have no other key
+//     to try get the error at once, but for one at a time that asks again, for
+//     3 s at most, 1 s apart and doubling to 30 s. A question that is out for 1
+//     s holds up no further caller. So a Region that cannot be reached does not
+//     hold up messages under keys of others.
 //   - Refused: every key that the refusal reaches is dropped at once. An
-//     [envelope.RefusedError] says how far: all keys under one wrapping key, those
-//     of them that seal, or one entry in one direction, as any other error does.
-//     The refusal is remembered for 1 s, doubling to 10 s; of the callers whom a
-//     refusal of a wrapping key concerns, one asks again for all.
+//     [envelope.RefusedError] says how far: all keys under one wrapping key,
+//     those of them that seal, or one entry in one direction, as any other
+//     error does. The refusal is remembered for 1 s, doubling to 10 s; of the
+//     callers whom a refusal of a wrapping key concerns, one asks again for
+//     all.
 //   - The message is at fault (opening only): remembered for the exact set of
-//     encrypted data keys that was asked about, under its context, for 5 minutes
-//     or one ReusePeriod if that is shorter. It says nothing about any of them in
-//     other company, because a keyring may give up before it has tried all.
+//     encrypted data keys that was asked about, under its context, for 5
+//     minutes or one ReusePeriod if that is shorter. It says nothing about any
+//     of them in other company, because a keyring may give up before it has
+//     tried all.
 //
-// Errors from memory hold the original one, for errors.Is and errors.As. What is
-// unavailable is decided here, whatever the next keyring made of it: an error of
-// the network, or of a context, is [envelope.ErrUnavailable], and never looks like
-// the caller's own cancellation.
+// Errors from memory hold the original one, for errors.Is and errors.As. What
+// is unavailable is decided here, whatever the next keyring made of it: an
+// error of the network, or of a context, is [envelope.ErrUnavailable], and
+// never looks like the caller's own cancellation.
 //
 // # What it guarantees
 //
 //   - One fetch, however many callers miss together. A caller who leaves fails
-//     no other. A fetch runs under a deadline of its own, with the values of the
-//     first caller's context, and goes on if all callers leave.
+//     no other. A fetch runs under a deadline of its own, with the values of
+//     the first caller's context, and goes on if all callers leave.
 //   - MaxMessages is never exceeded. Every caller is counted when it is given,
 //     or promised, the key.
 //   - Sealing is keyed by the encryption context. Opening is keyed by one
@@ -70,9 +72,9 @@
 //     refresh for each key in use. Whoever can send messages can make every one
 //     of them a question of its own; what bounds the calls is how many messages
 //     the receiver opens at a time.
-//   - It does not notice a revoked key before a refresh falls due, and during an
-//     outage of the key service not before MaxStale. Purge drops everything at
-//     once.
+//   - It does not notice a revoked key before a refresh falls due, and during
+//     an outage of the key service not before MaxStale. Purge drops everything
+//     at once.
 //   - It does not wipe memory.
 //
 // # Concurrency

@@ -44,8 +44,8 @@ func Example() {
 	// asked of the keyring: 2
 }
 
-// The cache goes around the keyring that asks a key service: a second message is
-// sealed without another question.
+// The cache goes around the keyring that asks a key service: a second message
+// is sealed without another question.
 func ExampleNew() {
 	// In production this is a keyring of package kmskeyring.
 	raw, err := envelope.NewRawAESKeyring("example", "key 1", make([]byte, 32))

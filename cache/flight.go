@@ -26,7 +26,8 @@ type flight struct {
 	set        identity
 	asked      []identity
 	probes     []*failure
-	info       string // the wrapping key that it asks about alone, for opening
+	several    bool   // it asks about several wrapping keys, for opening
+	info       string // or else about this one
 	timeout    time.Duration
 	// seats are the callers who may still join. Where MaxMessages bounds the
 	// use of a key, a caller is promised one use when it joins, and one who

@@ -9,6 +9,7 @@ import (
 
 	"github.com/sealq/sealq/envelope"
 	"github.com/sealq/sealq/internal/keyerr"
+	"github.com/sealq/sealq/internal/keytrace"
 	"github.com/sealq/sealq/internal/optfn"
 )
 
@@ -123,6 +124,12 @@ func (k *Keyring) CheckDecrypt(ctx context.Context, ec envelope.EncryptionContex
 	}
 	asking, cancel := context.WithTimeout(ctx, k.opts.FetchTimeout)
 	defer cancel()
+	began := time.Now()
+	asking = keytrace.With(asking, func(info string, err error) {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		k.wrapping.checked(info, k.decrypt.classify(err), began)
+	})
 	ec = ec.Clone()
 	err := envelope.CheckAny(asking, func(ctx context.Context) error { return next.CheckDecrypt(ctx, ec) })
 	switch {
@@ -243,12 +250,13 @@ type query struct {
 	side *side
 	edks []envelope.EncryptedDataKey
 	ec   envelope.EncryptionContext
+	part bool // of another query, which is counted already
 }
 
 // get answers q from what is in hand, or else from a fetch that it shares with
 // every caller who asks the same.
 func (k *Keyring) get(ctx context.Context, ids []identity, q *query) (*envelope.DataKey, error) {
-	missed := false
+	missed := q.part
 	for {
 		k.mu.Lock()
 		now := time.Now()
@@ -265,16 +273,26 @@ func (k *Keyring) get(ctx context.Context, ids []identity, q *query) (*envelope.
 		}
 		f, known := k.join(ctx, ids, q, now)
 		if f == nil {
-			k.stats.Remembered++
+			if !q.part {
+				k.stats.Remembered++
+			}
 			k.mu.Unlock()
 			return nil, known.err
 		}
 		k.mu.Unlock()
 
+		var silent <-chan time.Time
+		if f.several {
+			timer := time.NewTimer(patience - now.Sub(f.began))
+			defer timer.Stop()
+			silent = timer.C
+		}
 		select {
 		case <-f.done:
 		case <-f.generation.ctx.Done():
 			continue
+		case <-silent:
+			return k.askEach(ctx, ids, q, f)
 		case <-ctx.Done():
 			// Only this wait ends. The fetch goes on to its own deadline: there
 			// may be others, and the next caller will want the key. If the last
@@ -295,7 +313,11 @@ func (k *Keyring) get(ctx context.Context, ids []identity, q *query) (*envelope.
 				return key, nil
 			}
 		}
-		return nil, weightier(verdict{f.class, f.err}, known).err
+		v := weightier(verdict{f.class, f.err}, known)
+		if k.takesApart(q, v) {
+			return k.askEach(ctx, ids, q, f)
+		}
+		return nil, v.err
 	}
 }
 

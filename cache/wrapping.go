@@ -1,9 +1,12 @@
 package cache
 
 import (
+	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/sealq/sealq/envelope"
@@ -11,11 +14,27 @@ import (
 	"github.com/sealq/sealq/internal/keyerr"
 )
 
-// A message under a wrapping key whose service cannot be reached, one of another
-// Region for example, must not hold up those received with it.
+// A message under a wrapping key that cannot be reached, one of another Region
+// for example, must not hold up those received with it. This file sees to that,
+// by ProviderInfo, the name that messages have for wrapping keys:
+//
+//   - A question about one wrapping key that fails for an outage begins an outage
+//     of that key: messages are told so at once, and one at a time asks again.
+//     Before it fails, once it has been out for patience, no further message
+//     waits for it.
+//   - That is only so while another wrapping key is known to answer, by a data
+//     key or by a yes to CheckDecrypt. Otherwise the outage is everybody's, and
+//     the data keys are paced instead (failure.go), so that its end is noticed
+//     sooner.
+//   - A message under several wrapping keys is one question, which costs one call
+//     if the first of them opens it. But what comes of it tells nothing about any
+//     one of them. So if it has no answer within patience, or fails for an outage,
+//     each wrapping key is asked about alone: askEach. Whatever the next keyring
+//     does, the message then opens by the first key that answers, and an outage is
+//     known by its key.
 const (
-	// patience is how long a question about a wrapping key may be out before no
-	// further message waits for an answer.
+	// patience is how long a question may be out before no further message waits
+	// for an answer, and before one about several wrapping keys is taken apart.
 	patience = time.Second
 
 	// probeTimeout bounds a question about a wrapping key that could not be
@@ -27,13 +46,11 @@ const (
 	maxAnswered = 64
 )
 
-// wrappingKeys is what opening knows of wrapping keys, by ProviderInfo. It
-// counts only while another wrapping key is known to answer: otherwise the outage
-// is everybody's, and the data keys themselves are paced.
+// wrappingKeys is what opening knows of wrapping keys.
 type wrappingKeys struct {
-	answered *lru[string, time.Time] // when the last fetch with a key began
+	answered *lru[string, time.Time] // when the last question that it answered began
 	outages  *lru[string, *keyOutage]
-	out      map[string][]*flight // about one wrapping key alone, the oldest first
+	out      map[string][]*flight // questions about it alone, the oldest first
 }
 
 // keyOutage is the outage of one wrapping key.
@@ -116,10 +133,9 @@ func (o *keyOutage) verdict(now time.Time) verdict {
 // begin notes that f asks about those of edks that ask lists.
 func (w *wrappingKeys) begin(f *flight, edks []envelope.EncryptedDataKey, ask []int) {
 	info := string(edks[ask[0]].ProviderInfo)
-	for _, a := range ask[1:] {
-		if string(edks[a].ProviderInfo) != info {
-			return // no answer would be about one of them
-		}
+	f.several = slices.ContainsFunc(ask, func(a int) bool { return string(edks[a].ProviderInfo) != info })
+	if f.several {
+		return // no answer would be about one of them
 	}
 	f.info = info
 	w.out[info] = append(w.out[info], f)
@@ -131,7 +147,7 @@ func (w *wrappingKeys) begin(f *flight, edks []envelope.EncryptedDataKey, ask []
 
 // end notes that f is over.
 func (w *wrappingKeys) end(f *flight) {
-	if f.info == "" {
+	if f.several {
 		return
 	}
 	flights := slices.DeleteFunc(w.out[f.info], func(other *flight) bool { return other == f })
@@ -153,9 +169,9 @@ func (w *wrappingKeys) answer(infos []string, asked time.Time) {
 	}
 }
 
-// fail notes a fetch that brought no data key.
+// fail notes a fetch for opening that brought no data key.
 func (w *wrappingKeys) fail(f *flight, out *outcome, now time.Time, period time.Duration) {
-	if f.info == "" || errors.Is(out.err, keyerr.ErrNotAsked) {
+	if f.several || errors.Is(out.err, keyerr.ErrNotAsked) {
 		return
 	}
 	if out.class != unavailable {
@@ -174,4 +190,95 @@ func (w *wrappingKeys) fail(f *flight, out *outcome, now time.Time, period time.
 	}
 	known.note(f.began, now)
 	known.err = out.err
+}
+
+// checked notes what came of a CheckDecrypt that began at asked. A yes ends no
+// outage: that decrypting would be allowed does not mean that it succeeds.
+func (w *wrappingKeys) checked(info string, c class, asked time.Time) {
+	switch c {
+	case answered:
+		w.answered.put(info, asked)
+	case unavailable:
+		w.answered.delete(info)
+	}
+}
+
+// takesApart reports whether q, for which v is the verdict, is to be asked again
+// about each of its wrapping keys: it has several, and the outage of one would be
+// its own.
+func (k *Keyring) takesApart(q *query, v verdict) bool {
+	if !q.side.opens || v.class != unavailable || errors.Is(v.err, keyerr.ErrNotAsked) {
+		return false
+	}
+	several := slices.ContainsFunc(q.edks, func(edk envelope.EncryptedDataKey) bool {
+		return !bytes.Equal(edk.ProviderInfo, q.edks[0].ProviderInfo)
+	})
+	if !several {
+		return false
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	now := time.Now()
+	return slices.ContainsFunc(q.edks, func(edk envelope.EncryptedDataKey) bool {
+		return k.wrapping.alone(string(edk.ProviderInfo), now, k.opts.ReusePeriod)
+	})
+}
+
+// askEach asks about each wrapping key of q alone, all at once, and returns the
+// first data key. f, a question about several of them, may still bring it, but is
+// not waited for.
+func (k *Keyring) askEach(ctx context.Context, ids []identity, q *query, f *flight) (*envelope.DataKey, error) {
+	var infos []string
+	parts := make(map[string][]int) // of q
+	for i, edk := range q.edks {
+		info := string(edk.ProviderInfo)
+		if parts[info] == nil {
+			infos = append(infos, info)
+		}
+		parts[info] = append(parts[info], i)
+	}
+
+	type answer struct {
+		part int
+		key  *envelope.DataKey
+		err  error
+	}
+	answers := make(chan answer, len(infos))
+	asking, cancel := context.WithCancel(ctx)
+	var workers sync.WaitGroup
+	defer workers.Wait() // they end with asking
+	defer cancel()
+	for i, info := range infos {
+		partIDs := pick(ids, parts[info])
+		part := &query{side: q.side, ec: q.ec, part: true}
+		for _, p := range parts[info] {
+			part.edks = append(part.edks, q.edks[p])
+		}
+		workers.Go(func() {
+			key, err := k.get(asking, partIDs, part)
+			answers <- answer{i, key, err}
+		})
+	}
+
+	errs := make([]error, len(infos)) // in the order of the message
+	whole := f.done
+	for missing := len(infos); missing > 0; {
+		select {
+		case a := <-answers:
+			missing--
+			if a.key != nil {
+				return a.key, nil
+			}
+			errs[a.part] = a.err
+		case <-whole:
+			if f.class == answered && !f.purged {
+				return f.key, nil
+			}
+			whole = nil
+		}
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	return nil, envelope.JoinKeyErrors(errs...)
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/sealq/sealq/cache"
 	"github.com/sealq/sealq/envelope"
 	"github.com/sealq/sealq/internal/keyerr"
+	"github.com/sealq/sealq/internal/keytrace"
 )
 
 // twoKeys is a service of two wrapping keys: keyA answers, and what is asked
@@ -21,6 +22,9 @@ type twoKeys struct {
 	*service
 	t *testing.T
 	k *cache.Keyring
+	// settles makes want count also the calls that began for a question when
+	// another was answered.
+	settles bool
 }
 
 func newTwoKeys(t *testing.T, optFns ...func(*cache.Options)) *twoKeys {
@@ -74,6 +78,9 @@ func (s *twoKeys) want(name string, edks []envelope.EncryptedDataKey, takes time
 	}
 	if took != takes {
 		s.t.Errorf("%s: took %v, want %v", name, took, takes)
+	}
+	if s.settles {
+		synctest.Wait()
 	}
 	if got := s.count() - before; got != calls {
 		s.t.Errorf("%s: %d calls, want %d", name, got, calls)
@@ -198,7 +205,7 @@ func TestOutageOfAllWrappingKeys(t *testing.T) {
 
 // TestSeveralWrappingKeysInOneMessage: it opens by the one that answers, without
 // waiting for the other, and if that does not open it, the message is not to
-// blame.
+// blame. One that does not open asks about the other, if nothing else does.
 func TestSeveralWrappingKeysInOneMessage(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -206,14 +213,241 @@ func TestSeveralWrappingKeysInOneMessage(t *testing.T) {
 		s.want("the key that answers", s.message(keyA), 0, nil, 1)
 		s.fault(keyB, 2*time.Second, errDown)
 		s.want("the first under the other", s.message(keyB), 2*time.Second, envelope.ErrUnavailable, 1)
-		for range 50 {
+		began, probes := time.Now(), 0
+		for time.Since(began) < time.Minute {
 			s.want("both", s.message(keyB, keyA), 0, nil, 1)
 			s.want("both", s.message(keyA, keyB), 0, nil, 1)
 			bad := s.message(keyB, keyA)
 			bad[1].Ciphertext = fmt.Appendf(nil, "junk %d", s.count())
-			s.want("both, and junk under the one that answers", bad, 0, envelope.ErrUnavailable, 1)
+			before := s.count()
+			took, err := s.open(bad)
+			if !errors.Is(err, envelope.ErrUnavailable) {
+				t.Errorf("both, and junk under the one that answers: got %v, want %v", err, envelope.ErrUnavailable)
+			}
+			switch calls := s.count() - before; {
+			case calls == 1 && took == 0: // about the one that answers
+			case calls == 2 && took == 2*time.Second:
+				probes++
+			default:
+				t.Errorf("both, and junk under the one that answers: took %v and %d calls", took, calls)
+			}
 			time.Sleep(time.Second)
 		}
+		if probes < 3 || probes > 10 { // pauses of 1 s, doubling, shortened by up to a half
+			t.Errorf("%d probes in a minute, want 3 to 10", probes)
+		}
+	})
+}
+
+const keyC = "arn:aws:kms:us-east-1:111122223333:key/c"
+
+// TestQuestionAboutSeveralWrappingKeysIsTakenApart: a message opens by whichever
+// wrapping key answers, wherever it stands, although the keyring gets stuck with
+// another and says nothing of that.
+func TestQuestionAboutSeveralWrappingKeysIsTakenApart(t *testing.T) {
+	t.Parallel()
+	for name, infos := range map[string][]string{
+		"first":  {keyA, keyB, keyC},
+		"second": {keyB, keyA, keyC},
+		"last":   {keyB, keyC, keyA},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				s := newTwoKeys(t)
+				s.settles = true
+				s.then(func(c call) error {
+					if slices.ContainsFunc(c.edks, func(k envelope.EncryptedDataKey) bool { return string(k.ProviderInfo) != keyA }) {
+						<-c.ctx.Done()
+						return c.ctx.Err()
+					}
+					return nil
+				})
+				// Nothing is known of any key, then keyA is known to answer, and
+				// those that were asked about are still out, then they are known.
+				s.want("a new process", s.message(infos...), time.Second, nil, 4)
+				s.want("the next", s.message(infos...), time.Second, nil, 2)
+				for range 3 {
+					s.want("the others are out", s.message(infos...), 0, nil, 1)
+				}
+				time.Sleep(cache.DefaultFetchTimeout)
+				for range 3 {
+					s.want("after their outage is known", s.message(infos...), 0, nil, 1)
+				}
+				if st := s.k.Stats(); st.Hits+st.Misses != 8 || st.Remembered != 0 {
+					t.Errorf("got %+v, want 8 hits and misses, and no answer from memory", st)
+				}
+			})
+		})
+	}
+}
+
+// TestQuestionAboutSeveralWrappingKeysIsOneCall where the service answers, also
+// where it does so slowly.
+func TestQuestionAboutSeveralWrappingKeysIsOneCall(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newTwoKeys(t)
+		for _, latency := range []time.Duration{0, 999 * time.Millisecond} {
+			s.setLatency(latency)
+			s.want("opens", s.message(keyA, keyB, keyC), latency, nil, 1)
+			bad := s.message(keyA, keyB, keyC)
+			for i := range bad {
+				bad[i].Ciphertext = fmt.Appendf(nil, "junk %d", s.count())
+			}
+			s.want("junk", bad, latency, envelope.ErrNoMatchingKey, 1)
+		}
+		// The first answer counts, whichever question it is to.
+		s.settles = true
+		s.setLatency(1500 * time.Millisecond)
+		s.want("slow", s.message(keyA, keyB), 1500*time.Millisecond, nil, 3)
+		time.Sleep(time.Minute)
+	})
+}
+
+// TestJunkUnderSeveralWrappingKeysTeaches: an outage is learned also from messages
+// that name two keys and open under neither, so that only the first waits.
+func TestJunkUnderSeveralWrappingKeysTeaches(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		hangs time.Duration
+		first time.Duration
+		calls int // for the first: about both, and about each
+	}{
+		"hangs":         {0, time.Second + cache.DefaultFetchTimeout, 3},
+		"fails at once": {time.Millisecond, 2 * time.Millisecond, 3},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				s := newTwoKeys(t)
+				junk := func() []envelope.EncryptedDataKey {
+					edks := s.message(keyA, keyB)
+					for i := range edks {
+						edks[i].Ciphertext = fmt.Appendf(nil, "junk %d", time.Now().UnixNano())
+					}
+					time.Sleep(time.Nanosecond)
+					return edks
+				}
+				s.want("the key that answers", s.message(keyA), 0, nil, 1)
+				s.fault(keyB, test.hangs, errDown)
+				s.want("the first", junk(), test.first, envelope.ErrUnavailable, test.calls)
+				for range 10 {
+					s.want("the next", junk(), 0, envelope.ErrUnavailable, 1)
+				}
+				s.want("under the other key alone", s.message(keyB), 0, envelope.ErrUnavailable, 0)
+			})
+		})
+	}
+}
+
+// TestOutageEndsForMessagesThatNameAnotherKeyToo: they are under a key that this
+// process uses, and under one of somebody else, and there are no others.
+func TestOutageEndsForMessagesThatNameAnotherKeyToo(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newTwoKeys(t)
+		theirs := func() []envelope.EncryptedDataKey {
+			edks := s.message(keyC, keyB)
+			edks[0].Ciphertext = fmt.Appendf(nil, "theirs %d", time.Now().UnixNano())
+			return edks
+		}
+		s.want("the key that answers", s.message(keyA), 0, nil, 1)
+		s.want("before", theirs(), 0, nil, 1)
+		s.fault(keyB, time.Millisecond, errDown)
+		s.want("unavailable", theirs(), 2*time.Millisecond, envelope.ErrUnavailable, 3)
+		s.then(nil)
+		time.Sleep(30 * time.Second)
+		s.want("after", theirs(), 0, nil, 2)
+	})
+}
+
+// TestCallerLeavesWhatIsTakenApart: its error is its own context's.
+func TestCallerLeavesWhatIsTakenApart(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newTwoKeys(t)
+		s.fault(keyB, 0, nil)
+		edks := s.message(keyA, keyB)
+		edks[0].Ciphertext = []byte("junk")
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+		defer cancel()
+		began := time.Now()
+		_, err := s.k.DecryptDataKey(ctx, edks, orders)
+		if took := time.Since(began); err != context.DeadlineExceeded || took != 3*time.Second {
+			t.Errorf("got %v after %v, want the caller's end alone, after 3s", err, took)
+		}
+		time.Sleep(time.Minute) // the fetches go on to their own deadline
+	})
+}
+
+// TestChecksTellWhichKeysAnswer: a yes to CheckDecrypt about one wrapping key
+// makes the outage of another its own, with no fetch, until a check fails.
+func TestChecksTellWhichKeysAnswer(t *testing.T) {
+	t.Parallel()
+	yes, fails := error(nil), error(errDown)
+	refused := denied(keyA)
+	for name, test := range map[string]struct {
+		checks []error // about keyA
+		of     string  // the key that the keyring names
+		after  time.Duration
+		known  bool // the outage, by its wrapping key
+	}{
+		"never asked":             {known: false},
+		"yes":                     {checks: []error{yes}, of: keyA, known: true},
+		"yes, a while ago":        {checks: []error{yes}, of: keyA, after: cache.DefaultReusePeriod - 3*time.Second, known: true},
+		"yes, a reuse period ago": {checks: []error{yes}, of: keyA, after: cache.DefaultReusePeriod, known: false},
+		"yes, then unavailable":   {checks: []error{yes, fails}, of: keyA, known: false},
+		"yes, then refused":       {checks: []error{yes, refused}, of: keyA, known: true},
+		"refused":                 {checks: []error{refused}, of: keyA, known: false},
+		"unavailable, then yes":   {checks: []error{fails, yes}, of: keyA, known: true},
+		"yes, of the key itself":  {checks: []error{yes}, of: keyB, known: false},
+		"yes, of no key by name":  {checks: []error{yes}, of: "", known: false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				s := &twoKeys{service: newService(), t: t}
+				checks := test.checks
+				s.k = newCache(t, checker{s.service, func(ctx context.Context, _ envelope.EncryptionContext) error {
+					err := checks[0]
+					checks = checks[1:]
+					keytrace.Checked(ctx, test.of, err)
+					return err
+				}})
+				for range test.checks {
+					s.k.CheckDecrypt(t.Context(), orders)
+				}
+				time.Sleep(test.after)
+				s.fault(keyB, 2*time.Second, errDown)
+				s.want("the first under the other", s.message(keyB), 2*time.Second, envelope.ErrUnavailable, 1)
+				if test.known {
+					s.want("the next", s.message(keyB), 0, envelope.ErrUnavailable, 0)
+				} else {
+					s.want("the next", s.message(keyB), 2*time.Second, envelope.ErrUnavailable, 1)
+				}
+			})
+		})
+	}
+}
+
+// TestCheckEndsNoOutage: a yes says that decrypting is allowed, and not that it
+// succeeds.
+func TestCheckEndsNoOutage(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &twoKeys{service: newService(), t: t}
+		s.k = newCache(t, checker{s.service, func(ctx context.Context, _ envelope.EncryptionContext) error {
+			keytrace.Checked(ctx, keyB, nil)
+			return nil
+		}})
+		s.want("the key that answers", s.message(keyA), 0, nil, 1)
+		s.fault(keyB, time.Millisecond, errDown)
+		s.want("the first under the other", s.message(keyB), time.Millisecond, envelope.ErrUnavailable, 1)
+		if err := s.k.CheckDecrypt(t.Context(), orders); err != nil {
+			t.Error(err)
+		}
+		s.want("the next", s.message(keyB), 0, envelope.ErrUnavailable, 0)
 	})
 }
 

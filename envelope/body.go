@@ -155,8 +155,8 @@ func nextFrame(frameLength, sequence uint32, b []byte) (frame, []byte, error) {
 	if got != sequence {
 		return frame{}, nil, fmt.Errorf("%w: frame number is %d, want %d", ErrMalformed, got, sequence)
 	}
-	// An IV is never chosen: whoever could make two frames share one could
-	// make AES-GCM give up its authentication key.
+	// A sender cannot choose an IV: two frames with one IV under one key reveal
+	// the authentication key of AES-GCM.
 	if binary.BigEndian.Uint64(f.iv) != 0 || binary.BigEndian.Uint32(f.iv[8:]) != sequence {
 		return frame{}, nil, fmt.Errorf("%w: IV of frame %d is not its number", ErrMalformed, sequence)
 	}

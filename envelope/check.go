@@ -10,9 +10,8 @@ import (
 	"strings"
 )
 
-// DecryptChecker is what a [Keyring] may have besides: it says whether this
-// process may decrypt, with no message to decrypt. Look for it by a type
-// assertion.
+// DecryptChecker is an optional interface of a [Keyring]. It says whether this
+// process may decrypt, without a message. Look for it by a type assertion.
 type DecryptChecker interface {
 	// CheckDecrypt asks the key service now, under ec, and about every wrapping
 	// key that the keyring decrypts with and knows by name. It returns nil if any
@@ -22,7 +21,7 @@ type DecryptChecker interface {
 	//  1. ctx's own error: ctx ended, and there is no answer.
 	//  2. [ErrCheckUnsupported]: the question has no answer. The key service does
 	//     not know such questions (an emulator), or the keyring has no wrapping
-	//     key to ask about. Messages may open or not; only trying tells.
+	//     key to ask about. Messages may open or not; only an attempt shows it.
 	//  3. A [*RefusedError] with [ReachEntry]: this process may not decrypt under
 	//     ec. It may be allowed to under another context.
 	//  4. [ErrUnavailable]: the key service could not be reached, or answered

@@ -18,25 +18,25 @@ func answer(err error) func(context.Context) error {
 	return func(context.Context) error { return err }
 }
 
-// TestCheckAnyOrder: whatever the order of the checks, errors.As finds the cause
-// that a caller has to look at first, and errors.Is finds all.
+// TestCheckAnyOrder: whatever the order of the checks, errors.As finds the
+// cause that a caller has to look at first, and errors.Is finds all.
 func TestCheckAnyOrder(t *testing.T) {
 	t.Parallel()
 	service := errors.New("the service's own error")
 	denied := &envelope.RefusedError{Reach: envelope.ReachEntry, Err: service}
 	disabled := &envelope.RefusedError{KeyInfo: "key", Err: errors.New("disabled")}
-	away := fmt.Errorf("kms: %w", envelope.ErrUnavailable)
+	unavailable := fmt.Errorf("kms: %w", envelope.ErrUnavailable)
 	for name, test := range map[string]struct {
 		errs  []error
 		first *envelope.RefusedError
 	}{
-		"one":                          {[]error{disabled}, disabled},
-		"denied and disabled":          {[]error{denied, disabled}, denied},
-		"denied, disabled and away":    {[]error{denied, disabled, away}, denied},
-		"disabled and unsupported":     {[]error{disabled, envelope.ErrCheckUnsupported}, disabled},
-		"all":                          {[]error{away, disabled, envelope.ErrCheckUnsupported, denied}, denied},
-		"unsupported, a bare refusal":  {[]error{envelope.ErrCheckUnsupported, service}, nil},
-		"unavailable, and unsupported": {[]error{away, envelope.ErrCheckUnsupported}, nil},
+		"one":                              {[]error{disabled}, disabled},
+		"denied and disabled":              {[]error{denied, disabled}, denied},
+		"denied, disabled and unavailable": {[]error{denied, disabled, unavailable}, denied},
+		"disabled and unsupported":         {[]error{disabled, envelope.ErrCheckUnsupported}, disabled},
+		"all":                              {[]error{unavailable, disabled, envelope.ErrCheckUnsupported, denied}, denied},
+		"unsupported, a bare refusal":      {[]error{envelope.ErrCheckUnsupported, service}, nil},
+		"unavailable, and unsupported":     {[]error{unavailable, envelope.ErrCheckUnsupported}, nil},
 	} {
 		for range len(test.errs) {
 			test.errs = append(test.errs[1:], test.errs[0])

@@ -36,20 +36,21 @@ func checkWritable(ec EncryptionContext) error {
 			return fmt.Errorf("envelope: value of encryption context key %q is not UTF-8", k)
 		}
 	}
-	if err := checkContextSize(ec); err != nil {
+	if err := checkContextSize(ec, contextSize(ec)); err != nil {
 		return fmt.Errorf("envelope: %w", err)
 	}
 	return nil
 }
 
 // checkContextSize returns an error, without the package's name, if ec is beyond
-// the limits of a context, and so also if a length would not fit its field.
+// the limits of a context, and so also if a length would not fit its field. size
+// is that of its serialized form.
 //
 // The public key of a signed message does not count: it is the format's, and
 // what a sender may put in must not depend on the suite. One that is longer than
 // a public key is, is counted.
-func checkContextSize(ec EncryptionContext) error {
-	pairs, size := len(ec), contextSize(ec)
+func checkContextSize(ec EncryptionContext, size int) error {
+	pairs := len(ec)
 	if key, ok := ec[publicKeyName]; ok && len(key) <= publicKeyTextSize {
 		pairs--
 		size -= 2 + len(publicKeyName) + 2 + len(key)
@@ -145,7 +146,7 @@ func parseContext(field []byte) (EncryptionContext, error) {
 	if len(r.rest) != 0 {
 		return nil, fmt.Errorf("%w: encryption context is followed by %d bytes inside its field", ErrMalformed, len(r.rest))
 	}
-	if err := checkContextSize(ec); err != nil {
+	if err := checkContextSize(ec, len(field)); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrUnsupported, err)
 	}
 	return ec, nil

@@ -9,54 +9,54 @@ import (
 // Every error of this module that concerns a message or a key belongs to one
 // of three classes, told apart with [errors.Is] alone. Check them in this
 // order, because a keyring that tried several keys may report several causes.
-// [MessageAtFault] does, where only the third matters:
+// Where only the third matters, [MessageAtFault] does that:
 //
 //  1. [ErrUnavailable]: the key service could not be asked or could not answer.
-//  2. The caller's own context has ended: no verdict at all. (A deadline of the
-//     keyring's own is ErrUnavailable and never looks like the caller's.)
-//  3. [ErrInvalidMessage]: the message is at fault.
+//  2. The caller's own context has ended: nothing is known. (A deadline of the
+//     keyring's own is ErrUnavailable, and never matches the caller's.)
+//  3. [ErrInvalidMessage]: the message is invalid.
 //  4. Anything else is a refusal: the key service answered, and said no.
 var (
 	// ErrInvalidMessage is the root of every error whose cause is the message
-	// itself. Retrying cannot help, and the keys in hand stay good.
+	// itself. Retrying cannot help, and cached data keys stay in use.
 	ErrInvalidMessage = errors.New("envelope: invalid message")
 
-	// ErrMalformed reports bytes that are not a message of this format.
+	// ErrMalformed is returned when bytes are not a message of this format.
 	ErrMalformed = fmt.Errorf("%w: malformed", ErrInvalidMessage)
 
-	// ErrUnsupported reports a message of a version, algorithm suite or
+	// ErrUnsupported is returned when a message has a version, algorithm suite or
 	// feature that this release does not open.
 	ErrUnsupported = fmt.Errorf("%w: unsupported", ErrInvalidMessage)
 
-	// ErrContextMismatch reports an encryption context other than the one
-	// that the receiver demands.
+	// ErrContextMismatch is returned when a message has another encryption context
+	// than the receiver requires.
 	ErrContextMismatch = fmt.Errorf("%w: encryption context mismatch", ErrInvalidMessage)
 
-	// ErrNoMatchingKey reports that no encrypted data key of the message is
-	// one that the keyring can, or may, decrypt.
+	// ErrNoMatchingKey is returned when the keyring can, or may, decrypt none of
+	// the encrypted data keys of a message.
 	ErrNoMatchingKey = fmt.Errorf("%w: no encrypted data key matches the keyring", ErrInvalidMessage)
 
-	// ErrAuthentication reports a message that was altered, or that was sealed
-	// under another data key. It is one value for the key commitment, the
-	// header tag, every frame and the signature, so that it tells a forger
-	// nothing about how far the forgery got.
+	// ErrAuthentication is returned when a message was altered, or was sealed
+	// under another data key. It is one value for the key commitment, the header
+	// tag, every frame and the signature, so that a forger does not learn which
+	// check failed.
 	ErrAuthentication = fmt.Errorf("%w: authentication failed", ErrInvalidMessage)
 
-	// ErrUnavailable reports that the key service could not be asked or could
-	// not answer. It says nothing about the message or the key: a data key in
-	// hand stays good, and a later attempt may succeed.
+	// ErrUnavailable is returned when the key service could not be asked or could
+	// not answer. It says nothing about the message or the key: cached data keys
+	// stay in use, and a later attempt may succeed.
 	ErrUnavailable = errors.New("envelope: key service unavailable")
 
-	// ErrCheckUnsupported reports that whether this process may decrypt cannot be
-	// found out without a message. Only [DecryptChecker] returns it, and it is
-	// of none of the three classes: it says nothing about any message or key.
+	// ErrCheckUnsupported is returned when it is impossible to find out without a
+	// message whether this process may decrypt. Only [DecryptChecker] returns it.
+	// It belongs to none of the three classes: it says nothing about any message
+	// or key.
 	ErrCheckUnsupported = errors.New("envelope: decryption cannot be checked without a message")
 )
 
-// MessageAtFault reports whether err says that the message itself is at fault:
+// MessageAtFault reports whether err says that the message itself is invalid:
 // it is [ErrInvalidMessage], and neither [ErrUnavailable] nor the error of a
-// context. Of such a message it is known that trying again cannot help. Of every
-// other error, nil included, that is not known.
+// context. Trying again cannot help then. It may help with every other error.
 func MessageAtFault(err error) bool {
 	return errors.Is(err, ErrInvalidMessage) &&
 		!errors.Is(err, ErrUnavailable) &&
@@ -73,9 +73,9 @@ const (
 	ReachKey Reach = iota
 
 	// ReachSeal is the data keys for sealing under [RefusedError.KeyInfo]; those
-	// for opening stay. A keyring says so where what it seals with may change:
-	// the refusal of an alias says nothing about the key that it stood for
-	// before, because it may have moved since.
+	// for opening stay. A keyring uses it if its sealing key may change: the
+	// refusal of an alias says nothing about the key that it pointed at before,
+	// because it may have moved since.
 	ReachSeal
 
 	// ReachEntry is the operation (generate or decrypt) and the data key that

@@ -41,7 +41,7 @@ func Example() {
 	// Output: hello
 }
 
-// The class of an error says what to do: a message that is at fault goes to the
+// The class of an error says what to do: an invalid message goes to the
 // dead-letter queue, everything else is worth another attempt.
 func ExampleOpen_errors() {
 	ctx := context.Background()
@@ -67,8 +67,8 @@ func ExampleOpen_errors() {
 	// Output: set aside: envelope: invalid message: authentication failed
 }
 
-// The two parts of a sealed message may travel apart: the header in an attribute,
-// say, and the body as the body.
+// The two parts of a sealed message may travel apart: the header in an
+// attribute, say, and the body as the body.
 func ExampleSeal() {
 	ctx := context.Background()
 	kr := newExampleKeyring("key-1")
@@ -170,7 +170,7 @@ func ExampleNewDataKey() {
 	// envelope.DataKey(redacted)
 }
 
-// A message that some key could still open is not at fault, although another
+// A message that some key could still open is not invalid, although another
 // key does not match.
 func ExampleMessageAtFault() {
 	noKey := fmt.Errorf("key in us-east-1: %w", envelope.ErrNoMatchingKey)

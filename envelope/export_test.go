@@ -39,7 +39,7 @@ func (h *Header) Marshal() ([]byte, error) {
 	if len(h.EncryptedDataKeys) > math.MaxUint16 {
 		return nil, fmt.Errorf("envelope: %w", tooManyKeys(len(h.EncryptedDataKeys), maxReadKeys))
 	}
-	if err := checkContextSize(h.EncryptionContext); err != nil {
+	if err := checkContextSize(h.EncryptionContext, contextSize(h.EncryptionContext)); err != nil {
 		return nil, fmt.Errorf("envelope: %w", err)
 	}
 	for _, k := range h.EncryptedDataKeys {

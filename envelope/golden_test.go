@@ -17,10 +17,10 @@ import (
 var update = flag.Bool("update", false, "rewrite golden files")
 
 // TestGoldenSeal pins every byte that Seal writes, given what it draws its
-// message ID from: the random source, the time (that of a bubble, midnight UTC of
-// 2000-01-01) and the count of the data key. A change of this file is a change of
-// the format, or of that draw. The latter is no change of the format: keep the
-// old file under another name for TestGoldenOpen.
+// message ID from: the random source, the time (that of a bubble, midnight UTC
+// of 2000-01-01) and the count of the data key. A change of this file is a
+// change of the format, or of that draw. The latter is no change of the format:
+// keep the old file under another name for TestGoldenOpen.
 func TestGoldenSeal(t *testing.T) { // not parallel: it sets the random source of the process
 	cryptotest.SetGlobalRandom(t, 1)
 	kr := newRaw(t, "key", 1)
@@ -53,8 +53,8 @@ func TestGoldenSeal(t *testing.T) { // not parallel: it sets the random source o
 }
 
 // TestGoldenOpen: what any release sealed, every later one opens.
-// seal-unhedged.golden is of a release whose message IDs were the random source's
-// bytes as they came.
+// seal-unhedged.golden is of a release whose message IDs were the random
+// source's bytes as they came.
 func TestGoldenOpen(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob(filepath.Join("testdata", "*.golden"))

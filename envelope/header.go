@@ -41,9 +41,8 @@ const frameLength = 1 << 20
 
 // Header is the header of a sealed message.
 //
-// A Header from [ParseHeader] is what somebody wrote, NOT what a holder of the
-// key wrote: nothing in it is authenticated. Use it in tools and logs, and use
-// the [Opened] of a message for decisions.
+// A Header from [ParseHeader] is NOT authenticated: anyone can have written it.
+// Use it in tools and logs, and use the [Opened] of a message for decisions.
 type Header struct {
 	// AlgorithmSuite is 0x0478, or 0x0578 for a signed message.
 	AlgorithmSuite uint16

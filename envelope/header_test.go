@@ -164,7 +164,8 @@ func TestReadLimits(t *testing.T) {
 		return ec
 	}
 	sized := func(n int) map[string]string { return map[string]string{"k": strings.Repeat("v", n-7)} }
-	// Without context, a header takes 94 bytes besides keys, and a key 6 besides its fields.
+	// Without context, a header takes 94 bytes besides keys, and a key 6 besides
+	// its fields.
 	headerOf := func(n int) message {
 		keys := slices.Repeat(edk(0, 0, 6144), 10) // 61,500
 		return message{keys: append(keys, edk(0, 2048, n-92-61500-6-2048)...)}

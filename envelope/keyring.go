@@ -10,9 +10,9 @@ import (
 	"sync/atomic"
 )
 
-// EncryptionContext is a set of name and value pairs that is authenticated
-// with a message and its data key. It is NOT secret: it travels in clear in
-// the message header and stands in clear in the key service's audit log.
+// EncryptionContext is a set of name and value pairs that is authenticated with
+// a message and its data key. It is NOT secret: it is in clear in the message
+// header and in the key service's audit log.
 //
 // Names and values are UTF-8 strings and neither may be empty. Names that start
 // with "aws-crypto-" belong to the message format.
@@ -55,13 +55,13 @@ func (k EncryptedDataKey) Clone() EncryptedDataKey {
 const DataKeySize = 32
 
 // DataKey is a plaintext data key of [DataKeySize] bytes together with its
-// encrypted forms. It is immutable but for a count of the messages that were
-// sealed with it, is used by pointer, and is safe for concurrent use.
+// encrypted forms. It is immutable, except for a count of the messages that
+// were sealed with it. It is used by pointer, and is safe for concurrent use.
 //
-// The bytes sit behind a closure. A function value prints as an address under
-// every verb of fmt, is refused by encoding/json and is opaque to log/slog, so
-// that a DataKey that ends up in a log, by itself or in a field of another
-// type, does not end its own secrecy.
+// The bytes are in a closure. A function value prints as an address under every
+// verb of fmt, is refused by encoding/json and is opaque to log/slog, so that a
+// DataKey in a log, by itself or in a field of another type, does not reveal
+// its bytes.
 type DataKey struct {
 	secret    func() *[DataKeySize]byte
 	encrypted func() []EncryptedDataKey
@@ -69,8 +69,7 @@ type DataKey struct {
 }
 
 // NewDataKey returns a data key made of plaintext, which must be [DataKeySize]
-// bytes, and its encrypted forms, of which there must be at least one. All
-// arguments are copied.
+// bytes, and at least one encrypted form of it. All arguments are copied.
 func NewDataKey(plaintext []byte, encrypted ...EncryptedDataKey) (*DataKey, error) {
 	if len(plaintext) != DataKeySize {
 		return nil, fmt.Errorf("envelope: data key is %d bytes, want %d", len(plaintext), DataKeySize)
@@ -95,7 +94,7 @@ func (k *DataKey) valid() bool { return k != nil && k.secret != nil }
 
 // Plaintext returns a copy of the secret bytes, or nil if k was not made by
 // [NewDataKey]. It is for implementations of [Keyring] and [Wrapper] outside
-// this package; whoever calls it owns a secret.
+// this package. The caller must keep the result secret.
 func (k *DataKey) Plaintext() []byte {
 	if !k.valid() {
 		return nil
@@ -116,8 +115,8 @@ func (k *DataKey) EncryptedDataKeys() []EncryptedDataKey {
 	return copies
 }
 
-// Format implements [fmt.Formatter]: whatever the verb, a DataKey prints as
-// the fixed text "envelope.DataKey(redacted)".
+// Format implements [fmt.Formatter]: with every verb, a DataKey prints as the
+// fixed text "envelope.DataKey(redacted)".
 func (k *DataKey) Format(s fmt.State, _ rune) { fmt.Fprint(s, redactedDataKey) }
 
 // MarshalText implements [encoding.TextMarshaler], and so JSON and slog, with
@@ -149,20 +148,20 @@ type Keyring interface {
 	DecryptDataKey(ctx context.Context, edks []EncryptedDataKey, ec EncryptionContext) (*DataKey, error)
 }
 
-// Purger is what a [Keyring] may have besides: it remembers something of what the
-// key service said, and can forget it. Look for it by a type assertion. A cache, a
-// [MultiKeyring] and a Sealer pass Purge on to the keyrings behind them that have
-// it.
+// Purger is an optional interface of a [Keyring] that remembers answers of the
+// key service, and can forget them. Look for it by a type assertion. A cache, a
+// [MultiKeyring] and a Sealer pass Purge on to the keyrings behind them that
+// have it.
 type Purger interface {
-	// Purge forgets everything that was learned from the key service. No call
-	// that begins after it returns is answered from that. It must be safe for
-	// concurrent use, and must not wait for a call in flight.
+	// Purge forgets every answer of the key service. No call that begins after
+	// Purge returns uses an earlier answer. It must be safe for concurrent use,
+	// and must not wait for a call in flight.
 	Purge()
 }
 
 // Wrapper is a [Keyring] that can also encrypt a data key that another keyring
-// generated. Members of a [MultiKeyring] are Wrappers. A cache is not: it would
-// answer with somebody else's key.
+// generated. Members of a [MultiKeyring] are Wrappers. A cache is not a
+// Wrapper: it would return another data key.
 type Wrapper interface {
 	Keyring
 	// WrapDataKey encrypts key under this keyring's own wrapping key, bound

@@ -8,9 +8,9 @@ import (
 	"unicode/utf8"
 )
 
-// Message is a sealed message in two parts, which a carrier may carry apart. One
-// after the other they are one message of the AWS Encryption SDK message format.
-// Every byte of both is authenticated.
+// Message is a sealed message in two parts, which a carrier may carry apart.
+// One after the other they are one message of the AWS Encryption SDK message
+// format. Every byte of both is authenticated.
 type Message struct {
 	// Header is the whole header, its tag included: what [ParseHeader] parses.
 	// Its size does not depend on the plaintext's.
@@ -42,8 +42,8 @@ type Opened struct {
 // else.
 //
 // ec must be valid UTF-8 with no empty key or value and no key that starts with
-// "aws-crypto-", at most 128 pairs and 8,192 bytes. That is checked before kr is
-// asked. An error of kr is returned as it is. No argument is modified or
+// "aws-crypto-", at most 128 pairs and 8,192 bytes. That is checked before kr
+// is asked. An error of kr is returned as it is. No argument is modified or
 // retained. Seal is safe for concurrent use.
 func Seal(ctx context.Context, kr Keyring, plaintext []byte, ec EncryptionContext) (Message, error) {
 	if kr == nil {
@@ -111,7 +111,7 @@ func checkGenerated(key *DataKey, ec EncryptionContext) error {
 //     key service having been asked, whether this message belongs here. Its
 //     error is returned as it is; it should wrap [ErrContextMismatch]. A nil
 //     accept is an error: a message that opens says who sealed it, not for
-//     whom, and accepting every context should be a decision.
+//     whom, and to accept every context should be a decision.
 //  3. kr decrypts the data key. Its error is returned as it is.
 //  4. Key commitment, header tag, frames and signature are verified. Any
 //     failure is [ErrAuthentication] itself.
@@ -129,11 +129,8 @@ func checkGenerated(key *DataKey, ec EncryptionContext) error {
 // modified or retained, and the result does not alias m. Open is safe for
 // concurrent use.
 func Open(ctx context.Context, kr Keyring, m Message, accept func(EncryptionContext) error) (Opened, error) {
-	if kr == nil {
-		return Opened{}, errors.New("envelope: nil keyring")
-	}
-	if accept == nil {
-		return Opened{}, errors.New("envelope: nil accept function; to open messages of any context, pass one that returns nil")
+	if err := checkOpen(kr, accept); err != nil {
+		return Opened{}, err
 	}
 	h, n, err := parseHeader(m.Header)
 	if err != nil {
@@ -142,6 +139,34 @@ func Open(ctx context.Context, kr Keyring, m Message, accept func(EncryptionCont
 	if n != len(m.Header) {
 		return Opened{}, fmt.Errorf("%w: header is followed by %d bytes", ErrMalformed, len(m.Header)-n)
 	}
+	return open(ctx, kr, h, m, accept)
+}
+
+// OpenBytes is [Open] of a message in one piece, such as [Message.Bytes] returns
+// and other implementations of the format write.
+func OpenBytes(ctx context.Context, kr Keyring, message []byte, accept func(EncryptionContext) error) (Opened, error) {
+	if err := checkOpen(kr, accept); err != nil {
+		return Opened{}, err
+	}
+	h, n, err := parseHeader(message)
+	if err != nil {
+		return Opened{}, err
+	}
+	return open(ctx, kr, h, Message{Header: message[:n:n], Body: message[n:]}, accept)
+}
+
+func checkOpen(kr Keyring, accept func(EncryptionContext) error) error {
+	if kr == nil {
+		return errors.New("envelope: nil keyring")
+	}
+	if accept == nil {
+		return errors.New("envelope: nil accept function; to open messages of any context, pass one that returns nil")
+	}
+	return nil
+}
+
+// open is Open from the second part of its first step on. h is the header of m.
+func open(ctx context.Context, kr Keyring, h header, m Message, accept func(EncryptionContext) error) (Opened, error) {
 	b, err := parseBody(h, m.Body)
 	if err != nil {
 		return Opened{}, err

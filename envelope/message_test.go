@@ -440,9 +440,9 @@ func TestAuthenticationIsOneValue(t *testing.T) {
 	}
 }
 
-// TestKeyCommitment: a message whose every tag is right, made by somebody who has
-// the data key, is refused if it commits to another key. Flipping bits cannot
-// show this, as the header tag covers the commitment too.
+// TestKeyCommitment: a message whose every tag is right, made by somebody who
+// has the data key, is refused if it commits to another key. Flipping bits
+// cannot show this, as the header tag covers the commitment too.
 func TestKeyCommitment(t *testing.T) {
 	t.Parallel()
 	for _, m := range []message{{commitment: make([]byte, 32)}, {suite: 0x0578, signer: newSigner(t), commitment: make([]byte, 32)}} {
@@ -489,8 +489,8 @@ func TestAliasing(t *testing.T) {
 	}
 }
 
-// TestHeaderSize: of several keys, and from lengths alone, as an estimate is made
-// before there is a message.
+// TestHeaderSize: of several keys, and from lengths alone, as an estimate is
+// made before there is a message.
 func TestHeaderSize(t *testing.T) {
 	t.Parallel()
 	ec := envelope.EncryptionContext{"purpose": "é"}

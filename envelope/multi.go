@@ -11,10 +11,10 @@ import (
 // MultiKeyring encrypts every data key under several wrapping keys, any one of
 // which opens the message. It is safe for concurrent use if its members are.
 //
-// Its members are [Wrapper]s, which a data key cache is not: a cache goes around
-// a MultiKeyring, and one inside does not compile. For failover between Regions
-// a multi-Region AWS KMS key is the simpler road: one entry in the message, one
-// key policy, and no key service call per member.
+// Its members are [Wrapper]s, which a data key cache is not: a cache goes
+// around a MultiKeyring, and one inside does not compile. For failover between
+// Regions a multi-Region AWS KMS key is the simpler road: one entry in the
+// message, one key policy, and no key service call per member.
 type MultiKeyring struct {
 	members []Wrapper // the generator first
 }
@@ -41,7 +41,7 @@ func NewMultiKeyring(generator Wrapper, children ...Wrapper) (*MultiKeyring, err
 }
 
 // GenerateDataKey implements [Keyring]. All members must succeed, so that
-// whoever holds any one of the keys can rely on it; the first failure is
+// anyone who has one of the keys can open the message; the first failure is
 // returned, and no later member is asked.
 func (k *MultiKeyring) GenerateDataKey(ctx context.Context, ec EncryptionContext) (*DataKey, error) {
 	if err := k.usable(); err != nil {
@@ -138,7 +138,7 @@ func (k *MultiKeyring) usable() error {
 }
 
 // JoinKeyErrors returns the error of a [Keyring] that tried several ways to
-// decrypt a message's data key, each of which failed with one of errs. Nil
+// decrypt a message's data key. Each failed with one of errs. Nil
 // errors are ignored.
 //
 // If all are the message's fault (or there are none), the result wraps

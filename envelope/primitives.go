@@ -31,10 +31,12 @@ const (
 	tagSize        = 16
 )
 
-// Domain separation of the two values derived from a data key.
+// Domain separation of the two values derived from a data key: the message key,
+// whose label begins with the suite ID, and the commitment.
 const (
-	deriveKeyLabel = "DERIVEKEY" // preceded by the suite ID
-	commitKeyLabel = "COMMITKEY"
+	deriveKeyLabel     = "\x04\x78DERIVEKEY" // suiteCommit
+	deriveKeyLabelSign = "\x05\x78DERIVEKEY" // suiteCommitSign
+	commitKeyLabel     = "COMMITKEY"
 )
 
 // What a frame's additional data says about its place in the message.
@@ -66,8 +68,11 @@ func newMessageCipher(suite suiteID, key *[DataKeySize]byte, messageID []byte) (
 	if err != nil {
 		return nil, err
 	}
-	info := string([]byte{byte(suite >> 8), byte(suite)}) + deriveKeyLabel
-	messageKey, err := hkdf.Expand(sha512.New, prk, info, DataKeySize)
+	label := deriveKeyLabel
+	if suite == suiteCommitSign {
+		label = deriveKeyLabelSign
+	}
+	messageKey, err := hkdf.Expand(sha512.New, prk, label, DataKeySize)
 	if err != nil {
 		return nil, err
 	}

@@ -27,10 +27,10 @@ const hedgedInput = len(randomMessageID) + 32 + 8 + 8
 //
 // SHA-256 of the random bytes, the wall clock's nanoseconds and a count is
 // unpredictable if the random bytes are, and distinct if any of the three is.
-// The time tells copies apart whose counts and random bytes are equal; the count
-// tells draws of one process apart that happen within one tick of its clock.
-// uses counts the draws under one key, which are all that must differ: it
-// belongs to that key, and not to the package.
+// The time tells copies apart whose counts and random bytes are equal; the
+// count tells draws of one process apart that happen within one tick of its
+// clock. uses counts the draws under one key, which are all that must differ:
+// it belongs to that key, and not to the package.
 func hedged(label string, uses *atomic.Uint64) [sha256.Size]byte {
 	var in [hedgedInput]byte
 	n := copy(in[:], label)

@@ -15,9 +15,9 @@ import (
 
 // TestRandomSourceThatRepeats seals as two copies of one process do that were
 // resumed from the same snapshot, or as a program does that put another reader
-// in place of crypto/rand's: the source gives the same bytes each time. Under one
-// data key, the same message ID means the same key and the same nonces for two
-// plaintexts, from which AES-GCM does not recover.
+// in place of crypto/rand's: the source gives the same bytes each time. Under
+// one data key, the same message ID means the same key and the same nonces for
+// two plaintexts, from which AES-GCM does not recover.
 func TestRandomSourceThatRepeats(t *testing.T) { // not parallel: it sets the random source of the process
 	key := func() *envelope.DataKey {
 		k, err := envelope.NewDataKey(testKey, testEDK)

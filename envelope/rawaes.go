@@ -38,9 +38,10 @@ const kmsNamespace = "aws-kms"
 const rawAESInfoSize = 4 + 4 + ivSize
 
 // NewRawAESKeyring returns a keyring that wraps data keys under key, which must
-// be 16, 24 or 32 random bytes and is copied. Namespace (not "aws-kms") and name
-// identify the key, are written in clear into every message, and must be the
-// same wherever the key is used: UTF-8, not empty, at most 256 and 2,028 bytes.
+// be 16, 24 or 32 random bytes and is copied. Namespace (not "aws-kms") and
+// name identify the key, are written in clear into every message, and must be
+// the same wherever the key is used: UTF-8, not empty, at most 256 and 2,028
+// bytes.
 //
 // The keyring draws random 96-bit IVs: replace the key before it has wrapped
 // 2^32 data keys (NIST SP 800-38D, section 8.3).
@@ -91,7 +92,7 @@ func (k *RawAESKeyring) wrap(ctx context.Context, secret *[DataKeySize]byte, ec 
 	if err := k.usable(ctx); err != nil {
 		return EncryptedDataKey{}, err
 	}
-	if err := checkContextSize(ec); err != nil {
+	if err := checkContextSize(ec, contextSize(ec)); err != nil {
 		return EncryptedDataKey{}, fmt.Errorf("envelope: %w", err)
 	}
 	info := make([]byte, 0, len(k.name)+rawAESInfoSize)
@@ -113,7 +114,7 @@ func (k *RawAESKeyring) DecryptDataKey(ctx context.Context, edks []EncryptedData
 	if err := k.usable(ctx); err != nil {
 		return nil, err
 	}
-	if err := checkContextSize(ec); err != nil {
+	if err := checkContextSize(ec, contextSize(ec)); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrUnsupported, err)
 	}
 	aad := appendContext(make([]byte, 0, contextSize(ec)), ec)
@@ -136,8 +137,8 @@ func (k *RawAESKeyring) DecryptDataKey(ctx context.Context, edks []EncryptedData
 		ErrNoMatchingKey, named, len(edks), k.namespace+"/"+k.name)
 }
 
-// CheckDecrypt implements [DecryptChecker]. The answer is yes: the key is in this
-// process, and nobody is to be asked.
+// CheckDecrypt implements [DecryptChecker]. The answer is yes: the key is in
+// this process, and nobody is to be asked.
 func (k *RawAESKeyring) CheckDecrypt(ctx context.Context, _ EncryptionContext) error {
 	return k.usable(ctx)
 }

@@ -12,7 +12,7 @@ import (
 // TestRequiredEncryptionContext makes a message as some official SDKs do with a
 // required encryption context: a pair is authenticated, with the data key and
 // with the header, and not written into it. There is no way to give Open such a
-// pair: the message does not open, and is at fault, whatever the keyring says.
+// pair: the message does not open, and is invalid, whatever the keyring says.
 func TestRequiredEncryptionContext(t *testing.T) {
 	t.Parallel()
 	written := map[string]string{"sealq:queue": "arn:aws:sqs:eu-west-1:111122223333:orders"}

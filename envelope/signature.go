@@ -38,7 +38,7 @@ func parsePublicKey(value string) (*ecdsa.PublicKey, error) {
 }
 
 // verify reports whether signature is key's over everything before the footer,
-// given in parts. Whoever holds a signed message can turn its signature into
+// given in parts. Anyone who has a signed message can turn its signature into
 // one other valid signature of the same bytes, as with all ECDSA; nothing here
 // depends on its being the only one.
 func verify(key *ecdsa.PublicKey, signature []byte, signed ...[]byte) bool {

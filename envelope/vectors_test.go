@@ -14,7 +14,8 @@ import (
 	"github.com/sealq/sealq/envelope"
 )
 
-// vector is one entry of testdata/vectors/*.json; the README there describes it.
+// vector is one entry of testdata/vectors/*.json; the README there describes
+// it.
 type vector struct {
 	Name     string `json:"name"`
 	Producer string `json:"producer"`

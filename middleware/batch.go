@@ -13,7 +13,7 @@ import (
 	"github.com/sealq/sealq/internal/awsname"
 )
 
-// BatchError fails a SendMessageBatch of which nothing was sent, because of
+// BatchError fails a SendMessageBatch that sent nothing because of
 // what was found in its entries before a request was made. There are two cases:
 //
 //   - no entry could be sent, and SQS would have taken at least one as it was
@@ -22,8 +22,8 @@ import (
 //     whole call too, for an entry without a deduplication ID for instance:
 //     sending the others would change the order of a message group.
 //
-// A batch of a standard queue of which something was sent succeeds, and has the
-// other entries in the output's Failed.
+// A batch for a standard queue that sent at least one entry succeeds, and has
+// the other entries in the output's Failed.
 //
 // It implements smithy.APIError with the code of the first failed entry.
 // errors.Is and errors.As find the causes, in the order of Failed.
@@ -61,7 +61,7 @@ func (e *BatchError) ErrorMessage() string {
 		len(e.Failed), e.entries, rule, aws.ToString(first.Id), aws.ToString(first.Message))
 }
 
-// ErrorFault says that the sender is at fault if that is so of all failed
+// ErrorFault returns smithy.FaultClient if that is the fault of all failed
 // entries.
 func (e *BatchError) ErrorFault() smithy.ErrorFault {
 	for _, f := range e.Failed {
@@ -75,10 +75,10 @@ func (e *BatchError) ErrorFault() smithy.ErrorFault {
 // Unwrap returns the causes, in the order of Failed.
 func (e *BatchError) Unwrap() []error { return slices.Clone(e.causes) }
 
-// failedEntries returns the entries of a batch that cannot be sent. Its error is the
-// call's: nothing is sent then. It looks first at what SQS looks at first,
-// which is the batch as a whole, with the entries that are about to be left
-// out.
+// failedEntries returns the entries of a batch that cannot be sent. Its error
+// is the call's: nothing is sent then. It looks first at what SQS looks at
+// first, which is the batch as a whole, with the entries that are about to be
+// left out.
 func (m *Middleware) failedEntries(q Queue, entries []types.SendMessageBatchRequestEntry, sealed []Sealed) ([]types.BatchResultErrorEntry, error) {
 	var failed []types.BatchResultErrorEntry
 	var causes []error

@@ -20,7 +20,7 @@ func batchEntry(id, body string) types.SendMessageBatchRequestEntry {
 	return types.SendMessageBatchRequestEntry{Id: &id, MessageBody: &body, MessageGroupId: aws.String("g")}
 }
 
-// TestBatchFails makes batches of which nothing may be sent.
+// TestBatchFails makes batches in which nothing may be sent.
 func TestBatchFails(t *testing.T) {
 	t.Parallel()
 	reserved := batchEntry("reserved", "x")

@@ -17,7 +17,7 @@ import (
 type Codec interface {
 	// AttributeNames lists the message attributes that the codec may add to a
 	// message. Receives ask SQS for them, and they are removed from every
-	// message that is delivered.
+	// message that is delivered. [New] calls it, once.
 	AttributeNames() []string
 
 	// Seal returns what to send in place of entries. Its error is a cause
@@ -62,9 +62,10 @@ type Content struct {
 }
 
 // Sealed is what becomes of one entry of a send. Its Attributes are all that the
-// message travels with, the caller's included. After Seal this package checks
-// what SQS would no longer notice or would answer in its own way: an empty body,
-// a caller's attribute of a reserved name, the number of attributes, the sizes.
+// message travels with, the caller's included: a new map, or nil, which others
+// may write into. After Seal this package checks what SQS would no longer notice
+// or would answer in its own way: an empty body, a caller's attribute of a
+// reserved name, the number of attributes, the sizes.
 type Sealed struct {
 	Content
 	// AsIs says that the entry travels exactly as the caller wrote it, because

@@ -1,11 +1,12 @@
 // Package middleware intercepts the operations of an SQS client that carry
-// message bodies: SendMessage, SendMessageBatch and ReceiveMessage. What becomes
-// of a body is decided by a [Codec]; this package knows no keys and no formats.
-// It is outside the promise of compatibility that version 1 of this module makes:
+// message bodies: SendMessage, SendMessageBatch and ReceiveMessage. A [Codec]
+// decides what happens to a body; this package knows no keys and no formats. It
+// is outside the promise of compatibility that version 1 of this module makes:
 // names here may change in any release. Programs use package sqsx.
 //
-// This package knows the SDK: where in the stack a body may be changed, which limits and
-// digests then need care, and how a call without the codec is made to fail.
+// This package knows the SDK: where in the stack a body may be changed, which
+// limits and digests then need care, and how a call without the codec is made
+// to fail.
 //
 //	client := sqs.NewFromConfig(cfg, m.Install)
 //
@@ -21,24 +22,25 @@
 // # Guarantees
 //
 //   - The caller's structs, slices and maps are never written, and outputs are
-//     new structs, so that nobody who kept a pointer sees them change.
+//     new structs: a caller who kept a pointer sees no change.
 //   - Every middleware and interceptor inside this one sees sealed bodies only.
 //     Those registered later with position Before are outside, and see
 //     plaintext: install last.
 //   - A call that lost the middleware fails with [ErrBypassed] before a request
 //     is made, whether it was lost through APIOptions, the stack, or another
-//     middleware that put a different body in. Two ways around remain: an option
-//     that replaces both APIOptions and AuthSchemeResolver, and a middleware
-//     that writes the HTTP request itself.
+//     middleware that put a different body in. Two ways around remain: an
+//     option that replaces both APIOptions and AuthSchemeResolver, and a
+//     middleware that writes the HTTP request itself.
 //   - A message that cannot be opened is never delivered, and never deleted.
 //     It is reported: see [ReceiveError], [Withheld] and [Options].
 //   - The digests in outputs are those of what the caller sees.
-//   - The queue URL, bodies and batch entries of an input are read once, so
-//     that a caller that changes them meanwhile changes nothing about the call.
-//   - What SQS answers for a batch as a whole fails the call: see [BatchError].
+//   - The queue URL, bodies and batch entries of an input are read once. A
+//     caller that changes them during the call does not change what is sent.
+//   - An error that SQS returns for a batch as a whole fails the call: see
+//     [BatchError].
 //
 // # What it does not do
 //
 // It does not seal message attributes, groups or any other metadata, splits no
-// batch, deletes no message, and leaves every other operation alone.
+// batch, deletes no message, and does not change any other operation.
 package middleware

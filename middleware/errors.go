@@ -10,14 +10,15 @@ import (
 
 // OpenError reports one message that was received but not delivered. The
 // message is not deleted: it becomes visible again when its visibility timeout
-// ends, and the queue's redrive policy takes care of it if this keeps happening.
+// ends, and the queue's redrive policy takes care of it if this keeps
+// happening.
 type OpenError struct {
 	// Queue is the queue that the message was received from.
 	Queue Queue
 	// Message is the message as SQS sent it, sealed, with its receipt handle.
 	// It must not be modified.
 	Message types.Message
-	// Temporary says that the message itself is not known to be at fault.
+	// Temporary says that the message itself is not known to be invalid.
 	Temporary bool
 	// Err says why. It holds neither plaintext nor key material.
 	Err error

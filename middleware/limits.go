@@ -1,7 +1,6 @@
 package middleware
 
 import (
-	"cmp"
 	"fmt"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -39,7 +38,7 @@ type TooLargeError struct {
 	Sealed int  // as it would travel
 	Limit  int  // on Sealed
 
-	noun string // of what the limit is; empty: queue
+	topic bool // the limit is that of a topic
 }
 
 // Error names the code and the sizes.
@@ -58,10 +57,10 @@ func (e *TooLargeError) ErrorMessage() string {
 	if e.Batch {
 		return fmt.Sprintf("the messages of the batch are %d bytes sealed (%d as written), the limit is %d: send fewer or smaller messages in one batch", e.Sealed, e.Plain, e.Limit)
 	}
-	return fmt.Sprintf("the message is %d bytes sealed (%d as written), the limit of the %s is %d: send a smaller message (sealing adds a third and a header)", e.Sealed, e.Plain, cmp.Or(e.noun, "queue"), e.Limit)
+	return fmt.Sprintf("the message is %d bytes sealed (%d as written), the limit of the %s is %d: send a smaller message (sealing adds a third and a header)", e.Sealed, e.Plain, Queue{Topic: e.topic}.noun(), e.Limit)
 }
 
-// ErrorFault says that the sender is at fault.
+// ErrorFault returns smithy.FaultClient.
 func (e *TooLargeError) ErrorFault() smithy.ErrorFault { return smithy.FaultClient }
 
 // Unwrap returns the SDK's own type for a batch, and nil for a message, for
@@ -97,7 +96,7 @@ func checkLimits(q Queue, e types.SendMessageBatchRequestEntry, c Content, names
 		return invalidParameter("number of message attributes %d exceeds the limit of %d (%d as written): remove an attribute", n, maxAttributes, len(e.MessageAttributes))
 	}
 	if n := messageBytes(c.Body, c.Attributes); n > limit {
-		return &TooLargeError{Plain: messageBytes(*e.MessageBody, e.MessageAttributes), Sealed: n, Limit: limit, noun: q.noun()}
+		return &TooLargeError{Plain: messageBytes(*e.MessageBody, e.MessageAttributes), Sealed: n, Limit: limit, topic: q.Topic}
 	}
 	return nil
 }

@@ -12,9 +12,9 @@ type (
 
 // Withheld returns the messages that a successful receive did not deliver, in
 // the order of the response, from the ResultMetadata of its output. A receive
-// that delivers none fails, by a [*ReceiveError] that carries them instead, unless
-// the codec has it return an empty result (see [Admission]). The slice must not be
-// modified.
+// that delivers none fails, by a [*ReceiveError] that carries them instead,
+// unless the codec has it return an empty result (see [Admission]). The slice
+// must not be modified.
 func Withheld(md smithymiddleware.Metadata) []*OpenError {
 	withheld, _ := md.Get(withheldKey{}).([]*OpenError)
 	return withheld

@@ -34,6 +34,7 @@ type Options struct {
 // A nil or zero Middleware refuses every call.
 type Middleware struct {
 	codec      Codec
+	names      []string // the codec's attribute names
 	onWithheld func(context.Context, *OpenError)
 	onEmptied  func(context.Context, Queue, error)
 	sdk        resolvers
@@ -47,14 +48,15 @@ func New(c Codec, optFns ...func(*Options)) (*Middleware, error) {
 	if v := reflect.ValueOf(c); v.Kind() == reflect.Pointer && v.IsNil() {
 		return nil, fmt.Errorf("middleware: codec is a nil %T", c)
 	}
-	if slices.Contains(c.AttributeNames(), "") {
+	names := slices.Clone(c.AttributeNames())
+	if slices.Contains(names, "") {
 		return nil, errors.New("middleware: codec has an empty attribute name")
 	}
 	var o Options
 	if err := optfn.Apply(&o, optFns); err != nil {
 		return nil, fmt.Errorf("middleware: %w", err)
 	}
-	return &Middleware{codec: c, onWithheld: o.OnWithheld, onEmptied: o.OnEmptied, sdk: sdkResolvers()}, nil
+	return &Middleware{codec: c, names: names, onWithheld: o.OnWithheld, onEmptied: o.OnEmptied, sdk: sdkResolvers()}, nil
 }
 
 func (m *Middleware) usable() bool { return m != nil && m.codec != nil }
@@ -120,8 +122,8 @@ func (m *Middleware) SealEntries(ctx context.Context, q Queue, entries []types.S
 // the time that is left or 500 milliseconds, whichever is less, and returns
 // within that, so that its caller can still report. If ctx has no deadline, it
 // waits for 10 seconds in all. Messages that can be opened without waiting are
-// opened nevertheless; the others are reported as Temporary. If ctx is cancelled,
-// all that were not opened yet are.
+// opened nevertheless; the others are reported as Temporary. If ctx is
+// cancelled, all that were not opened yet are.
 //
 // [Options.OnWithheld] is called for the reported ones. The messages are not
 // modified.

@@ -2,7 +2,6 @@ package middleware
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -53,16 +52,12 @@ func (m *Middleware) openInTime(ctx context.Context, q Queue, msgs []types.Messa
 		ctx, cancel = context.WithDeadline(ctx, ends)
 		defer cancel()
 	}
-	return m.openAll(ctx, waiting, q, msgs)
+	return m.open(ctx, waiting, q, msgs)
 }
 
-// openAll has the codec open msgs, as many at once as a receive has, and several
-// such chunks in parallel. The codec waits until waiting ends; what it has not
-// been given when ctx ends is withheld.
-func (m *Middleware) openAll(ctx, waiting context.Context, q Queue, msgs []types.Message) []Opened {
-	if len(msgs) <= maxReceived {
-		return m.openChunk(ctx, waiting, q, msgs)
-	}
+// openChunks has the codec open msgs, as many at once as a receive has, and
+// several such chunks in parallel.
+func (m *Middleware) openChunks(ctx, waiting context.Context, q Queue, msgs []types.Message) []Opened {
 	chunks := slices.Collect(slices.Chunk(msgs, maxReceived))
 	opened := make([][]Opened, len(chunks))
 	var (
@@ -78,7 +73,7 @@ func (m *Middleware) openAll(ctx, waiting context.Context, q Queue, msgs []types
 				}
 			}()
 			for i := taken.Add(1) - 1; i < int64(len(chunks)); i = taken.Add(1) - 1 {
-				opened[i] = m.openChunk(ctx, waiting, q, chunks[i])
+				opened[i] = m.open(ctx, waiting, q, chunks[i])
 			}
 		})
 	}
@@ -88,18 +83,4 @@ func (m *Middleware) openAll(ctx, waiting context.Context, q Queue, msgs []types
 		panic(*p)
 	}
 	return slices.Concat(opened...)
-}
-
-func (m *Middleware) openChunk(ctx, waiting context.Context, q Queue, msgs []types.Message) []Opened {
-	err := ctx.Err()
-	if err == nil {
-		opened := m.codec.Open(waiting, q, slices.Clip(msgs))
-		if len(opened) == len(msgs) {
-			return opened
-		}
-		err = fmt.Errorf("middleware: codec opened %d messages, want %d", len(opened), len(msgs))
-	} else {
-		err = fmt.Errorf("middleware: no time was left to open the message: %w", err)
-	}
-	return slices.Repeat([]Opened{{Err: err, Temporary: true}}, len(msgs))
 }

@@ -44,8 +44,8 @@ func numberedMessages(n int) []types.Message {
 	return msgs
 }
 
-// TestOpenMessagesInChunks gives the codec at most ten messages at once, at most
-// a hundred in parallel, and keeps their order.
+// TestOpenMessagesInChunks gives the codec at most ten messages at once, at
+// most a hundred in parallel, and keeps their order.
 func TestOpenMessagesInChunks(t *testing.T) {
 	t.Parallel()
 	for _, n := range []int{1, 10, 11, 95, 1003} {
@@ -159,9 +159,9 @@ func TestOpenMessagesTellsTheCodecWhenToStop(t *testing.T) {
 	}
 }
 
-// TestOpenMessagesAfterTheWait goes on to give messages to a codec whose time to
-// wait is over, because it may open some without waiting; and stops while the
-// caller can still report.
+// TestOpenMessagesAfterTheWait goes on to give messages to a codec whose time
+// to wait is over, because it may open some without waiting; and stops while
+// the caller can still report.
 func TestOpenMessagesAfterTheWait(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

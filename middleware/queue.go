@@ -39,8 +39,8 @@ func (q Queue) ARN() string {
 // message group does not tell: standard queues have groups too.)
 func (q Queue) FIFO() bool { return awsname.IsFIFO(q.Name) }
 
-// String returns the best name of the queue that is known: its ARN, else its URL,
-// else its name.
+// String returns the best name of the queue that is known: its ARN, else its
+// URL, else its name.
 func (q Queue) String() string {
 	if arn := q.ARN(); arn != "" {
 		return arn

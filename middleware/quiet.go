@@ -22,9 +22,9 @@ const minWait = time.Second
 //
 // A receive that was refused lasts as long as it would wait for a message, or
 // its caller's loop would turn at the speed of the processor. One that brought
-// messages ends at once. The next one brings others, as these are invisible now,
-// and there may be healthy ones among them: if the call waited here, each message
-// that does not open would hold up those behind it for WaitTimeSeconds.
+// messages ends at once. The next one brings others, as these are invisible
+// now, and there may be healthy ones among them: if the call waited here, each
+// message that does not open would hold up those behind it for WaitTimeSeconds.
 func (s *sealer) empty(ctx context.Context, q Queue, waitSeconds int32, began time.Time, md smithymiddleware.Metadata, err error) (
 	smithymiddleware.InitializeOutput, smithymiddleware.Metadata, error,
 ) {

@@ -14,8 +14,8 @@ import (
 	"github.com/sealq/sealq/middleware"
 )
 
-// TestEmptyInstead follows receives whose codec wants an empty result in place of
-// an error, and others that fail all the same.
+// TestEmptyInstead follows receives whose codec wants an empty result in place
+// of an error, and others that fail all the same.
 func TestEmptyInstead(t *testing.T) {
 	t.Parallel()
 	errHeld := errors.New("held")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -47,8 +48,8 @@ func (s *sealer) receiveMessage(
 	return out, md, err
 }
 
-// receive makes the request, if the codec admits it, and changes inner for that.
-// If it is quiet, the caller is to have an empty result in place of err.
+// receive makes the request, if the codec admits it, and changes inner for
+// that. If it is quiet, the caller is to have an empty result in place of err.
 func (s *sealer) receive(
 	ctx context.Context, q Queue, inner *sqs.ReceiveMessageInput, next smithymiddleware.InitializeHandler,
 ) (out smithymiddleware.InitializeOutput, md smithymiddleware.Metadata, quiet bool, err error) {
@@ -69,15 +70,14 @@ func (s *sealer) receive(
 		return out, md, admission.EmptyInstead, err
 	}
 
-	names := s.m.codec.AttributeNames()
-	added := askFor(inner, names)
+	added := askFor(inner, s.m.names)
 	if admission.MaxMessages > 0 && inner.MaxNumberOfMessages > admission.MaxMessages {
 		inner.MaxNumberOfMessages = admission.MaxMessages
 	}
 	if admission.MaxWaitSeconds > 0 && inner.WaitTimeSeconds > admission.MaxWaitSeconds {
 		inner.WaitTimeSeconds = admission.MaxWaitSeconds
 	}
-	c := &call{m: s.m, url: q.URL, attribute: names}
+	c := &call{m: s.m, url: q.URL, attribute: s.m.names}
 	out, md, err = next.HandleInitialize(mark(ctx, c), smithymiddleware.InitializeInput{Parameters: inner})
 	outcome.Err = err
 	if err != nil {
@@ -97,7 +97,7 @@ func (s *sealer) receive(
 	// The messages have left the queue for the length of their visibility
 	// timeout, so they are opened even if the caller's context has just ended.
 	detached := context.WithoutCancel(ctx)
-	results := s.m.openAll(detached, detached, q, answer.Messages)
+	results := s.m.open(detached, detached, q, answer.Messages)
 	opened := s.m.sort(q, answer.Messages, results, receiver{asked: &asked})
 	outcome = Outcome{Delivered: len(opened.delivered), Withheld: opened.withheld}
 	s.m.report(ctx, opened.withheld)
@@ -128,6 +128,25 @@ func (m *Middleware) report(ctx context.Context, withheld []*OpenError) {
 	}
 }
 
+// open has the codec open msgs. The codec waits for data keys until waiting
+// ends; what it has not been given when ctx ends is withheld.
+func (m *Middleware) open(ctx, waiting context.Context, q Queue, msgs []types.Message) []Opened {
+	if len(msgs) > maxReceived {
+		return m.openChunks(ctx, waiting, q, msgs)
+	}
+	err := ctx.Err()
+	if err == nil {
+		opened := m.codec.Open(waiting, q, slices.Clip(msgs))
+		if len(opened) == len(msgs) {
+			return opened
+		}
+		err = fmt.Errorf("middleware: codec opened %d messages, want %d", len(opened), len(msgs))
+	} else {
+		err = fmt.Errorf("middleware: no time was left to open the message: %w", err)
+	}
+	return slices.Repeat([]Opened{{Err: err, Temporary: true}}, len(msgs))
+}
+
 // openedMessages is a response, sorted into what is delivered and what is not.
 type openedMessages struct {
 	delivered []types.Message
@@ -141,8 +160,8 @@ func (m *Middleware) sort(q Queue, msgs []types.Message, results []Opened, r rec
 		holdGroups(msgs, results)
 	}
 
-	names := m.codec.AttributeNames()
 	var o openedMessages
+	var d digester
 	for i, result := range results {
 		if result.Err != nil {
 			w := withhold(q, msgs[i], result.Err, result.Temporary)
@@ -152,24 +171,27 @@ func (m *Middleware) sort(q Queue, msgs []types.Message, results []Opened, r rec
 			o.withheld = append(o.withheld, w)
 			continue
 		}
-		o.delivered = append(o.delivered, r.deliver(msgs[i], result.Content, names))
-		if o.infos == nil {
-			o.infos = make([]messageInfo, 0, len(msgs))
+		if o.delivered == nil {
+			o.delivered = make([]types.Message, 0, len(msgs)-i)
+			o.infos = make([]messageInfo, 0, len(msgs)-i)
 		}
+		o.delivered = append(o.delivered, r.deliver(msgs[i], result.Content, m.names, &d))
 		o.infos = append(o.infos, messageInfo{aws.ToString(msgs[i].MessageId), result.Info})
 	}
 	return o
 }
 
 // deliver returns msg with another content, as the receiver is to see it.
-func (r receiver) deliver(msg types.Message, c Content, codecs []string) types.Message {
-	msg.Body = aws.String(c.Body)
+func (r receiver) deliver(msg types.Message, c Content, codecs []string, d *digester) types.Message {
 	msg.MessageAttributes = r.attributes(c.Attributes, codecs)
 	msg.Attributes = r.systemAttributes(msg.Attributes)
+	own := &struct{ body, md5 string }{body: c.Body} // one allocation
+	msg.Body = &own.body
 	// SQS's digests cover the sealed body and the codec's attributes.
 	msg.MD5OfBody, msg.MD5OfMessageAttributes = nil, nil
 	if !c.NoDigests && digestsAllowed() {
-		msg.MD5OfBody, msg.MD5OfMessageAttributes = digestBody(c.Body), digestAttributes(msg.MessageAttributes)
+		own.md5 = d.body(c.Body)
+		msg.MD5OfBody, msg.MD5OfMessageAttributes = &own.md5, d.attributes(msg.MessageAttributes)
 	}
 	return msg
 }
@@ -189,7 +211,8 @@ func withholdAll(q Queue, msgs []types.Message, err error) []*OpenError {
 // annotate adds a finding that only the digest tells: the SDK compares SQS's
 // digest of the body, and nobody compares that of the attributes.
 func annotate(err error, msg types.Message) error {
-	if msg.MD5OfMessageAttributes == nil || aws.ToString(digestAttributes(msg.MessageAttributes)) == *msg.MD5OfMessageAttributes {
+	var d digester
+	if msg.MD5OfMessageAttributes == nil || aws.ToString(d.attributes(msg.MessageAttributes)) == *msg.MD5OfMessageAttributes {
 		return err
 	}
 	return fmt.Errorf("%w (and its attributes do not match SQS's digest of them: they were altered between SQS and this process)", err)

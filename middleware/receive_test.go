@@ -127,8 +127,8 @@ func TestReceiveShows(t *testing.T) {
 	}
 }
 
-// TestReceiveShowsWhatWasAskedForInside has a middleware inside the sealer, as a
-// tracing agent is one, ask for attributes in the caller's name: they are
+// TestReceiveShowsWhatWasAskedForInside has a middleware inside the sealer, as
+// a tracing agent is one, ask for attributes in the caller's name: they are
 // delivered as they are to a plain client.
 func TestReceiveShowsWhatWasAskedForInside(t *testing.T) {
 	t.Parallel()

@@ -14,7 +14,7 @@ import (
 )
 
 // seal asks the codec, and checks what it returned against the limits of SQS.
-// Results have maps of their own, since middlewares of tracing agents write
+// Results have maps of their own, because middlewares of tracing agents write
 // into the ones they are given.
 func (m *Middleware) seal(ctx context.Context, q Queue, entries []types.SendMessageBatchRequestEntry) ([]Sealed, error) {
 	if len(entries) == 0 {
@@ -28,7 +28,7 @@ func (m *Middleware) seal(ctx context.Context, q Queue, entries []types.SendMess
 		return nil, fmt.Errorf("middleware: codec sealed %d messages, want %d", len(sealed), len(entries))
 	}
 	sealed = slices.Clone(sealed)
-	names, limit := m.codec.AttributeNames(), m.maxMessageBytes(q)
+	limit := m.maxMessageBytes(q)
 	incomplete := q.FIFO() && slices.ContainsFunc(sealed, func(s Sealed) bool { return !s.AsIs && s.Err != nil })
 	for i := range sealed {
 		s, e := &sealed[i], entries[i]
@@ -40,9 +40,8 @@ func (m *Middleware) seal(ctx context.Context, q Queue, entries []types.SendMess
 			if s.Body == "" && *e.MessageBody != "" && !incomplete {
 				return nil, fmt.Errorf("middleware: codec returned neither a body nor an error for message %d", i)
 			}
-			s.Attributes = maps.Clone(s.Attributes)
 			s.DeduplicationID = cmp.Or(s.DeduplicationID, e.MessageDeduplicationId)
-			s.Err = checkLimits(q, e, s.Content, names, limit)
+			s.Err = checkLimits(q, e, s.Content, m.names, limit)
 		}
 	}
 	return sealed, nil
@@ -85,7 +84,8 @@ func (s *sealer) sendMessage(
 	if answer, ok := out.Result.(*sqs.SendMessageOutput); ok && answer != nil {
 		// A new struct: an interceptor may have kept the pointer to this one.
 		restored := *answer
-		restored.MD5OfMessageBody, restored.MD5OfMessageAttributes = sentDigests(own.body, written.MessageAttributes, message.NoDigests)
+		var d digester
+		restored.MD5OfMessageBody, restored.MD5OfMessageAttributes = d.sent(own.body, written.MessageAttributes, message.NoDigests)
 		out.Result = &restored
 	}
 	return out, md, nil
@@ -152,6 +152,7 @@ func (s *sealer) sendMessageBatch(
 	}
 	restored := *answer
 	restored.Successful = slices.Clone(answer.Successful)
+	var d digester
 	for k := range restored.Successful {
 		r := &restored.Successful[k]
 		i, known := position[aws.ToString(r.Id)]
@@ -159,7 +160,7 @@ func (s *sealer) sendMessageBatch(
 		case !known:
 			r.MD5OfMessageBody, r.MD5OfMessageAttributes = nil, nil
 		case !sealed[i].AsIs:
-			r.MD5OfMessageBody, r.MD5OfMessageAttributes = sentDigests(*entries[i].MessageBody, entries[i].MessageAttributes, sealed[i].NoDigests)
+			r.MD5OfMessageBody, r.MD5OfMessageAttributes = d.sent(*entries[i].MessageBody, entries[i].MessageAttributes, sealed[i].NoDigests)
 		}
 	}
 	if len(failed) > 0 {
@@ -208,19 +209,11 @@ func ownEntries(entries []types.SendMessageBatchRequestEntry) ([]types.SendMessa
 
 // markSend marks a call that may send exactly these messages to this queue.
 func (s *sealer) markSend(ctx context.Context, url string, sealed []Sealed) context.Context {
-	c := &call{m: s.m, url: url, attribute: s.m.codec.AttributeNames(), sent: make([]expected, len(sealed))}
+	c := &call{m: s.m, url: url, attribute: s.m.names, sent: make([]expected, len(sealed))}
 	for i, message := range sealed {
 		c.sent[i] = expect(message, c.attribute)
 	}
 	return mark(ctx, c)
-}
-
-// sentDigests are those of what the caller wrote.
-func sentDigests(body string, attributes map[string]types.MessageAttributeValue, none bool) (bodyMD5, attributesMD5 *string) {
-	if none || !digestsAllowed() {
-		return nil, nil
-	}
-	return digestBody(body), digestAttributes(attributes)
 }
 
 // blank prepares an input that the SDK's own validation is about to refuse,

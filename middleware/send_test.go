@@ -590,8 +590,8 @@ func (d deduplicator) Seal(ctx context.Context, q middleware.Queue, entries []ty
 	return sealed, err
 }
 
-// TestCodecThatSharesMaps returns the caller's own map, as a codec may that adds
-// no attribute, and appends to its argument.
+// TestCodecThatSharesMaps returns the caller's own map, as a codec may that
+// adds no attribute, and appends to its argument.
 func TestCodecThatSharesMaps(t *testing.T) {
 	t.Parallel()
 	codec := brokenCodec{&toyCodec{}, func(entries []types.SendMessageBatchRequestEntry) []middleware.Sealed {

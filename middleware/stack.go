@@ -171,7 +171,7 @@ func markOf(ctx context.Context) *call {
 }
 
 // guard is the last look at the input before it is serialized: every middleware
-// inside the sealer had it in hand.
+// inside the sealer had it.
 type guard struct {
 	serializer smithymiddleware.SerializeMiddleware
 }
@@ -212,8 +212,8 @@ func (c *call) check(input any) error {
 	return fmt.Errorf("%w: a middleware inside the sealer replaced the input by a %T", ErrBypassed, input)
 }
 
-// checkQueue keeps a routing middleware from taking a message, or plaintext of a
-// queue that is not sealed, to a queue of another policy.
+// checkQueue keeps a routing middleware from taking a message, or plaintext of
+// a queue that is not sealed, to a queue of another policy.
 func (c *call) checkQueue(url *string) error {
 	if aws.ToString(url) != c.url {
 		return fmt.Errorf("%w: a middleware inside the sealer changed the queue URL from %q: let it run outside", ErrBypassed, c.url)

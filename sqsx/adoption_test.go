@@ -70,8 +70,8 @@ func TestInstallConfigSealsEveryClientOfTheConfig(t *testing.T) {
 	}
 }
 
-// TestInstallConfigNeedsAConfig: a nil config would leave every client as it is,
-// and what the program sends would be plaintext.
+// TestInstallConfigNeedsAConfig: a nil config would leave every client as it
+// is, and what the program sends would be plaintext.
 func TestInstallConfigNeedsAConfig(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

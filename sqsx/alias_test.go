@@ -19,8 +19,8 @@ import (
 	"github.com/sealq/sealq/sqsx/sqsxtest"
 )
 
-// aliased makes the world's key "alias/orders", which stands for the key that it
-// returns.
+// aliased makes the world's key "alias/orders", which stands for the key that
+// it returns.
 func (w *world) aliased() (target string) {
 	w.t.Helper()
 	target, w.key = w.key, "alias/orders"
@@ -59,8 +59,8 @@ func (w *world) openedBy(s *sqsx.Sealer, m types.Message) *sqsx.OpenError {
 }
 
 // TestAliasOfABrokenKey sends and receives in one process. The alias is pointed
-// at a key that cannot be used: sending stops, and the backlog under the healthy
-// key before is delivered, to the last message.
+// at a key that cannot be used: sending stops, and the backlog under the
+// healthy key before is delivered, to the last message.
 func TestAliasOfABrokenKey(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -108,8 +108,8 @@ func TestStrictAliasIsRepointed(t *testing.T) {
 	})
 }
 
-// TestPurgeForgetsTheAlias: the key that a strict alias stood for is not trusted
-// any more, by a process that was told to end all access.
+// TestPurgeForgetsTheAlias: the key that a strict alias stood for is not
+// trusted any more, by a process that was told to end all access.
 func TestPurgeForgetsTheAlias(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -118,21 +118,21 @@ func TestPurgeForgetsTheAlias(t *testing.T) {
 		consumer := w.sealer(func(o *sqsx.Options) {
 			o.KMSKeyring.StrictAlias = true
 		})
-		m := w.sealedBy(w.sealer(), "by whoever has the old key")
+		m := w.sealedBy(w.sealer(), "by a user of the old key")
 		if err := w.openedBy(consumer, m); err != nil {
 			t.Fatal(err)
 		}
 		w.repoint(w.newKey())
 		consumer.Purge()
 		if err := w.openedBy(consumer, m); err == nil || err.Temporary {
-			t.Errorf("after Purge: got %v, want a message that is at fault", err)
+			t.Errorf("after Purge: got %v, want an invalid message", err)
 		}
 	})
 }
 
-// TestStrictAliasUnderJunk: junk that names other keys of the account, one message
-// in ten, makes healthy messages beside it wait only where one junk message a
-// second waits for the alias.
+// TestStrictAliasUnderJunk: junk that names other keys of the account, one
+// message in ten, makes healthy messages beside it wait only where one junk
+// message a second waits for the alias.
 func TestStrictAliasUnderJunk(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -10,10 +10,10 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 )
 
-// TestReceiveRequestAttemptID shows what docs/operations.md says of retries with
-// the same ReceiveRequestAttemptId after a *ReceiveError: SQS gives the same
-// messages again, and none of other groups, for minutes. With an ID for each
-// receive it does not; nor with NoReceiveErrors, where there is no error.
+// TestReceiveRequestAttemptID shows what docs/operations.md says of retries
+// with the same ReceiveRequestAttemptId after a *ReceiveError: SQS gives the
+// same messages again, and none of other groups, for minutes. With an ID for
+// each receive it does not; nor with NoReceiveErrors, where there is no error.
 func TestReceiveRequestAttemptID(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {

@@ -24,13 +24,13 @@ const (
 	// reservedPrefix marks the context names of this format. A reader refuses
 	// those it does not know: a message of a later release that uses one
 	// (sealed attributes, compression) would otherwise be delivered as garbage.
-	reservedPrefix = "sealq:"
+	reservedPrefix = reservedName + ":"
+	reservedName   = "sealq"
 
-	// queueKey holds the ARN or the logical name of the queue that a message
-	// was sealed for, or the ARN of the SNS topic: key policies demand this
-	// name. It is deliberately not the "aws:sqs:arn" of server-side
-	// encryption: key policies in the wild let the SQS service itself decrypt
-	// under that context.
+	// queueKey holds the ARN or the logical name of the queue that a message was
+	// sealed for, or the ARN of the SNS topic: key policies demand this name. It is deliberately not the "aws:sqs:arn" of server-side
+	// encryption: existing key policies let the SQS service itself decrypt under
+	// that context.
 	queueKey = "sealq:queue"
 )
 
@@ -41,7 +41,7 @@ const (
 func hasReservedPrefix(name string) bool {
 	// Not by length in bytes: "ſ" takes two, and folds to "s".
 	first, _, colon := strings.Cut(name, ":")
-	return colon && strings.EqualFold(first+":", reservedPrefix)
+	return colon && strings.EqualFold(first, reservedName)
 }
 
 // shadows reports whether name is another spelling of a name that is checked.
@@ -121,39 +121,57 @@ func (s *settings) sendContext(p *compiledPolicy, q middleware.Queue) (envelope.
 	return ec, nil
 }
 
-// accept returns the check that a received message's context must pass. It
-// runs before any key is asked for, so that a message of another queue costs no
-// KMS call. binding is the name of q itself.
-func (s *settings) accept(p *compiledPolicy, q middleware.Queue, binding string, m *types.Message) func(envelope.EncryptionContext) error {
-	return func(ec envelope.EncryptionContext) error {
-		for name := range ec {
-			if hasReservedPrefix(name) && name != queueKey {
-				return advise("upgrade this consumer", "%w: the message uses %.80q, a feature of a later release of sealq", envelope.ErrUnsupported, name)
-			}
-			if s.shadows(name) {
-				return advise(ownContextRemedy, "%w: the message's name %.80q differs from the consumer's in case only", errOwnContext, name)
-			}
-		}
-		for name, want := range s.context {
-			switch got, present := ec[name]; {
-			case !present:
-				return advise(ownContextRemedy, "%w: the message has no %q", errOwnContext, name)
-			case got != want:
-				return advise(ownContextRemedy, "%w: the message has another value of %q", errOwnContext, name)
-			}
-		}
-		if p.NoBinding {
-			return nil
-		}
-		bound, present := ec[queueKey]
-		if present && p.welcomes(binding, bound) || s.sourceWelcomes(p, q, bound, present, m) {
-			return nil
-		}
-		if !present {
-			return advise(noQueueRemedy, "%w", errNoQueue)
-		}
-		return mismatchedQueue(bound, binding)
+// ownContext reports whether m, whose encryption context is ec, was sealed under
+// exactly what this process seals with for the queue of that binding name. One
+// that redrive brought was sealed for another queue, whatever it says: anyone who
+// may send to that one can write it.
+func (s *settings) ownContext(binding string, m *types.Message, ec envelope.EncryptionContext) bool {
+	pairs := len(s.context)
+	if binding != "" {
+		pairs++
 	}
+	if len(ec) != pairs || ec[queueKey] != binding || m.Attributes[string(types.MessageSystemAttributeNameDeadLetterQueueSourceArn)] != "" {
+		return false
+	}
+	for name, want := range s.context {
+		if ec[name] != want { // no value is empty
+			return false
+		}
+	}
+	return true
+}
+
+// accept checks the context of a received message. It runs before any key is
+// asked for, so that a message of another queue costs no KMS call. binding is the
+// name of q itself.
+func (s *settings) accept(p *compiledPolicy, q middleware.Queue, binding string, m *types.Message, ec envelope.EncryptionContext) error {
+	for name := range ec {
+		if hasReservedPrefix(name) && name != queueKey {
+			return advise("upgrade this consumer", "%w: the message uses %.80q, a feature of a later release of sealq", envelope.ErrUnsupported, name)
+		}
+		if s.shadows(name) {
+			return advise(ownContextRemedy, "%w: the message's name %.80q differs from the consumer's in case only", errOwnContext, name)
+		}
+	}
+	for name, want := range s.context {
+		switch got, present := ec[name]; {
+		case !present:
+			return advise(ownContextRemedy, "%w: the message has no %q", errOwnContext, name)
+		case got != want:
+			return advise(ownContextRemedy, "%w: the message has another value of %q", errOwnContext, name)
+		}
+	}
+	if p.NoBinding {
+		return nil
+	}
+	bound, present := ec[queueKey]
+	if present && p.welcomes(binding, bound) || s.sourceWelcomes(p, q, bound, present, m) {
+		return nil
+	}
+	if !present {
+		return advise(noQueueRemedy, "%w", errNoQueue)
+	}
+	return mismatchedQueue(bound, binding)
 }
 
 // mismatchedQueue is the error of a message that is bound to another name than
@@ -213,7 +231,8 @@ const deduplicationLabel = "sealq-dedup-v1"
 
 // deduplicationID is lower-case hex of HMAC-SHA256 over label, queue and body,
 // each preceded by its length as 8 bytes, big-endian. A test vector is in
-// docs/format.md; producers in other languages that share the key must agree with it.
+// docs/format.md; producers in other languages that share the key must agree
+// with it.
 func deduplicationID(key []byte, queue, body string) string {
 	mac := hmac.New(sha256.New, key)
 	for _, part := range []string{deduplicationLabel, queue, body} {

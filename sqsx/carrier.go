@@ -1,20 +1,17 @@
 package sqsx
 
 import (
-	"bytes"
+	"context"
 	"encoding/base64"
-	"encoding/hex"
-	"encoding/json"
-	"errors"
 	"fmt"
+	"maps"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
-	"github.com/aws/smithy-go"
 
 	"github.com/sealq/sealq/envelope"
+	"github.com/sealq/sealq/middleware"
 )
 
 // A sealed message travels in one of two carriers, described in docs/format.md:
@@ -51,27 +48,49 @@ var (
 	errVersion1     = advise("let its producer use a committing algorithm suite", "%w: the body is a version 1 AWS Encryption SDK message, which does not commit to its key", envelope.ErrUnsupported)
 	errNotUTF8      = fmt.Errorf("%w: the body is not UTF-8, which SQS does not carry", envelope.ErrMalformed)
 
+	errHeaderEncoded    = fmt.Errorf("%w: the attribute %q holds base64 or hex of the header, and not the header: decode it where the message was copied (Lambda gives binaryValue in base64, and boto3 sends such a text as it is), or set Policy.BodyCarrier on the sender", errEncodedAgain, attributeName)
 	errBodyEncodedAgain = advise("let what copies bodies copy them as they are", "%w: the body is a sealed message, or half of one, in base64 of its base64 or in hex: whatever copied it encoded what is text already", errEncodedAgain)
 )
 
-// sealedPart returns the sealed message that m carries. ok is false if m is
-// plaintext. An error means that m is sealed, but not as it should be.
-func sealedPart(m *types.Message) (msg envelope.Message, ok bool, err error) {
-	body := aws.ToString(m.Body)
-	if header, exists := m.MessageAttributes[attributeName]; exists {
-		msg, err = fromAttribute(header, body)
-		return msg, true, err
+// pack returns what a message travels as: m in one of the carriers, and the
+// caller's own attributes. The map is new.
+func pack(m envelope.Message, attributes map[string]types.MessageAttributeValue, inBody bool) middleware.Content {
+	if inBody || len(attributes) >= crowdedAttributes {
+		return middleware.Content{Body: base64.StdEncoding.EncodeToString(m.Bytes()), Attributes: maps.Clone(attributes)}
 	}
-	return sealedInBody(body)
+	all := make(map[string]types.MessageAttributeValue, len(attributes)+1)
+	maps.Copy(all, attributes)
+	all[attributeName] = types.MessageAttributeValue{DataType: aws.String(attributeType), BinaryValue: m.Header}
+	return middleware.Content{Body: base64.StdEncoding.EncodeToString(m.Body), Attributes: all}
 }
 
-// sealedInBody is sealedPart for a message without our attribute.
-func sealedInBody(body string) (msg envelope.Message, ok bool, err error) {
+// carried is a sealed message as its carrier brought it.
+type carried struct {
+	envelope.Message      // in one piece, all of it is in Header
+	inOnePiece       bool // it came in the body carrier
+}
+
+func (c carried) open(ctx context.Context, kr envelope.Keyring, accept func(envelope.EncryptionContext) error) (envelope.Opened, error) {
+	if c.inOnePiece {
+		return envelope.OpenBytes(ctx, kr, c.Header, accept)
+	}
+	return envelope.Open(ctx, kr, c.Message, accept)
+}
+
+// unpack returns the sealed message that m carries. ok is false if m is
+// plaintext. An error means that m is sealed, but not as it should be.
+func unpack(m *types.Message) (sealed carried, ok bool, err error) {
+	body := aws.ToString(m.Body)
+	if header, exists := m.MessageAttributes[attributeName]; exists {
+		sealed.Message, err = unpackAttribute(header, body)
+		return sealed, true, err
+	}
 	switch formOf(body, 0) {
 	case plain:
-		return msg, false, nil
+		return sealed, false, nil
 	case whole:
-		msg, err = fromBody(body)
+		sealed.Header, err = decodeBase64(body)
+		sealed.inOnePiece = true
 	case half:
 		err = errAttributeLost
 	case rewritten:
@@ -85,336 +104,58 @@ func sealedInBody(body string) (msg envelope.Message, ok bool, err error) {
 	case notUTF8:
 		err = errNotUTF8
 	}
-	return msg, true, err
+	return sealed, true, err
 }
 
-// sealedAlready returns the error of a send whose body a reader would not take
-// for plaintext, and nil for all others. It is sealed, or was: sealed once more,
-// it would reach the consumer as ciphertext.
-func sealedAlready(body string) error {
-	var what string
-	switch formOf(body, 0) {
-	case plain:
-		return nil
-	case whole:
-		what = "is a sealed message"
-		if _, err := fromBody(body); err != nil {
-			what = "begins like a sealed message, though it is none that opens"
-		}
-	case half:
-		what = "is the second half of a sealed message, without its attribute \"" + attributeName + "\""
-	case rewritten:
-		what = "is a sealed message, or half of one, with something in front of it or in it"
-	case encodedAgain:
-		what = "is a sealed message, or half of one, that was encoded once more"
-	case version1:
-		what = "is a version 1 AWS Encryption SDK message"
-	case inSNS:
-		what = "is an SNS notification of a sealed message"
-	case notUTF8:
-		what = "may be an SNS notification of a sealed message (it is not UTF-8, and was not read)"
-	}
-	return &smithy.GenericAPIError{
-		Code:    "InvalidParameterValue",
-		Message: "the body " + what + ": if it were sealed again, its consumer would get ciphertext; send on what was received as it was received, body and attributes, with a client that has no Sealer",
-		Fault:   smithy.FaultClient,
-	}
-}
-
-// form is what a body is by its beginning, which holds on sending as on
-// receiving: whatever is not plain is never sealed and never taken for
-// plaintext.
-type form int
-
-const (
-	plain        form = iota
-	whole             // base64 of a message, in the body carrier; what is behind the beginning may be wrong
-	half              // the same of what follows the header, in the attribute carrier
-	rewritten         // one of these, with more in front or in between
-	encodedAgain      // base64 of the base64 of one of these, or hex
-	version1          // base64 of a version 1 AWS Encryption SDK message
-	inSNS             // an SNS notification of one of these
-	notUTF8           // what may be an SNS notification, and cannot have come through SQS
-)
-
-// Beginnings of base64 that is never plaintext.
-const (
-	// Version 2 and algorithm suite 0x0478 or 0x0578. More is asked of what
-	// follows: see beginsHeader.
-	bodyPrefix0478 = "AgR4"
-	bodyPrefix0578 = "AgV4"
-	// The final-frame mark and sequence number 1: the rest of a message of one
-	// frame, as sealq writes it, without its header.
-	lonePrefixFinal = "/////wAAAAE"
-)
-
-// formOf recognises what body is. depth is the number of SNS notifications
-// around it.
-func formOf(body string, depth int) form {
-	var buf [beginningSize]byte
-	text := strings.TrimLeft(body, wrapping)
-	start := beginning(buf[:0], text)
-	switch found := formOfBase64(start); {
-	case found == whole && (strings.HasPrefix(body, bodyPrefix0478) || strings.HasPrefix(body, bodyPrefix0578)),
-		found == half && strings.HasPrefix(body, lonePrefixFinal),
-		found == version1:
-		return found
-	case found != plain:
-		return rewritten
-	case isEncodedAgain(start), isHex(text):
-		return encodedAgain
-	}
-	return formOfSNS(text, depth)
-}
-
-// formOfBase64 returns whole, half, version1 or plain for the beginning of
-// base64.
-func formOfBase64(start []byte) form {
-	switch {
-	case bytes.HasPrefix(start, []byte(bodyPrefix0478)), bytes.HasPrefix(start, []byte(bodyPrefix0578)):
-		if beginsHeader(start) {
-			return whole
-		}
-	case bytes.HasPrefix(start, []byte(lonePrefixFinal)):
-		return half
-	case isVersion1(start):
-		return version1
-	}
-	return plain
-}
-
-// headerBeginning is the number of bytes at the beginning of a header that
-// beginsHeader looks at: version 1, suite 2, message ID 32, context length 2,
-// pair count 2, length of the first name 2, and one more.
-const headerBeginning = 42
-
-// beginsHeader reports whether base64 that begins with a version and a suite of
-// ours can be the beginning of a message. Of random bytes that begin alike it
-// finds one in about 45,000, so that base64 of random bytes is taken for a
-// message once in 10^11 times and more, and not once in 8 million.
-//
-// It relies on the three lengths alone: a message that was altered anywhere else
-// is still found. Whoever alters those on purpose could as well send any other
-// text. What is shorter than what it looks at holds no ciphertext.
-func beginsHeader(start []byte) bool {
-	var b [headerBeginning]byte
-	if len(start) < base64.StdEncoding.EncodedLen(headerBeginning) {
-		return false
-	}
-	if _, err := base64.StdEncoding.Decode(b[:], start[:base64.StdEncoding.EncodedLen(headerBeginning)]); err != nil {
-		return true // padding in the middle: not to be read, and not to be ruled out
-	}
-	size, pairs, name := at16(b[35:]), at16(b[37:]), at16(b[39:])
-	if size == 0 { // what follows is the count of data keys
-		return b[1] == 4 // a signed message has at least its public key
-	}
-	const pair = 2 + 2 // two lengths
-	return size <= maxContextField && 1 <= pairs && pairs <= maxContextFieldPairs && 2+pairs*pair+name <= size
-}
-
-// Limits of envelope on a context, with the public key of a signed message.
-const (
-	maxContextField      = 8192 + 93
-	maxContextFieldPairs = 128 + 1
-)
-
-func at16(b []byte) int { return int(b[0])<<8 | int(b[1]) }
-
-// beginningSize is the number of characters of base64 that beginning returns:
-// enough to look at headerBeginning bytes through one more base64.
-const beginningSize = (headerBeginning+2)/3*4/3*4 + 4
-
-// beginning appends to dst the characters of base64 that body, without its
-// wrapping, begins with, at most beginningSize, as they were before somebody
-// printed, wrapped or escaped them, or took them for a form. Both alphabets of
-// base64 are written as the standard one.
-func beginning(dst []byte, body string) []byte {
-	if len(body) > 2 && body[0] == 'b' && (body[1] == '\'' || body[1] == '"') { // as Python prints bytes
-		body = body[2:]
-	}
-	for i := 0; i < len(body) && len(dst) < beginningSize; i++ {
-		switch c := body[i]; {
-		case 'A' <= c && c <= 'Z', 'a' <= c && c <= 'z', '0' <= c && c <= '9', c == '+', c == '/', c == '=':
-			dst = append(dst, c)
-		case c == '-', c == ' ': // URL-safe, or a plus sign decoded as in a form
-			dst = append(dst, '+')
-		case c == '_':
-			dst = append(dst, '/')
-		case c == '\r', c == '\n', c == '\t', c == '\\': // the last as in JSON, before a slash
-		case c == '%' && len(body)-i > 2 && strings.EqualFold(body[i+1:i+3], "2b"):
-			dst = append(dst, '+')
-			i += 2
-		case c == '%' && len(body)-i > 2 && strings.EqualFold(body[i+1:i+3], "2f"):
-			dst = append(dst, '/')
-			i += 2
-		default:
-			return dst
-		}
-	}
-	return dst
-}
-
-// wrapping is what tools put in front of a body that they quote, print or save:
-// white space, a quotation mark, one that is escaped, a byte order mark.
-const wrapping = " \t\r\n\"'\\\ufeff"
-
-// isEncodedAgain reports whether base64 begins with base64 of a sealed message.
-func isEncodedAgain(start []byte) bool {
-	var inner, buf [beginningSize]byte
-	n, _ := base64.StdEncoding.Decode(inner[:], start[:len(start)/4*4]) // as far as it is base64
-	return formOfBase64(beginning(buf[:0], string(inner[:n]))) != plain
-}
-
-// isHex reports whether body, without its wrapping, begins with hex of a sealed
-// message.
-func isHex(body string) bool {
-	if body == "" || body[0] != '0' && body[0] != 'f' && body[0] != 'F' {
-		return false // neither a version nor a frame mark
-	}
-	var b [headerBeginning]byte
-	n, _ := hex.Decode(b[:], []byte(body[:min(len(body), 2*len(b))])) // as far as it is hex
-	var start [beginningSize]byte
-	base64.StdEncoding.Encode(start[:], b[:n])
-	return formOfBase64(start[:base64.StdEncoding.EncodedLen(n)]) != plain
-}
-
-// fromAttribute joins the two halves. The attribute decides: whatever its
+// unpackAttribute joins the two halves. The attribute decides: whatever its
 // type, its presence says that the message is sealed.
-func fromAttribute(header types.MessageAttributeValue, body string) (envelope.Message, error) {
-	if t := aws.ToString(header.DataType); t != attributeType {
-		if isEncodedHeader([]byte(aws.ToString(header.StringValue))) {
-			return envelope.Message{}, fmt.Errorf("%w: the attribute %q has type %.40q and holds base64 or hex of the header, want type %q and the header itself: decode it where the message was copied", errEncodedAgain, attributeName, t, attributeType)
-		}
-		return envelope.Message{}, fmt.Errorf("%w: the attribute %q has type %.40q, want %q: let what copied the message keep the types of attributes", envelope.ErrMalformed, attributeName, t, attributeType)
+func unpackAttribute(header types.MessageAttributeValue, body string) (envelope.Message, error) {
+	if aws.ToString(header.DataType) != attributeType {
+		return envelope.Message{}, wrongType(header)
 	}
-	if isEncodedHeader(header.BinaryValue) {
-		return envelope.Message{}, fmt.Errorf("%w: the attribute %q holds base64 or hex of the header, and not the header: decode it where the message was copied (Lambda gives binaryValue in base64, and boto3 sends such a text as it is), or set Policy.BodyCarrier on the sender", errEncodedAgain, attributeName)
-	}
-	if isHex(strings.TrimLeft(body, wrapping)) {
-		return envelope.Message{}, errBodyEncodedAgain
+	if b := header.BinaryValue; len(b) > 0 && b[0] != formatVersion && isEncodedHeader(b) {
+		return envelope.Message{}, errHeaderEncoded
 	}
 	rest, err := decodeBase64(body)
+	if (err != nil || !beginsFrames(rest)) && isEncodedBody(body, rest) {
+		return envelope.Message{}, errBodyEncodedAgain
+	}
 	if err != nil {
 		return envelope.Message{}, err
-	}
-	if bytes.HasPrefix(rest, []byte(lonePrefixFinal)) {
-		return envelope.Message{}, errBodyEncodedAgain
 	}
 	return envelope.Message{Header: header.BinaryValue, Body: rest}, nil
 }
 
-// isEncodedHeader reports whether b is text that begins with base64 of a header,
-// base64 of that again, or hex.
-func isEncodedHeader(b []byte) bool {
-	var buf [beginningSize]byte
-	text := strings.TrimLeft(string(b[:min(len(b), 4*beginningSize)]), wrapping)
-	start := beginning(buf[:0], text)
-	return formOfBase64(start) == whole || isEncodedAgain(start) || isHex(text)
+// formatVersion is the first byte of a header. Text does not begin with it.
+const formatVersion = 2
+
+// wrongType is the error of an attribute that is not Binary.
+func wrongType(header types.MessageAttributeValue) error {
+	t := aws.ToString(header.DataType)
+	if isEncodedHeader([]byte(aws.ToString(header.StringValue))) {
+		return fmt.Errorf("%w: the attribute %q has type %.40q and holds base64 or hex of the header, want type %q and the header itself: decode it where the message was copied", errEncodedAgain, attributeName, t, attributeType)
+	}
+	return fmt.Errorf("%w: the attribute %q has type %.40q, want %q: let what copied the message keep the types of attributes", envelope.ErrMalformed, attributeName, t, attributeType)
 }
 
-func fromBody(body string) (envelope.Message, error) {
-	message, err := decodeBase64(body)
-	if err != nil {
-		return envelope.Message{}, err
-	}
-	return envelope.Split(message)
-}
+// beginsFrames reports whether b may be what follows a header: it begins with a
+// frame number of less than three bytes, with the mark of a final frame, or with
+// the IV of a single block. Text does not.
+func beginsFrames(b []byte) bool { return len(b) > 0 && (b[0] == 0 || b[0] == 0xff) }
+
+// strictBase64 refuses what is not zero in the bits that pad the last character.
+var strictBase64 = base64.StdEncoding.Strict()
 
 // decodeBase64 accepts exactly one spelling of the bytes.
 func decodeBase64(s string) ([]byte, error) {
-	// Strict covers the padding bits, but the package skips newlines even then.
+	// The package skips newlines even if it is strict.
 	// Two searches for a byte take a tenth of the time of one ContainsAny.
 	if strings.Contains(s, "\r") || strings.Contains(s, "\n") {
 		return nil, fmt.Errorf("%w: the body holds line breaks, want base64 without any", envelope.ErrMalformed)
 	}
-	b, err := base64.StdEncoding.Strict().DecodeString(s)
+	b, err := strictBase64.DecodeString(s)
 	if err != nil {
 		return nil, fmt.Errorf("%w: the body is not padded standard base64", envelope.ErrMalformed)
 	}
 	return b, nil
-}
-
-// isVersion1 recognises base64 of a version 1 message header by its version, its
-// type 0x80 and a suite of that version. What follows need not be base64 as we
-// write it: other producers break its lines or leave out the padding.
-func isVersion1(start []byte) bool {
-	if len(start) < 8 || !bytes.HasPrefix(start, []byte("AY")) { // base64 of 01 80
-		return false
-	}
-	var head [6]byte
-	_, err := base64.StdEncoding.Decode(head[:], start[:8])
-	return err == nil && head[0] == 1 && head[1] == 0x80 && isVersion1Suite(head[2], head[3])
-}
-
-// isVersion1Suite reports whether the two bytes are an algorithm suite of message
-// format version 1. The list of those is in envelope, which calls a header of
-// that version unsupported if it has one of them, and else malformed.
-func isVersion1Suite(high, low byte) bool {
-	// Version, type, suite, message ID 16, no context, one encrypted data key
-	// with empty fields, framed, reserved 4, length of the IV, frame length 4,
-	// IV, tag 16.
-	header := [4 + 16 + 2 + 2 + 3*2 + 1 + 4 + 1 + 4 + 12 + 16]byte{0: 1, 1: 0x80, 2: high, 3: low, 23: 1, 30: 2, 35: 12}
-	_, err := envelope.ParseHeader(header[:])
-	return errors.Is(err, envelope.ErrUnsupported)
-}
-
-// maxSNSDepth bounds how many notifications inside one another are looked into:
-// the work on one body is so many times that of parsing it once. A topic that
-// is fed from another topic makes 2.
-const maxSNSDepth = 3
-
-// formOfSNS recognises the JSON that SNS wraps around a message when raw
-// delivery is off, if what it wraps was sealed. body is without its wrapping.
-// Deeper nesting than there is in
-// practice counts as sealed: it must not become a way to have ciphertext
-// delivered as a body.
-func formOfSNS(body string, depth int) form {
-	if !strings.HasPrefix(body, "{") || !hasNotification(body) {
-		return plain
-	}
-	if depth == maxSNSDepth {
-		return inSNS
-	}
-	// The parser would replace each byte of what is not UTF-8 by three, and more
-	// than once. SQS carries UTF-8 only, so that nobody misses such a body.
-	if !utf8.ValidString(body) {
-		return notUTF8
-	}
-	var notification struct {
-		Type              string
-		Message           string
-		MessageAttributes struct { // no map: its size would be the sender's to choose
-			Sealq json.RawMessage `json:"sealq"` // the name is attributeName
-		}
-	}
-	err := json.Unmarshal([]byte(body), &notification)
-	_, oddType := errors.AsType[*json.UnmarshalTypeError](err)
-	if err != nil && !oddType || notification.Type != "Notification" {
-		return plain
-	}
-	// A field of another type than SNS writes is left out; the rest is there.
-	if notification.MessageAttributes.Sealq != nil || oddType && strings.Contains(body, `"`+attributeName+`"`) {
-		return inSNS
-	}
-	if formOf(notification.Message, depth+1) != plain {
-		return inSNS
-	}
-	return plain
-}
-
-// hasNotification reports whether body contains "Notification" with its quotation
-// marks. Senders ask this of every JSON object: a search that begins with the N
-// takes a twentieth of the time of one that begins with a quotation mark.
-func hasNotification(body string) bool {
-	const end = `Notification"`
-	for {
-		i := strings.Index(body, end)
-		if i < 0 {
-			return false
-		}
-		if i > 0 && body[i-1] == '"' {
-			return true
-		}
-		body = body[i+len(end):]
-	}
 }

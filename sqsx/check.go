@@ -40,9 +40,9 @@ func (e *CheckError) Error() string {
 	return fmt.Sprintf("sqsx: %s %q: %s", noun, e.Queue, strings.Join(parts, "; "))
 }
 
-// sameCause reports whether two errors tell of one thing, so that one text will
-// do: they are one, or the key service gave one answer to two questions, or to
-// none. A missing permission is of one question only.
+// sameCause reports whether two errors have one cause, so that one text is
+// enough: they are equal, or the key service gave one answer to both questions,
+// or to neither. A missing permission is of one question only.
 func sameCause(a, b error) bool {
 	if a == nil || b == nil {
 		return false
@@ -96,10 +96,10 @@ func (e *CheckError) Unwrap() []error {
 var errOpenUnchecked = errors.New("not checked: this role cannot generate a data key to decrypt")
 
 // Check reports whether this process can seal messages to queue and open
-// messages from it. queue is an ARN, or a URL if [Options.Region] is known; it may
-// be the ARN of an SNS topic (see [Sealer.CheckOpen]). It returns nil or a [*CheckError] with the errors of CheckSeal and CheckOpen. A
-// role that only sends calls [Sealer.CheckSeal] instead, and one that only
-// receives [Sealer.CheckOpen].
+// messages from it. queue is an ARN, or a URL if [Options.Region] is known; it
+// may be the ARN of an SNS topic (see [Sealer.CheckOpen]). It returns nil or a [*CheckError] with the errors of CheckSeal and CheckOpen. A
+// role that only sends calls [Sealer.CheckSeal] instead, and a role that only
+// receives calls [Sealer.CheckOpen].
 //
 // Where CheckSeal got a data key, Check decrypts that key, which asks more than
 // CheckOpen does: the key that seals is one that opens. With a
@@ -140,16 +140,16 @@ func (s *Sealer) Check(ctx context.Context, queue string) error {
 
 // CheckSeal reports whether this process can seal messages to queue. queue is
 // an ARN, or a URL if [Options.Region] is known; it may be the ARN of an SNS
-// topic. It returns nil, or why not: the
-// error says which permission is missing. With a [Policy.NoSeal] it returns nil
-// and asks nothing, unless the queue itself is invalid.
+// topic. It returns nil, or why not: the error says which permission is missing.
+// With a [Policy.NoSeal] it returns
+// nil and asks nothing, unless the queue itself is invalid.
 //
 // It generates a data key under the context of that queue, through the data key
 // cache: the first CheckSeal costs a GenerateDataKey, whose data key the first
 // message then uses. While that is cached CheckSeal makes no call, and also
-// succeeds in an outage of AWS KMS, as sending does. After a failure KMS is asked
-// again after one second at the earliest, later after ten. It suits a readiness
-// probe.
+// succeeds in an outage of AWS KMS, as sending does. After a failure KMS is
+// asked again after one second at the earliest, later after ten. It suits a
+// readiness probe.
 //
 // CheckSeal is safe for concurrent use.
 func (s *Sealer) CheckSeal(ctx context.Context, queue string) error {
@@ -163,8 +163,8 @@ func (s *Sealer) CheckSeal(ctx context.Context, queue string) error {
 }
 
 // CheckOpen reports whether this process can open messages from queue. queue is
-// an ARN, or a URL if [Options.Region] is known. It returns nil, or why not: the
-// error says which permission is missing.
+// an ARN, or a URL if [Options.Region] is known. It returns nil, or why not:
+// the error says which permission is missing.
 //
 // Of an SNS topic's ARN it says whether messages that were published to the topic
 // can be opened: a consumer asks it of each topic in [Policy.AcceptTopics],

@@ -8,7 +8,7 @@ import (
 	"github.com/sealq/sealq/envelope"
 )
 
-// class says whose fault it is that a message does not open.
+// class is the cause why a message does not open.
 type class int
 
 const (
@@ -35,7 +35,7 @@ func classify(err error) class {
 
 // ownDeadline tells the end of openTimeout, and of the time that OpenMessages
 // has, from that of the caller's context: a consumer loop that ends with its
-// context must not take one for the other.
+// context must be able to tell them apart.
 func ownDeadline(err error) error {
 	if errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("sqsx: %w: no data key in the time for opening messages", envelope.ErrUnavailable)

@@ -20,7 +20,7 @@ type Stats struct {
 	Opened      uint64 // sealed messages opened, those held back behind another of their group included
 	OpenedPlain uint64 // messages delivered that were not sealed (AcceptPlaintext)
 
-	// Messages received but not delivered, by whose fault it was. Healthy ones
+	// Messages received but not delivered, by cause. Healthy ones
 	// that were held back ([ErrGroupHeld]) are in none of these.
 	WithheldMessage     uint64 // the message's own
 	WithheldUnavailable uint64 // the key service could not answer, or there was no time to ask
@@ -28,8 +28,8 @@ type Stats struct {
 
 	Held      uint64 // receives that failed with ErrHeld
 	Asked     uint64 // questions to the key service whether this process may decrypt
-	Parked    uint64 // messages that were put out of the way because they did not open
-	TakenBack uint64 // parked messages that were made visible again because the key service answers
+	Parked    uint64 // messages that were made invisible for longer because they did not open
+	TakenBack uint64 // parked messages that were made visible again because the key service said yes
 
 	// Receives that returned an empty result in place of an error
 	// (NoReceiveErrors). What they withheld, and those that were held, are
@@ -99,9 +99,9 @@ type counters struct {
 	begun map[middleware.Queue]struct{}
 }
 
-// maxBegun bounds the queues that are known to have begun, each of which takes
-// about as many bytes as its names are long, and a hundred more. A process with
-// more of them begins some again, which adds nothing to their counts.
+// maxBegun bounds the queues that are known to have begun. Each takes the bytes
+// of its names and about a hundred more. A process with more queues begins some
+// again, which does not change their counts.
 const maxBegun = 8192
 
 // begin has every counter of a queue start at 0 with the queue's first use: an

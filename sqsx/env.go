@@ -38,14 +38,14 @@ const (
 	envNoDigests         = "SEALQ_NO_DIGESTS"
 )
 
-// NewFromEnv is [NewFromConfig] with the key, and what else operations decide,
-// from the environment:
+// NewFromEnv is [NewFromConfig] with the key, and other settings that operators
+// decide, from the environment:
 //
 //	SEALQ_KEY_ID              the KMS key, as for NewFromConfig (required)
 //	SEALQ_REUSE_PERIOD        seconds a data key is used, 60 to 86400 (default 300)
 //	SEALQ_MAX_STALE           seconds after its last fetch that a data key may be
-//	                          used while KMS is away, at least the reuse period,
-//	                          or "none", or "unlimited" (default 86400)
+//	                          used while KMS is unreachable, at least the reuse
+//	                          period, or "none", or "unlimited" (default 86400)
 //	SEALQ_DECRYPT_KEYS        ARNs of further keys to open with, such as the one
 //	                          before the last rotation
 //	SEALQ_ACCOUNT             account ID of queues given by a bare name
@@ -63,19 +63,19 @@ const (
 // trailing "*"; "*" alone means all queues. Topics are named by ARNs
 // ("arn:aws:sns:*"), and by nothing else. A queue that several variables match gets
 // all their settings, on top of its policy in code; settings that contradict
-// each other there are an error. A queue that is used by a bare name, while it
-// depends on its account whether a setting is for it, is an error of the call:
-// see [Options.Account]. A variable that is empty counts as absent. One that starts with
-// SEALQ_ and is not listed here is an error, because a misspelt setting that is
-// silently ignored is worse than a service that does not start; only what
-// Kubernetes sets for a Service named sealq-something is passed over.
+// each other there are an error. If a queue is used by a bare name, and its
+// account decides whether a setting is for it, the call fails: see
+// [Options.Account]. A variable that is empty counts as absent. One that starts
+// with SEALQ_ and is not listed here is an error, so that no misspelt setting
+// is ignored. Only variables that Kubernetes sets for a Service named
+// sealq-something are ignored.
 //
-// The environment has the last word: it replaces the values that optFns set,
-// adds to their lists and maps, and switches settings of policies on, never off.
+// The environment takes precedence over optFns: it replaces values, adds to
+// lists and maps, and switches settings of policies on, never off.
 //
 // Settings that give up protection (SEALQ_ACCEPT_PLAINTEXT, SEALQ_NO_SEAL,
-// SEALQ_NO_BINDING) are said in [Options.Logger]: one line at level WARN for each
-// queue pattern in them, when the Sealer is made.
+// SEALQ_NO_BINDING) are logged by [Options.Logger]: one line at level WARN for
+// each queue pattern in them, when the Sealer is made.
 func NewFromEnv(cfg aws.Config, optFns ...func(*Options)) (*Sealer, error) {
 	env, err := sealqEnvironment(os.Environ())
 	if err != nil {
@@ -95,7 +95,7 @@ func NewFromEnv(cfg aws.Config, optFns ...func(*Options)) (*Sealer, error) {
 	}
 	s, err := newFromConfig(cfg, keyID, o, switches)
 	if err != nil {
-		// Whoever reads this has the variables, and not the code.
+		// The reader of this error has the variables, and not the code.
 		return nil, &ConfigError{fmt.Errorf("%w (set in the environment: %s)", err, strings.Join(slices.Sorted(maps.Keys(env)), ", "))}
 	}
 	s.reporter.warnOf(env)
@@ -103,7 +103,8 @@ func NewFromEnv(cfg aws.Config, optFns ...func(*Options)) (*Sealer, error) {
 }
 
 // warnOf says which settings of the environment give up protection. Code that
-// does so can be reviewed; a variable is set by somebody else, at another time.
+// does so can be reviewed. A variable may be set by another person, at another
+// time.
 func (r *reporter) warnOf(env map[string]string) {
 	for _, flag := range policyFlags() {
 		if flag.warning == "" {
@@ -242,8 +243,8 @@ func switchesFromEnvironment(env map[string]string) ([]policySwitch, error) {
 	return switches, nil
 }
 
-// parseEnvPattern refuses what is meant as a switch: it would name a queue, and
-// the setting would seem to be on.
+// parseEnvPattern refuses values that are meant as a switch: they would name a
+// queue, and the setting would seem to be on.
 func parseEnvPattern(text string) (awsname.Pattern, error) {
 	switch strings.ToLower(text) {
 	case "true", "false", "yes", "no", "on", "off", "1", "0", "all", "none":

@@ -131,7 +131,7 @@ func TestNewFromEnvErrors(t *testing.T) {
 }
 
 // TestEnvironmentOnTopOfCode: what operations set has the last word, and takes
-// nothing away that code set elsewhere.
+// nothing that code set elsewhere.
 func TestEnvironmentOnTopOfCode(t *testing.T) {
 	t.Parallel()
 	inCode := sqsx.Options{
@@ -187,7 +187,7 @@ func TestEnvironmentOnTopOfCode(t *testing.T) {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(sqsx.Policy{StrictQueue: true, AcceptPlaintext: true}, policy(arnOf("orders"))); diff != "" {
-		t.Errorf("a name in the environment took away the policy that code gives the queue by its ARN: %s", diff)
+		t.Errorf("a name in the environment removed the policy that code gives the queue by its ARN: %s", diff)
 	}
 	if diff := cmp.Diff(sqsx.Policy{AcceptPlaintext: true}, policy("arn:aws:sqs:us-east-1:111111111111:orders")); diff != "" {
 		t.Errorf("a queue of that name in another account: %s", diff)

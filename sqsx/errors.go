@@ -7,9 +7,9 @@ import (
 
 // The classes of an error that concerns a message or a key, told apart with
 // [errors.Is]. Ask in this order, because a keyring that tried several keys may
-// report several causes: ErrUnavailable, then the error of your own context, then
-// ErrInvalidMessage. Anything else is a refusal: the key service said no, best
-// seen by a [*RefusedError].
+// report several causes: ErrUnavailable, then the error of your own context,
+// then ErrInvalidMessage. Anything else is a refusal of the key service,
+// usually a [*RefusedError].
 var (
 	// ErrUnavailable is returned when the key service could not be asked or
 	// could not answer. It says nothing about the message or the key, and a
@@ -35,8 +35,8 @@ var (
 	// queue, or under another [Options.EncryptionContext].
 	ErrContextMismatch = envelope.ErrContextMismatch
 
-	// ErrNoMatchingKey is returned for a message of which no encrypted data key
-	// is one that the keyring can, or may, decrypt.
+	// ErrNoMatchingKey is returned for a message if the keyring can, or may,
+	// decrypt none of its encrypted data keys.
 	ErrNoMatchingKey = envelope.ErrNoMatchingKey
 
 	// ErrAuthentication is returned for a message that was altered after it was
@@ -53,8 +53,8 @@ var (
 //	Err     error          // the service's own error
 type RefusedError = envelope.RefusedError
 
-// OpenError reports one message that was received but not delivered. The message
-// is not deleted. Its fields are
+// OpenError reports one message that was received but not delivered. The
+// message is not deleted. Its fields are
 //
 //	Queue     middleware.Queue // where it was received; ARN and String name it
 //	Message   types.Message    // as received, sealed, with its receipt handle; read-only
@@ -62,22 +62,22 @@ type RefusedError = envelope.RefusedError
 //	Err       error            // why, with no plaintext and no key
 type OpenError = middleware.OpenError
 
-// ReceiveError fails a receive that brought messages of which none could be
+// ReceiveError fails a receive that returned messages if none of them could be
 // delivered. Its field is
 //
 //	Withheld []*OpenError // one for each message, never empty
 type ReceiveError = middleware.ReceiveError
 
-// BatchError fails a SendMessageBatch of which nothing was sent because of its
-// entries: none could be sent, or one could not and the queue is a FIFO queue.
-// It is a smithy.APIError. Its field is
+// BatchError fails a SendMessageBatch that sent nothing because of its entries:
+// none could be sent, or one could not and the queue is a FIFO queue. It is a
+// smithy.APIError. Its field is
 //
 //	Failed []types.BatchResultErrorEntry // those with a cause, as an output has them; read-only
 type BatchError = middleware.BatchError
 
 // TooLargeError reports a message, or the messages of a batch together, that
-// SQS would refuse for their size once sealed. It is a smithy.APIError with SQS's
-// code. Its fields are
+// SQS would refuse for their size once sealed. It is a smithy.APIError with
+// SQS's code. Its fields are
 //
 //	Batch  bool // the sum of a batch is too large, and not one message
 //	Plain  int  // size in bytes, as the caller wrote it

@@ -19,8 +19,8 @@ import (
 	"github.com/sealq/sealq/sqsx"
 )
 
-// TestAliasesShowTheirFields: "go doc" shows the comment of an alias and not the
-// fields of its type, so that the comment lists them.
+// TestAliasesShowTheirFields: "go doc" shows the comment of an alias and not
+// the fields of its type, so that the comment lists them.
 func TestAliasesShowTheirFields(t *testing.T) {
 	t.Parallel()
 	aliases := map[string]reflect.Type{

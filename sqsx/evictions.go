@@ -9,9 +9,9 @@ import (
 	"github.com/sealq/sealq/cache"
 )
 
-// evictions watches for data keys that the caches had to drop although they were
-// in use: from then on messages cost calls of the key service, and nothing else
-// shows it.
+// evictions watches for data keys that the caches had to drop although they
+// were in use: from then on messages cost calls to the key service, and no
+// other signal shows it.
 type evictions struct {
 	*settings
 	next   atomic.Int64  // when to look again, in nanoseconds since 1970

@@ -16,8 +16,8 @@ import (
 	"github.com/sealq/sealq/sqsx"
 )
 
-// Messages are sealed under a KMS key and under a key of one's own beside it, as
-// a way out of a Region: either opens them.
+// Messages are sealed under a KMS key and under a key of one's own beside it,
+// as a way out of a Region: either opens them.
 func ExampleNew() {
 	ctx := context.Background()
 	cfg, queueURL, stop := exampleWorld()

@@ -17,8 +17,8 @@ import (
 	"github.com/sealq/sealq/sqsx/sqsxtest"
 )
 
-// exampleWorld stands for config.LoadDefaultConfig and an alias and a queue that
-// exist.
+// exampleWorld stands for config.LoadDefaultConfig and an alias and a queue
+// that exist.
 func exampleWorld() (cfg aws.Config, queueURL string, stop func()) {
 	server := sqsxtest.Start()
 	server.NewKey("alias/orders")
@@ -72,12 +72,12 @@ func Example_withheld() {
 	_, err = client.ReceiveMessage(ctx, &sqs.ReceiveMessageInput{QueueUrl: &queueURL})
 	if failed, ok := errors.AsType[*sqsx.ReceiveError](err); ok {
 		w := failed.Withheld[0]
-		fmt.Println("the message is at fault:", errors.Is(w, envelope.ErrInvalidMessage))
+		fmt.Println("the message is invalid:", errors.Is(w, envelope.ErrInvalidMessage))
 		fmt.Println("it is not sealed:", errors.Is(w, sqsx.ErrNotSealed))
 	}
 	// Output:
 	// withheld, temporary: false
-	// the message is at fault: true
+	// the message is invalid: true
 	// it is not sealed: true
 }
 
@@ -147,8 +147,8 @@ func ExampleSealer_InstallConfig() {
 	// Output: <nil> 1
 }
 
-// An existing client is wrapped. It keeps its HTTP client, endpoint, credentials
-// and retryer.
+// An existing client is wrapped. It keeps its HTTP client, endpoint,
+// credentials and retryer.
 func ExampleSealer_Wrap() {
 	cfg, queueURL, stop := exampleWorld()
 	defer stop()
@@ -271,9 +271,9 @@ func ExamplePolicy() {
 	// Output: from an old producer, sealed: false
 }
 
-// Some consumers stop at the first error of ReceiveMessage, the subscriptions of
-// gocloud.dev for one. They get an empty result instead; the program learns of
-// what was withheld in other ways.
+// Some consumers stop at the first error of ReceiveMessage, the subscriptions
+// of gocloud.dev for one. They get an empty result instead; the program learns
+// of what was withheld in other ways.
 func ExamplePolicy_noReceiveErrors() {
 	cfg, queueURL, stop := exampleWorld()
 	defer stop()

@@ -5,8 +5,8 @@ import (
 	"github.com/sealq/sealq/middleware"
 )
 
-// FromEnvironment shows what NewFromEnv makes of options and an environment, and
-// the policy that it finds for a queue.
+// FromEnvironment shows what NewFromEnv makes of options and an environment,
+// and the policy that it finds for a queue.
 func FromEnvironment(o Options, environ []string) (Options, func(arn string) Policy, error) {
 	env, err := sealqEnvironment(environ)
 	if err != nil {
@@ -38,10 +38,11 @@ func FromEnvironment(o Options, environ []string) (Options, func(arn string) Pol
 }
 
 // HeaderSize and BodySize are the lengths that SealedSize reckons with.
-var (
-	HeaderSize = headerSize
-	BodySize   = bodySize
-)
+func HeaderSize(ec envelope.EncryptionContext, key envelope.EncryptedDataKey) int {
+	return headerSize(ec, 3*lengthSize+len(key.ProviderID)+len(key.ProviderInfo)+len(key.Ciphertext))
+}
+
+var BodySize = bodySize
 
 // The range of SEALQ_REUSE_PERIOD.
 const (

@@ -34,7 +34,7 @@ import (
 	"github.com/sealq/sealq/sqsx/sqsxtest"
 )
 
-// The matrix: what KMS does, crossed with what is in hand, what is asked for,
+// The matrix: what KMS does, crossed with what is cached, what is asked for,
 // and whether the caller still waits. kmsFaults says what each fault is taken
 // for, outcomes what follows from that. docs/faults.md shows both tables.
 
@@ -45,7 +45,7 @@ const (
 	answered    verdict = "none: KMS answers"
 	unavailable verdict = "unavailable"
 	refused     verdict = "refused"
-	message     verdict = "message at fault"
+	message     verdict = "message invalid"
 )
 
 // kmsFault is one way in which KMS, or what lies between, can fail.
@@ -167,7 +167,7 @@ var kmsFaults = []kmsFault{
 	{slow, answered, answered, 1, nil},
 }
 
-// state is what is in hand when the call is made.
+// state is what is cached when the call is made.
 type state string
 
 const (
@@ -183,7 +183,7 @@ type outcome struct {
 	result string // done, or what the call fails with
 	asks   bool   // whether KMS is asked, by this call or on its behalf
 	waits  bool   // for KMS
-	kept   bool   // whether there is a data key in hand afterwards
+	kept   bool   // whether a data key is cached afterwards
 }
 
 const done, callerGone = "done", "the caller's own context error"
@@ -352,9 +352,9 @@ func (c *cell) reach(s state, f *kmsFault) {
 		synctest.Wait()
 		return
 	case staleKey:
-		away := &kmsFaults[0]
+		failing := &kmsFaults[0]
 		time.Sleep(250 * time.Second)
-		c.kms.fault.Store(away)
+		c.kms.fault.Store(failing)
 		for range 15 {
 			time.Sleep(10 * time.Second)
 			c.mustCall()
@@ -472,7 +472,7 @@ func runCell(t *testing.T, name string, f *kmsFault, s state, op, ctxState strin
 		entries = c.sealer.Stats().Cache.DecryptEntries
 	}
 	if kept := entries > 0; kept != want.kept {
-		t.Errorf("%s: a data key is in hand %t, want %t", name, kept, want.kept)
+		t.Errorf("%s: a data key is cached: got %t, want %t", name, kept, want.kept)
 	}
 	after := w.server.Stored(c.url)
 	if want.result != done && op != "receive" && len(after) != stored {
@@ -580,7 +580,8 @@ func (k slowKeyring) DecryptDataKey(ctx context.Context, _ []envelope.EncryptedD
 	return nil, ctx.Err()
 }
 
-// TestOwnDeadlineIsNotTheCallers: a loop that ends when its context does goes on.
+// TestOwnDeadlineIsNotTheCallers: a loop that ends when its context does goes
+// on.
 func TestOwnDeadlineIsNotTheCallers(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -37,8 +37,8 @@ func rawSealer(t testing.TB, optFns ...func(*sqsx.Options)) *sqsx.Sealer {
 	return s
 }
 
-// maxErrorText bounds the error of one withheld message, in bytes: whoever sends
-// the message must not fill the logs of whoever receives it. 200 characters of a
+// maxErrorText bounds the error of one withheld message, in bytes: the sender
+// of the message must not fill the logs of its receiver. 200 characters of a
 // queue's name in the widest quoting, %q's \U0010ffff, leave room for the rest.
 const maxErrorText = 4096
 
@@ -190,7 +190,8 @@ func mustJSON(t testing.TB, v any) string {
 }
 
 // FuzzEnvironment gives any values to the variables. What is configured for a
-// queue is exactly what the lists that name it say; everything else is an error.
+// queue is exactly what the lists that name it say; everything else is an
+// error.
 func FuzzEnvironment(f *testing.F) {
 	for _, seed := range [][5]string{
 		{"alias/orders", "60", "orders,legacy-*", "legacy-*", "app=orders"},
@@ -233,8 +234,8 @@ func FuzzEnvironment(f *testing.F) {
 	})
 }
 
-// TestEnvironmentLosesNoSetting: a name in one variable takes nothing away that
-// an ARN in another gives, and a queue whose account is unknown slips past none.
+// TestEnvironmentLosesNoSetting: a name in one variable removes nothing that an
+// ARN in another gives, and a queue whose account is unknown slips past none.
 func TestEnvironmentLosesNoSetting(t *testing.T) {
 	cfg := aws.Config{Region: "us-east-1", Credentials: aws.AnonymousCredentials{}}
 	in := &sqs.SendMessageInput{MessageBody: aws.String("x")}
@@ -274,8 +275,8 @@ func TestEnvironmentLosesNoSetting(t *testing.T) {
 
 // TestEnvironmentIsAddedToTheMostExactPolicy takes any rules in code and any
 // lists in the environment. Every queue gets the policy of its most exact rule
-// and the settings of all lists that name it, and NewFromEnv refuses them exactly
-// if they contradict each other for some queue.
+// and the settings of all lists that name it, and NewFromEnv refuses them
+// exactly if they contradict each other for some queue.
 func TestEnvironmentIsAddedToTheMostExactPolicy(t *testing.T) {
 	t.Parallel()
 	const place, otherPlace = "arn:aws:sqs:us-east-1:000000000000:", "arn:aws:sqs:us-east-1:111111111111:"

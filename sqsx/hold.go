@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
-	"maps"
 	"strconv"
 	"strings"
 	"time"
@@ -69,9 +68,8 @@ func (c *codec) admit(ctx context.Context, q middleware.Queue, policy *compiledP
 	return admission, nil
 }
 
-// note tells the hold how the messages of a response fared. keys are the data
-// keys that opened them.
-func (c *codec) note(q middleware.Queue, policy *compiledPolicy, messages []types.Message, opened []middleware.Opened, keys []hold.DataKey) {
+// note tells the hold how the messages of a response fared.
+func (c *codec) note(q middleware.Queue, policy *compiledPolicy, messages []types.Message, opened []middleware.Opened, lookups []lookup) {
 	var behind []int
 	if q.FIFO() {
 		behind = fifo.HeldBehind(messages, func(i int) bool { return opened[i].Err != nil })
@@ -82,17 +80,17 @@ func (c *codec) note(q middleware.Queue, policy *compiledPolicy, messages []type
 		held := behind != nil && behind[i] >= 0
 		if o.Err == nil && !held {
 			r.Delivered = true
-			if keys[i].Header != nil {
-				r.Opened = keys[i]
-				info, _ := o.Info.(Info)
-				r.Foreign = r.Foreign || info.EncryptionContext[queueKey] != binding
+			if lookups[i].opened.Header != nil {
+				r.Opened = lookups[i].opened
+				info, _ := o.Info.(*openedInfo)
+				r.Foreign = r.Foreign || info.context[queueKey] != binding
 			}
 		}
 		if o.Err != nil && !notAsked(o.Err, o.Temporary) {
 			if r.Cause == nil || o.Temporary && !r.KeyService {
 				r.Cause, r.KeyService = o.Err, o.Temporary
 			}
-			r.Refused = r.Refused || classify(o.Err) == keyRefused && c.ownContext(policy, q, &messages[i])
+			r.Refused = r.Refused || classify(o.Err) == keyRefused && lookups[i].own
 		}
 		if o.Err != nil || behind != nil {
 			m := holdMessage(&messages[i], o.Err, o.Temporary)
@@ -103,22 +101,6 @@ func (c *codec) note(q middleware.Queue, policy *compiledPolicy, messages []type
 		}
 	}
 	c.hold.Note(q.String(), r)
-}
-
-// ownContext reports whether m was sealed under exactly the context that this
-// process seals with for q. One that redrive brought was sealed for another queue,
-// whatever it says: anyone who may send to that one can write it.
-func (c *codec) ownContext(policy *compiledPolicy, q middleware.Queue, m *types.Message) bool {
-	own, err := c.sendContext(policy, q)
-	if err != nil || m.Attributes[string(types.MessageSystemAttributeNameDeadLetterQueueSourceArn)] != "" {
-		return false
-	}
-	sealed, ok, err := sealedPart(m)
-	if err != nil || !ok {
-		return false
-	}
-	header, err := envelope.ParseHeader(sealed.Header)
-	return err == nil && maps.Equal(header.EncryptionContext, own)
 }
 
 func holdMessage(m *types.Message, err error, temporary bool) hold.Message {

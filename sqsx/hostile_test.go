@@ -123,8 +123,8 @@ func junkKeys(key string, seed, n int) []envelope.EncryptedDataKey {
 	return keys
 }
 
-// hostileMessages returns what badMessages does not have: messages that are made
-// to cost.
+// hostileMessages returns what badMessages does not have: messages that are
+// made to cost.
 func hostileMessages(t testing.TB, w *world, queue string) []hostile {
 	t.Helper()
 	body, header := w.sealed(queue, "good")
@@ -194,7 +194,8 @@ func hostileMessages(t testing.TB, w *world, queue string) []hostile {
 		"notification of a sealed message, deep": {junk(envelope.ErrUnsupported, nested(4, b64(whole)), nil), calls0},
 		"65,535 keys":                            {junk(envelope.ErrUnsupported, body, sealqAttribute(keyCount(header, 65_535))), calls0},
 	}
-	// A frame of 4 GiB with a body of the right shape parses, and stops at the tag.
+	// A frame of 4 GiB with a body of the right shape parses, and stops at the
+	// tag.
 	frames := named["frames of 4 GiB"]
 	frames.want = envelope.ErrAuthentication
 	named["frames of 4 GiB"] = frames
@@ -208,8 +209,8 @@ func hostileMessages(t testing.TB, w *world, queue string) []hostile {
 }
 
 // notUTF8 is three notifications inside one another around bytes that are not
-// UTF-8. SQS does not carry such a body: a caller of OpenMessages has to bring it
-// along.
+// UTF-8. SQS does not carry such a body: a caller of OpenMessages has to bring
+// it along.
 func notUTF8() hostile {
 	body := nested(3, "@")
 	body = strings.ReplaceAll(body, "@", strings.Repeat("\xff", 1<<20-4096))
@@ -247,8 +248,8 @@ func nested(depth int, text string) string {
 }
 
 // TestHostileMessages puts each between two healthy messages, with plaintext
-// accepted and not: both are delivered, the hostile one is not, and KMS is asked
-// no more than is stated. Received again, it costs nothing.
+// accepted and not: both are delivered, the hostile one is not, and KMS is
+// asked no more than is stated. Received again, it costs nothing.
 func TestHostileMessages(t *testing.T) {
 	t.Parallel()
 	for i, kind := range hostileMessages(t, newWorld(t), "orders") {
@@ -298,8 +299,8 @@ func TestHostileMessages(t *testing.T) {
 }
 
 // TestHostileMessagesAllocateLittle bounds what each message, and each of
-// badMessages, may allocate. It is not parallel: it reads a counter of the whole
-// process.
+// badMessages, may allocate. It is not parallel: it reads a counter of the
+// whole process.
 func TestHostileMessagesAllocateLittle(t *testing.T) {
 	w := newWorld(t)
 	kinds := hostileMessages(t, w, "orders")
@@ -334,9 +335,9 @@ func TestHostileMessagesAllocateLittle(t *testing.T) {
 }
 
 // TestFloodOfDistinctKeys sends hundreds of messages, each with 16 encrypted
-// data keys that nobody has seen. KMS is asked at most three times for each, and
-// not again when they come back; healthy messages among them are delivered, and
-// their key is fetched once.
+// data keys that nobody has seen. KMS is asked at most three times for each,
+// and not again when they come back; healthy messages among them are delivered,
+// and their key is fetched once.
 func TestFloodOfDistinctKeys(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -389,7 +390,8 @@ func TestFloodOfDistinctKeys(t *testing.T) {
 	})
 }
 
-// TestRememberedErrorHoldsNoRequest gives one caller the error of another's call.
+// TestRememberedErrorHoldsNoRequest gives one caller the error of another's
+// call.
 func TestRememberedErrorHoldsNoRequest(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -535,8 +537,8 @@ func TestAttackerCannotEvictAGoodKey(t *testing.T) {
 	}
 }
 
-// BenchmarkHostileMessages measures the time of each kind, once its data key, if
-// any, is known: compare with a good message.
+// BenchmarkHostileMessages measures the time of each kind, once its data key,
+// if any, is known: compare with a good message.
 func BenchmarkHostileMessages(b *testing.B) {
 	w := newWorld(b)
 	s := w.sealer()

@@ -154,8 +154,8 @@ func (loss *keyLoss) run(t *testing.T, page string) {
 	}
 	loss.lose(t, w)
 	lost := time.Now()
-	// What goes on: traffic under the data key in hand, until its refresh. A key
-	// that was deleted was pending for a week, and nothing is in hand any more.
+	// What goes on: traffic under the cached data key, until its refresh. A key
+	// that was deleted was pending for a week, and nothing is cached any more.
 	var stopped time.Duration
 	for ; stopped == 0 && time.Since(lost) < time.Hour; time.Sleep(time.Second) {
 		if err := roundTrip(); err != nil {
@@ -242,7 +242,7 @@ func TestKeyGoneAtOnce(t *testing.T) {
 	client := sealer.Wrap(w.plain)
 	send(t, client, url, "x")
 	keyLosses["disabled"].lose(t, w)
-	send(t, client, url, "still sealed under the data key in hand")
+	send(t, client, url, "still sealed under the cached data key")
 	sealer.Purge()
 	var api smithy.APIError
 	_, err := client.SendMessage(t.Context(), &sqs.SendMessageInput{QueueUrl: &url, MessageBody: aws.String("x")})

@@ -91,8 +91,8 @@ func TestNoSendWaitsForARotation(t *testing.T) {
 	})
 }
 
-// TestKMSAway keeps sending and receiving on the key in hand, and recovers by
-// itself.
+// TestKMSAway keeps sending and receiving on the cached data key, and recovers
+// by itself.
 func TestKMSAway(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -127,8 +127,8 @@ func TestKMSAway(t *testing.T) {
 	})
 }
 
-// TestKeyDisabled stops sending when the refresh falls due, and does not ask KMS
-// at every send.
+// TestKeyDisabled stops sending when the refresh falls due, and does not ask
+// KMS at every send.
 func TestKeyDisabled(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -230,8 +230,8 @@ func TestAliasIsRepointed(t *testing.T) {
 	}
 }
 
-// TestReceiveDuringAnOutage delivers what opens with keys in hand, and withholds
-// the rest as temporary.
+// TestReceiveDuringAnOutage delivers what opens with cached data keys, and
+// withholds the rest as temporary.
 func TestReceiveDuringAnOutage(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -249,7 +249,7 @@ func TestReceiveDuringAnOutage(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := bodies(out.Messages); !slices.Equal(got, []string{"known"}) {
-		t.Errorf("got %q delivered, want the one whose key is in hand", got)
+		t.Errorf("got %q delivered, want the one whose key is cached", got)
 	}
 	withheld := sqsx.Withheld(out.ResultMetadata)
 	if len(withheld) != 1 || !withheld[0].Temporary || !errors.Is(withheld[0], envelope.ErrUnavailable) {
@@ -265,7 +265,7 @@ func TestReceiveDuringAnOutage(t *testing.T) {
 }
 
 // TestDistinctKeysAreDecryptedTogether mixes, in one response, small and large
-// messages whose data keys are in hand with others whose are not: all are
+// messages whose data keys are cached with others whose are not: all are
 // delivered in order, after the time of one call of KMS.
 func TestDistinctKeysAreDecryptedTogether(t *testing.T) {
 	t.Parallel()

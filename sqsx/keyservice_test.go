@@ -62,10 +62,10 @@ func (k *breaking) DecryptDataKey(ctx context.Context, edks []envelope.Encrypted
 	return k.Keyring.DecryptDataKey(ctx, edks, ec)
 }
 
-// TestKeyServiceTimeoutIsNotTheCallers: a loop that ends with its own context, by
-// any of the ways that public ones tell it, goes on when the key service does not
-// answer: KMS under an HTTP client that has no time-out, and a keyring of the
-// user's own that passes an SDK's error on.
+// TestKeyServiceTimeoutIsNotTheCallers: a loop that ends with its own context,
+// by any of the ways that public ones tell it, goes on when the key service
+// does not answer: KMS under an HTTP client that has no time-out, and a keyring
+// of the user's own that passes an SDK's error on.
 func TestKeyServiceTimeoutIsNotTheCallers(t *testing.T) {
 	t.Parallel()
 	for name, make := range map[string]func(*testing.T, *world) (*sqsx.Sealer, func()){
@@ -123,8 +123,8 @@ func TestKeyServiceTimeoutIsNotTheCallers(t *testing.T) {
 	}
 }
 
-// TestOwnKeyringBridgesTheNetwork: a bare error of the network from a user's own
-// keyring does not stop traffic before MaxStale.
+// TestOwnKeyringBridgesTheNetwork: a bare error of the network from a user's
+// own keyring does not stop traffic before MaxStale.
 func TestOwnKeyringBridgesTheNetwork(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -59,7 +59,8 @@ type secrets struct {
 
 func newSecrets() *secrets { return &secrets{byKind: make(map[string][]map[string]string)} }
 
-// add takes the middle of a secret: whatever shows it, whole or nearly, shows that.
+// add takes the middle of a secret: whatever shows it, whole or nearly, shows
+// that.
 func (s *secrets) add(kind string, secret []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -133,7 +134,8 @@ func prints(v any) map[string]string {
 // allKinds are what no error, log line, span or metric may hold.
 var allKinds = []string{plaintextSecret, keySecret, edkSecret, contextSecret, unsealedSecret}
 
-// listener stands between the clients and the server, and learns what is secret.
+// listener stands between the clients and the server, and learns what is
+// secret.
 type listener struct {
 	next    aws.HTTPClient
 	secrets *secrets
@@ -465,8 +467,8 @@ type printed struct {
 	carries []string                           // kinds that it shows, because it is there to carry them
 }
 
-// shownWithin lists the kinds that a type shows in an unexported field only, where
-// fmt calls no method.
+// shownWithin lists the kinds that a type shows in an unexported field only,
+// where fmt calls no method.
 var shownWithin = map[string][]string{"sqsx.Options": {keySecret}, "sqsx.Secret": {keySecret}}
 
 // fixture has one of each secret, and things made of them.
@@ -626,6 +628,7 @@ func printedTypes() map[string]printed {
 		"sqsx.Policy":        {value: func(_ *testing.T, f *fixture) any { return sqsx.Policy{Keyring: f.raw} }},
 		"sqsx.ReceiveError":  nothing,
 		"sqsx.RefusedError":  nothing, // an alias of envelope's
+		"sqsx.SealedEntry":   nothing, // an alias of middleware's
 		"sqsx.Sealer":        {value: func(_ *testing.T, f *fixture) any { return f.sealer }},
 		"sqsx.TooLargeError": nothing,
 		"sqsx.Stats":         {value: func(_ *testing.T, f *fixture) any { return f.sealer.Stats() }},
@@ -677,8 +680,8 @@ func exportedTypes(t *testing.T) []string {
 	return all
 }
 
-// TestPrintedTypes prints one of every exported type in every way, as itself, by
-// value, and in somebody's struct.
+// TestPrintedTypes prints one of every exported type in every way, as itself,
+// by value, and in somebody's struct.
 func TestPrintedTypes(t *testing.T) {
 	t.Parallel()
 	listed := printedTypes()

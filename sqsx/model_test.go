@@ -254,7 +254,7 @@ func (s *system) receive(p *process, url string, keep func() bool) {
 		}
 		for body, id := range s.accepted {
 			if id == *e.Message.MessageId {
-				s.rt.Fatalf("a good message of %d bytes was found at fault: %v", len(body), e)
+				s.rt.Fatalf("a good message of %d bytes was found invalid: %v", len(body), e)
 			}
 		}
 		if url == s.dlq { // nothing else takes it from the front of its FIFO group: this is what operators are for
@@ -274,8 +274,8 @@ func (s *system) receive(p *process, url string, keep func() bool) {
 	}
 }
 
-// junk is a message of someone without the key, with two data keys that only KMS
-// can refuse.
+// junk is a message of someone without the key, with two data keys that only
+// KMS can refuse.
 func (s *system) junk() {
 	s.hostile++
 	if s.kmsFault != nil {
@@ -448,7 +448,8 @@ func TestSystemLosesNothing(t *testing.T) {
 	}
 }
 
-// withoutDeadline hides the Deadline method, which must not be called in a bubble.
+// withoutDeadline hides the Deadline method, which must not be called in a
+// bubble.
 type withoutDeadline struct{ testing.TB }
 
 // TestTheWireIsLookedAt shows that the tests that use wire can fail.

@@ -71,13 +71,13 @@ func TestOpenMessagesEndsBeforeItsDeadline(t *testing.T) {
 		time                        time.Duration // of the caller; 0: no deadline
 		atMost                      time.Duration
 	}{
-		"100 under 20 keys":           {100, 20, 100, 10, 15 * time.Second, 14750 * time.Millisecond},
-		"1,000 under 1,000 keys":      {1000, 1000, 1000, 10, 15 * time.Second, 14750 * time.Millisecond},
-		"bodies above 16 KiB":         {300, 300, 300, 20 << 10, 15 * time.Second, 14750 * time.Millisecond},
-		"one message":                 {1, 1, 1, 10, 3 * time.Second, 2925 * time.Millisecond},
-		"little time":                 {100, 20, 100, 10, 200 * time.Millisecond, 195 * time.Millisecond},
-		"no deadline":                 {1000, 1000, 1000, 10, 0, 10 * time.Second},
-		"a deadline that is far away": {100, 20, 100, 10, 15 * time.Minute, 10 * time.Second},
+		"100 under 20 keys":      {100, 20, 100, 10, 15 * time.Second, 14750 * time.Millisecond},
+		"1,000 under 1,000 keys": {1000, 1000, 1000, 10, 15 * time.Second, 14750 * time.Millisecond},
+		"bodies above 16 KiB":    {300, 300, 300, 20 << 10, 15 * time.Second, 14750 * time.Millisecond},
+		"one message":            {1, 1, 1, 10, 3 * time.Second, 2925 * time.Millisecond},
+		"little time":            {100, 20, 100, 10, 200 * time.Millisecond, 195 * time.Millisecond},
+		"no deadline":            {1000, 1000, 1000, 10, 0, 10 * time.Second},
+		"a distant deadline":     {100, 20, 100, 10, 15 * time.Minute, 10 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

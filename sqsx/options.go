@@ -29,27 +29,28 @@ type Options struct {
 	Policy Policy
 
 	// Queues holds the policies of particular queues, by queue name or ARN, or
-	// either with one trailing "*". An exact key wins over a prefix, a longer
-	// prefix over a shorter. The one policy that matches applies as a whole:
-	// nothing is inherited from Policy, or from the policy of a wider pattern.
+	// either with one trailing "*". An exact key takes precedence over a prefix,
+	// and a longer prefix over a shorter one. The one policy that matches applies
+	// as a whole: nothing is inherited from Policy, or from the policy of a wider
+	// pattern.
 	//
 	// SNS topics are named by an ARN, or the beginning of one with one trailing
-	// "*" ("arn:aws:sns:*"): names, "*" alone included, are of queues. A topic
-	// that no such key names has the zero Policy.
+	// "*" ("arn:aws:sns:*"). A name, "*" alone included, means queues. A topic that
+	// no such key names has the zero Policy.
 	Queues map[string]Policy
 
 	// EncryptionContext is authenticated with every message: each pair must be
-	// present, and equal, on receive. It is NOT secret: it travels in clear and
-	// appears in CloudTrail. Keep it the same for many messages (environment,
-	// application): each distinct context needs a data key of its own. Names
-	// starting with "sealq:" or "aws-crypto-" are reserved.
+	// present, and equal, on receive. It is NOT secret: it is in clear in messages
+	// and in CloudTrail. Keep it the same for many messages (environment,
+	// application): each distinct context needs its own data key. Names starting
+	// with "sealq:" or "aws-crypto-" are reserved.
 	EncryptionContext map[string]string
 
 	// DeduplicationKey lets messages be sent to FIFO queues without a
 	// MessageDeduplicationId: sealq then derives it from queue and body by
 	// HMAC-SHA256 under this key, because content-based deduplication cannot
-	// recognise sealed bodies. 32 bytes or more, the same for all producers of
-	// a queue, and for nothing else. Whoever reads the queue can then see which
+	// recognise sealed bodies. 32 bytes or more, the same for all producers of a
+	// queue, and for nothing else. Anyone who reads the queue can then see which
 	// bodies are equal. Nil: such a send is an error.
 	DeduplicationKey Secret
 
@@ -90,9 +91,9 @@ type Options struct {
 	// OpenTelemetry is github.com/aws/smithy-go/metrics/smithyotelmetrics.
 	MeterProvider metrics.MeterProvider
 
-	// Logger receives a line for each kind of trouble with a queue, at most one
-	// every ten seconds, and from NewFromEnv one for each setting of the
-	// environment that gives up protection. Nil: slog.Default(), as it is at the time of the line.
+	// Logger receives a line for each diagnosis and queue, at most one every ten
+	// seconds, and from NewFromEnv one for each setting of the environment that
+	// gives up protection. Nil: slog.Default(), at the time of each line.
 	Logger *slog.Logger
 }
 
@@ -114,8 +115,8 @@ const (
 	formatPrefix = "aws-crypto-"
 )
 
-// settings are what is left of Options once they were checked: copies, and what
-// was made of them. They are immutable.
+// settings are the checked Options: copies, and values computed from them. They
+// are immutable.
 type settings struct {
 	region, account  string
 	context          map[string]string // Options.EncryptionContext
@@ -125,10 +126,11 @@ type settings struct {
 	table            *policyTable
 }
 
-// compiledPolicy is a Policy ready for use. It is immutable.
+// compiledPolicy is a Policy ready for use. It is immutable but for keySize.
 type compiledPolicy struct {
 	Policy
 	keyring *cache.Keyring
+	keySize *keySize // of keyring
 	accept  []awsname.Pattern
 }
 
@@ -158,6 +160,7 @@ func compile(kr envelope.Keyring, o Options, switches []policySwitch) (*settings
 	if err != nil {
 		return nil, err
 	}
+	sizes := make(map[*cache.Keyring]*keySize)
 	compilePolicy := func(p Policy) (*compiledPolicy, error) {
 		if err := p.validate(); err != nil {
 			return nil, err
@@ -178,12 +181,20 @@ func compile(kr envelope.Keyring, o Options, switches []policySwitch) (*settings
 				return nil, err
 			}
 		}
+		if sizes[c.keyring] == nil {
+			sizes[c.keyring] = new(keySize)
+		}
+		c.keySize = sizes[c.keyring]
 		return c, nil
 	}
 
 	fallback, err := compilePolicy(o.Policy)
 	if err != nil {
 		return nil, fmt.Errorf("sqsx: Policy: %w", err)
+	}
+	topicFallback, err := compilePolicy(Policy{})
+	if err != nil {
+		return nil, fmt.Errorf("sqsx: %w", err)
 	}
 	policies := make(map[string]*compiledPolicy, len(o.Queues))
 	for text, p := range o.Queues {
@@ -194,7 +205,7 @@ func compile(kr envelope.Keyring, o Options, switches []policySwitch) (*settings
 	if o.Cache != (cache.Options{}) && !caches.any {
 		return nil, errors.New("sqsx: Options.Cache is set and has no effect: the keyring has a cache of its own; give these options to cache.New")
 	}
-	table, err := newPolicyTable(fallback, &compiledPolicy{keyring: own}, policies, switches)
+	table, err := newPolicyTable(fallback, topicFallback, policies, switches)
 	if err != nil {
 		return nil, fmt.Errorf("sqsx: Queues: %w", err)
 	}

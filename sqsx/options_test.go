@@ -199,8 +199,8 @@ func TestOptionsAreCopied(t *testing.T) {
 	}
 }
 
-// TestSlicesInOptionsAreCopied: Options.KMSKeyring holds slices of the caller's,
-// which the constructor neither keeps nor writes.
+// TestSlicesInOptionsAreCopied: Options.KMSKeyring holds slices of the
+// caller's, which the constructor neither keeps nor writes.
 func TestSlicesInOptionsAreCopied(t *testing.T) {
 	w := newWorld(t)
 	otherKey := w.server.NewKey()

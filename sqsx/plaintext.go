@@ -11,8 +11,8 @@ import (
 )
 
 // notSealed returns why a message that is not sealed is withheld. To accept
-// plaintext is no remedy for a message that was opened already, nor for one that
-// comes from SNS, so these are told apart.
+// plaintext is no remedy for a message that was opened already, nor for one
+// that comes from SNS, so these are told apart.
 func (c *codec) notSealed(m *types.Message) error {
 	switch {
 	case c.opened.has(aws.ToString(m.MessageId)):
@@ -27,9 +27,9 @@ func (c *codec) notSealed(m *types.Message) error {
 // a hundred receives of ten.
 const recentIDs = 1024
 
-// recent remembers the IDs of the last messages that were opened. It serves a
-// text only: an ID that was pushed out by others gets another one. It is safe
-// for concurrent use.
+// recent remembers the IDs of the last messages that were opened. It only
+// improves an error text: a message whose ID is no longer remembered gets
+// another text. It is safe for concurrent use.
 type recent struct {
 	seed maphash.Seed
 	next atomic.Uint32
@@ -60,11 +60,13 @@ func (r *recent) has(id string) bool {
 func (r *recent) hash(id string) uint64 { return maphash.String(r.seed, id) | 1 }
 
 // notificationHead is how much of a body is looked at, in bytes. SNS writes the
-// field Type first; a sender must not make us parse more for the sake of a text.
+// field Type first; a sender must not cause more parsing for the sake of an
+// error text.
 const notificationHead = 4 << 10
 
 // isNotification recognises the JSON that SNS wraps around a message when raw
-// delivery is off, by a field Type of the value "Notification" at its beginning.
+// delivery is off, by a field Type of the value "Notification" at its
+// beginning.
 func isNotification(body string) bool {
 	head := body[:min(len(body), notificationHead)]
 	if !strings.Contains(head, "Notification") {

@@ -34,16 +34,16 @@ type Policy struct {
 
 	// AcceptTopics lists the SNS topics whose messages may be opened here, for a
 	// queue that subscribes to them. Each is a topic ARN, or the beginning of one
-	// with one trailing "*". What one subscriber of a topic gets opens at every
-	// queue that accepts the topic: whoever may receive from one and send to
-	// another can copy a message.
+	// with one trailing "*". A message is bound to its topic, not to one of the
+	// subscribers: anyone who may receive it from one queue and send to another
+	// that accepts the topic can copy it there, and it opens.
 	AcceptTopics []string
 
-	// StrictQueue turns off the one place where availability wins by default:
-	// a message that SQS marks as coming from another queue of the same
-	// account and Region by redrive (DeadLetterQueueSourceArn) is otherwise
-	// opened if it would be in that queue: under its name or LogicalQueue,
-	// those of its AcceptQueues and AcceptTopics, or any name under NoBinding.
+	// StrictQueue turns off one default in favour of availability: a message that
+	// SQS marks as coming from another queue of the same account and Region by
+	// redrive (DeadLetterQueueSourceArn) is otherwise opened if it would be in
+	// that queue: under its name or LogicalQueue, those of its AcceptQueues and
+	// AcceptTopics, or any name under NoBinding.
 	StrictQueue bool
 
 	// LogicalQueue binds messages to this name in place of the queue's ARN, for
@@ -64,21 +64,21 @@ type Policy struct {
 	Keyring envelope.Keyring
 
 	// BodyCarrier puts the whole sealed message into the body, and uses no
-	// attribute. Recommended where tools that copy bodies only touch the queue.
-	// Readers accept both carriers whatever this says.
+	// attribute. Use it if tools that copy only bodies handle the queue. Readers
+	// accept both carriers, whatever this is.
 	BodyCarrier bool
 
-	// NoHold switches the hold off: receives go to SQS although the key service
-	// says that nothing would open, messages that do not open are not parked,
-	// and FIFO queues are received from at full pace. They then reach the
-	// dead-letter queue as fast as the redrive policy of the queue has it.
+	// NoHold switches the hold off: receives go to SQS even if the key service
+	// says that nothing would open, messages that do not open are not parked, and
+	// receives from FIFO queues go on at full speed. Messages then reach the
+	// dead-letter queue as fast as the queue's redrive policy allows.
 	NoHold bool
 
 	// NoReceiveErrors returns an empty result from a ReceiveMessage that would
 	// fail because none of the messages that arrived can be delivered
 	// ([ReceiveError]), or because receives are held ([ErrHeld]). It is for
-	// consumers that stop at the first error. An empty result looks like an
-	// empty queue: without it a program learns of trouble from its errors, with
+	// consumers that stop at the first error. An empty result looks like an empty
+	// queue: without this setting a program learns of failures from errors, with
 	// it only from Options.OnWithheld, [Withheld], logs, [Stats] and metrics.
 	// docs/consumers.md lists consumers that need it.
 	//
@@ -95,12 +95,11 @@ type Policy struct {
 	// queue, and 262,144 for a topic.
 	MaxMessageBytes int
 
-	// NoDigests leaves the MD5 fields in outputs nil (MD5OfBody,
-	// MD5OfMessageBody, MD5OfMessageAttributes), of sealed messages that are
-	// sent and of all that are delivered. SQS's own digests are of what
-	// travels, so that sealq computes others of what the caller sees, which takes
-	// longer than AES-GCM does. Nothing is protected by them; under
-	// GODEBUG=fips140=only they are nil in any case.
+	// NoDigests leaves the MD5 fields in outputs nil (MD5OfBody, MD5OfMessageBody,
+	// MD5OfMessageAttributes), of sealed messages that are sent and of all that
+	// are delivered. SQS's own digests are of the sealed message, so sealq
+	// computes digests of what the caller sees, which takes longer than AES-GCM.
+	// They protect nothing; under GODEBUG=fips140=only they are nil in any case.
 	NoDigests bool
 }
 
@@ -288,10 +287,10 @@ const unnamed = "\x00"
 type witness struct{ name, arn string }
 
 // witnesses returns a queue for every combination of rules and switches that a
-// queue can match with a switch among them. Of the patterns that are
-// names, those that match a queue are the beginnings of the longest of them; the
-// same holds for ARNs. So it is enough to combine the name in each pattern with
-// the place (partition, Region, account) in each.
+// queue can match with a switch among them. Of the patterns that are names,
+// those that match a queue are the beginnings of the longest of them; the same
+// holds for ARNs. So it is enough to combine the name in each pattern with the
+// place (partition, Region, account) in each.
 func (t *policyTable) witnesses() []witness {
 	if len(t.switches) == 0 {
 		return nil

@@ -136,8 +136,8 @@ func TestNoReceiveErrors(t *testing.T) {
 	}
 }
 
-// TestJunkDoesNotDelayAQuietConsumer puts many messages that do not open in front
-// of one that does: none of them may cost the consumer a long poll.
+// TestJunkDoesNotDelayAQuietConsumer puts many messages that do not open in
+// front of one that does: none of them may cost the consumer a long poll.
 func TestJunkDoesNotDelayAQuietConsumer(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

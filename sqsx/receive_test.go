@@ -390,8 +390,8 @@ func TestFIFOGroupIsHeldBehindABadMessage(t *testing.T) {
 	}
 }
 
-// TestNoBindingOpensWhatNamesNoQueue is the policy for messages of producers that
-// are not sealq.
+// TestNoBindingOpensWhatNamesNoQueue is the policy for messages of producers
+// that are not sealq.
 func TestNoBindingOpensWhatNamesNoQueue(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -15,6 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 
+	"github.com/sealq/sealq/envelope"
 	"github.com/sealq/sealq/sqsx"
 	"github.com/sealq/sealq/sqsx/sqsxtest"
 )
@@ -68,7 +69,7 @@ func (r *regions) fault(hangs bool) {
 	})
 }
 
-// send sends n messages in one second, in ten bursts, of which one in a hundred
+// send sends n messages in one second, in ten bursts. One in a hundred
 // under the other Region's key. Bodies are the time of sending.
 func (r *regions) send(t *testing.T, n int) {
 	for i := range n {
@@ -86,6 +87,62 @@ func (r *regions) send(t *testing.T, n int) {
 	}
 }
 
+// waits are the times from the sending of messages to their delivery.
+type waits struct {
+	mu    sync.Mutex
+	waits []time.Duration
+}
+
+// consume runs so many loops until the returned function is called, which returns
+// how long each message waited, sorted.
+func (r *regions) consume(t *testing.T, client *sqs.Client, loops int, work time.Duration) (stop func() []time.Duration) {
+	ctx, cancel := context.WithCancel(t.Context())
+	w := new(waits)
+	var wg sync.WaitGroup
+	for range loops {
+		wg.Go(func() {
+			for ctx.Err() == nil {
+				out, err := client.ReceiveMessage(ctx, &sqs.ReceiveMessageInput{QueueUrl: &r.url, MaxNumberOfMessages: 10, WaitTimeSeconds: 20})
+				if err != nil {
+					continue
+				}
+				now := time.Now()
+				for _, m := range out.Messages {
+					sent, err := time.Parse(time.RFC3339Nano, *m.Body)
+					if err != nil {
+						t.Errorf("body %q: %v", *m.Body, err)
+					}
+					w.mu.Lock()
+					w.waits = append(w.waits, now.Sub(sent))
+					w.mu.Unlock()
+					if _, err := client.DeleteMessage(ctx, &sqs.DeleteMessageInput{QueueUrl: &r.url, ReceiptHandle: m.ReceiptHandle}); err != nil && ctx.Err() == nil {
+						t.Error(err)
+					}
+				}
+				time.Sleep(work)
+			}
+		})
+	}
+	return func() []time.Duration {
+		cancel()
+		wg.Wait()
+		slices.Sort(w.waits)
+		return w.waits
+	}
+}
+
+// wantUnslowed checks that what was sent at 200 messages a second for so long was
+// delivered as fast.
+func wantUnslowed(t *testing.T, waits []time.Duration, during time.Duration) {
+	t.Helper()
+	rate := float64(len(waits)) / during.Seconds()
+	p50, p99 := waits[len(waits)/2], waits[len(waits)*99/100]
+	t.Logf("%.1f messages/s, p50 %v, p99 %v, slowest %v", rate, p50, p99, waits[len(waits)-1])
+	if rate < 190 || p50 >= 50*time.Millisecond {
+		t.Errorf("got %.1f messages/s and a median of %v, want at least 190 and less than 50ms", rate, p50)
+	}
+}
+
 // TestUnreachableRegionSlowsNobody: a key of another Region among DecryptKeys that hangs,
 // or fails at once, with 1 % of the messages under it.
 func TestUnreachableRegionSlowsNobody(t *testing.T) {
@@ -98,54 +155,107 @@ func TestUnreachableRegionSlowsNobody(t *testing.T) {
 				r := newRegions(t)
 				client := sqs.NewFromConfig(r.cfg, r.consumer().Install)
 				r.fault(hangs)
-				ctx, stop := context.WithCancel(t.Context())
-				var mu sync.Mutex
-				var waits []time.Duration
-				var wg sync.WaitGroup
-				for range loops {
-					wg.Go(func() {
-						for ctx.Err() == nil {
-							out, err := client.ReceiveMessage(ctx, &sqs.ReceiveMessageInput{QueueUrl: &r.url, MaxNumberOfMessages: 10, WaitTimeSeconds: 20})
-							if err != nil {
-								continue
-							}
-							now := time.Now()
-							for _, m := range out.Messages {
-								sent, err := time.Parse(time.RFC3339Nano, *m.Body)
-								if err != nil {
-									t.Errorf("body %q: %v", *m.Body, err)
-								}
-								mu.Lock()
-								waits = append(waits, now.Sub(sent))
-								mu.Unlock()
-								if _, err := client.DeleteMessage(ctx, &sqs.DeleteMessageInput{QueueUrl: &r.url, ReceiptHandle: m.ReceiptHandle}); err != nil && ctx.Err() == nil {
-									t.Error(err)
-								}
-							}
-							time.Sleep(10 * time.Millisecond) // the work
-						}
-					})
-				}
+				stop := r.consume(t, client, loops, 10*time.Millisecond)
 				for range int(during / time.Second) {
 					r.send(t, perSecond)
 				}
-				stop()
-				wg.Wait()
-				slices.Sort(waits)
-				rate := float64(len(waits)) / during.Seconds()
-				p50, p99 := waits[len(waits)/2], waits[len(waits)*99/100]
-				t.Logf("%.1f messages/s, p50 %v, p99 %v, slowest %v", rate, p50, p99, waits[len(waits)-1])
-				if rate < 190 || p50 >= 50*time.Millisecond {
-					t.Errorf("got %.1f messages/s and a median of %v, want at least 190 and less than 50ms", rate, p50)
+				wantUnslowed(t, stop(), during)
+			})
+		})
+	}
+}
+
+// junk returns a function that puts a message into the queue whose encrypted data
+// keys, one under each of keys, decrypt nowhere. Anyone who may send can write it.
+func (r *regions) junk(t *testing.T, keys ...string) (put func()) {
+	body, header := r.sealed("orders", "good")
+	n := 0
+	return func() {
+		r.put(r.url, badMessage{body: body, attributes: sealqAttribute(altered(t, header, func(h *envelope.Header) {
+			h.EncryptedDataKeys = nil
+			for _, key := range keys {
+				n++
+				h.EncryptedDataKeys = append(h.EncryptedDataKeys, junkKeys(key, n, 1)...)
+			}
+		}))})
+	}
+}
+
+// TestJunkUnderSeveralKeysSlowsNobody: one message in a hundred names the
+// consumer's own key and one that cannot be reached, and decrypts under neither.
+func TestJunkUnderSeveralKeysSlowsNobody(t *testing.T) {
+	t.Parallel()
+	for name, hangs := range map[string]bool{"hangs": true, "fails at once": false} {
+		for order, ownFirst := range map[string]bool{"own key first": true, "own key last": false} {
+			t.Run(name+", "+order, func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) {
+					const perSecond, loops, during = 200, 4, 40 * time.Second
+					r := newRegions(t)
+					client := sqs.NewFromConfig(r.cfg, r.consumer().Install)
+					r.fault(hangs)
+					keys := []string{r.otherKey, r.key}
+					if ownFirst {
+						slices.Reverse(keys)
+					}
+					junk := r.junk(t, keys...)
+					stop := r.consume(t, client, loops, 10*time.Millisecond)
+					for i := range int(during/time.Second) * 10 {
+						for j := range perSecond / 10 {
+							if i%5 == 0 && j == i/5%20 {
+								junk()
+							}
+							send(t, r.here, r.url, time.Now().Format(time.RFC3339Nano))
+						}
+						time.Sleep(time.Second / 10)
+					}
+					wantUnslowed(t, stop(), during)
+				})
+			})
+		}
+	}
+}
+
+// TestJunkUnderAnUnreachableKeyOnAQuietQueue: a message every ten minutes under the
+// consumer's own key, so that no fetch has shown lately that it can be reached, and
+// one a second that decrypts nowhere, under the key that hangs.
+func TestJunkUnderAnUnreachableKeyOnAQuietQueue(t *testing.T) {
+	t.Parallel()
+	for name, keys := range map[string]func(r *regions) []string{
+		"that key alone": func(r *regions) []string { return []string{r.otherKey} },
+		"both keys":      func(r *regions) []string { return []string{r.key, r.otherKey} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				const messages, every = 3, 10 * time.Minute
+				r := newRegions(t)
+				client := sqs.NewFromConfig(r.cfg, r.consumer().Install)
+				r.fault(true)
+				junk := r.junk(t, keys(r)...)
+				stop := r.consume(t, client, 1, 0)
+				for range messages {
+					for s := range int(every / time.Second) {
+						if s == int(every/time.Second)/2 {
+							send(t, r.here, r.url, time.Now().Format(time.RFC3339Nano))
+						}
+						junk()
+						time.Sleep(time.Second)
+					}
+				}
+				waits := stop()
+				t.Logf("waits %v", waits)
+				if len(waits) != messages || waits[len(waits)-1] > 15*time.Second {
+					t.Errorf("%d of %d delivered, after %v; want all, within 15s", len(waits), messages, waits)
 				}
 			})
 		})
 	}
 }
 
-// TestUnreachableRegionOnAQuietQueue: a message every minute, and one in thirty under
-// the other Region's key. All of the others are delivered, and none waits for
-// longer than a question about the other key takes.
+// TestUnreachableRegionOnAQuietQueue: a message every minute, and one in thirty
+// under the other Region's key. All of the others are delivered, and none waits
+// for longer than a question about the other key takes.
 func TestUnreachableRegionOnAQuietQueue(t *testing.T) {
 	t.Parallel()
 	for name, hangs := range map[string]bool{"hangs": true, "fails at once": false} {

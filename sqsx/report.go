@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"sync"
 	"time"
 
@@ -35,7 +36,7 @@ type Message struct {
 	Info          Info // the caller's to keep and change
 }
 
-// Info is what is known of a message that was delivered.
+// Info is what is known about a delivered message.
 type Info struct {
 	// Sealed is false for a message that was accepted in plaintext. Of the other
 	// fields only Receives is then set.
@@ -47,8 +48,8 @@ type Info struct {
 	// differs in some of these. Two calls of SendMessage have different ones,
 	// whatever their bodies are.
 	//
-	// It is empty for plaintext: an empty SealID is no key for deduplication,
-	// for all plaintext messages share it.
+	// It is empty for plaintext: do not use an empty SealID for deduplication,
+	// because all plaintext messages share it.
 	SealID string
 	// Receives is how many times SQS says that the message was received from
 	// its queue, this time included (ApproximateReceiveCount). It is approximate,
@@ -59,32 +60,34 @@ type Info struct {
 	// for AWS KMS, "aws-kms" and the key's ARN.
 	KeyProvider, Key string
 	// EncryptionContext is the authenticated context of the message, pairs that
-	// nobody asked for included. It is a copy.
+	// the reader does not require included. It is a copy.
 	EncryptionContext map[string]string
 }
 
-// InfoOf returns what is known of one delivered message, from the
+// InfoOf returns what is known about one delivered message, from the
 // ResultMetadata of the receive that delivered it.
 func InfoOf(md smithymiddleware.Metadata, messageID string) (Info, bool) {
 	v, _ := middleware.InfoOf(md, messageID)
-	info, ok := v.(Info)
-	if ok {
-		info.EncryptionContext = envelope.EncryptionContext(info.EncryptionContext).Clone()
+	known, ok := v.(*openedInfo)
+	if !ok {
+		return Info{}, false
 	}
-	return info, ok
+	info := known.info()
+	info.EncryptionContext = maps.Clone(info.EncryptionContext)
+	return info, true
 }
 
 const (
-	// logInterval is the shortest time between two log lines of the same kind
-	// of trouble with the same queue.
+	// logInterval is the shortest time between two log lines of one diagnosis for
+	// one queue.
 	logInterval = 10 * time.Second
 	// logKinds bounds the memory of what was logged when. A process that meets
 	// more kinds forgets, and logs some lines sooner.
 	logKinds = 1024
 )
 
-// reporter tells of withheld messages: one callback and one count each, and a
-// log line a kind now and then.
+// reporter reports withheld messages: one callback and one count for each, and
+// at times a log line for each kind.
 type reporter struct {
 	*settings
 	counters *counters
@@ -186,8 +189,8 @@ func (r *reporter) due(kind logKind) (suppressed int, due bool) {
 }
 
 // diagnose names the likely cause of a message that did not open, and what to
-// do if the error itself is no [advice]. docs/operations.md lists the same lines
-// with more room.
+// do if the error itself is no [advice]. docs/operations.md lists the same
+// lines with more room.
 func diagnose(err error) (diagnosis, remedy string) {
 	switch {
 	case errors.Is(err, errAlreadyOpened):
@@ -241,7 +244,8 @@ func diagnose(err error) (diagnosis, remedy string) {
 	return "malformed", "the message was damaged, truncated or forged: look for what rewrites bodies or attributes"
 }
 
-// notDecrypted reports whether AWS KMS had the key and could not decrypt with it.
+// notDecrypted reports whether AWS KMS had the key and could not decrypt with
+// it.
 func notDecrypted(err error) bool {
 	refusal, ok := errors.AsType[smithy.APIError](err)
 	if !ok {

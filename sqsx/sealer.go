@@ -26,8 +26,8 @@ import (
 // process, so that they share its data keys. A Sealer is safe for concurrent
 // use, holds no goroutine while idle, and needs no closing.
 //
-// The clients of a nil or zero Sealer refuse to send and to receive: an ignored
-// constructor error cannot let plaintext out.
+// The clients of a nil or zero Sealer refuse to send and to receive, so that no
+// plaintext is sent if the program ignores the error of a constructor.
 type Sealer struct {
 	codec      *codec
 	reporter   *reporter
@@ -36,9 +36,10 @@ type Sealer struct {
 
 // NewFromConfig returns a Sealer whose data keys come from the AWS KMS key
 // keyID: an alias ("alias/orders"), alias ARN, key ID or key ARN of a customer
-// managed key for symmetric encryption; by an ARN also one of another account. It makes
-// its own KMS client from cfg (see [Options.KMS]) and asks nothing of AWS before
-// the first message; [Sealer.Check] does, if a service wants to know early.
+// managed key for symmetric encryption; by an ARN also one of another account.
+// It makes its own KMS client from cfg (see [Options.KMS]) and makes no call to
+// AWS before the first message. Call [Sealer.Check] to find missing permissions
+// at start.
 func NewFromConfig(cfg aws.Config, keyID string, optFns ...func(*Options)) (*Sealer, error) {
 	o, err := applyOptions(Options{Region: cfg.Region}, optFns)
 	if err != nil {
@@ -57,7 +58,7 @@ func newFromConfig(cfg aws.Config, keyID string, o Options, switches []policySwi
 
 // New returns a Sealer whose data keys come from kr. It puts a data key cache
 // around kr, unless kr is a *cache.Keyring already. [Options.KMS] and
-// [Options.KMSKeyring] are refused: kr has a client of its own.
+// [Options.KMSKeyring] must not be set: kr has its own client.
 func New(kr envelope.Keyring, optFns ...func(*Options)) (*Sealer, error) {
 	o, err := applyOptions(Options{}, optFns)
 	if err != nil {
@@ -86,7 +87,7 @@ func newSealer(kr envelope.Keyring, o Options, switches []policySwitch) (*Sealer
 		return nil, &ConfigError{err}
 	}
 	reporter := &reporter{settings: settings, counters: counters}
-	c := &codec{settings: settings, counters: counters, reporter: reporter, sizes: &headerSizes{}, opened: newRecent(), dropped: &evictions{settings: settings}}
+	c := &codec{settings: settings, counters: counters, reporter: reporter, opened: newRecent(), dropped: &evictions{settings: settings}}
 	m, err := middleware.New(c, func(mo *middleware.Options) { mo.OnWithheld, mo.OnEmptied = reporter.report, reporter.emptied })
 	if err != nil {
 		return nil, &ConfigError{err}
@@ -113,9 +114,9 @@ func (s *Sealer) interceptor() *middleware.Middleware {
 }
 
 // Wrap returns a client that seals and opens and is otherwise like client: it
-// has the same HTTP client, endpoint, credentials and logger, the very instances,
-// and retries as it does. client itself does not change. A nil client gives one
-// whose every call fails, with an error that says so.
+// has the same HTTP client, endpoint, credentials and logger, the very
+// instances, and retries as it does. client itself does not change. If client
+// is nil, every call of the returned client fails, with an error that says so.
 func (s *Sealer) Wrap(client *sqs.Client) *sqs.Client {
 	if client == nil {
 		return sqs.New(sqs.Options{APIOptions: []func(*smithymiddleware.Stack) error{refuseNilClient}}, s.Install)
@@ -138,8 +139,8 @@ func refuseNilClient(*smithymiddleware.Stack) error {
 // Clients of other services are not touched. cfg may be a copy of another
 // config: what it shares with it is left as it is.
 //
-// InstallConfig panics if cfg is nil: a program that went on would send
-// plaintext by clients that it believes to seal.
+// InstallConfig panics if cfg is nil: otherwise the program would send
+// plaintext with clients that it believes to seal.
 func (s *Sealer) InstallConfig(cfg *aws.Config) {
 	if cfg == nil {
 		panic("sqsx: Sealer.InstallConfig was given a nil *aws.Config: give it the address of the config that clients are made from")
@@ -156,10 +157,11 @@ func (s *Sealer) InstallConfig(cfg *aws.Config) {
 
 // SealMessage returns a copy of in whose body is sealed for queue, for senders
 // that are not an *sqs.Client. queue is an ARN, or a URL if [Options.Region] is
-// known; of an SNS topic it is the ARN, and the body and the attributes are what
-// to publish (package snsx does so in an *sns.Client). in.QueueUrl is copied as it is, and in is not changed. Errors are those
-// of a SendMessage through the middleware. Send the result with a client that has
-// no Sealer installed.
+// known. It may be the ARN of an SNS topic: the body and the attributes of the
+// result are then what to publish. (Package snsx does so in an *sns.Client.)
+// in.QueueUrl is copied as it is, and in is not changed. Errors are
+// those of a SendMessage through the middleware. Send the result with a client
+// that has no Sealer installed.
 func (s *Sealer) SealMessage(ctx context.Context, queue string, in *sqs.SendMessageInput) (*sqs.SendMessageInput, error) {
 	q, err := s.queue(queue)
 	if err != nil {
@@ -168,8 +170,8 @@ func (s *Sealer) SealMessage(ctx context.Context, queue string, in *sqs.SendMess
 	return s.middleware.SealMessage(ctx, q, in)
 }
 
-// SealEntries is SealMessage for several messages, for senders with batches of
-// their own. queue is an ARN, of a queue or an SNS topic, or a URL if
+// SealEntries is SealMessage for several messages, for senders that have batches
+// of their own. queue is an ARN, of a queue or an SNS topic, or a URL if
 // [Options.Region] is known. Each entry must have an ID and a body. What concerns
 // one entry only is in its Err. An error of the call concerns all; so does, for a
 // FIFO queue or topic, the Err of an entry: send none then. The limits of each
@@ -182,10 +184,10 @@ func (s *Sealer) SealEntries(ctx context.Context, queue string, entries []types.
 	return s.middleware.SealEntries(ctx, q, entries)
 }
 
-// SealedEntry is what [Sealer.SealEntries] has for one entry. Its fields are
+// SealedEntry is what [Sealer.SealEntries] returns for one entry. Its fields are
 //
 //	Body            string                                 // what to send
-//	Attributes      map[string]types.MessageAttributeValue // all to send with it, the caller's to change
+//	Attributes      map[string]types.MessageAttributeValue // all to send with it; the caller's to change
 //	DeduplicationID *string                                // likewise; nil: none
 //	NoDigests       bool                                   // Policy.NoDigests
 //	AsIs            bool                                   // it is not sealed, because of Policy.NoSeal
@@ -197,8 +199,8 @@ type SealedEntry = middleware.Sealed
 
 // PolicyOf returns the policy that applies to queue, with what the environment
 // adds to it and with MaxMessageBytes filled in. queue is an ARN, of a queue or an
-// SNS topic, or a URL if [Options.Region] is known. The result is the caller's to
-// change, and to change it changes nothing else.
+// SNS topic, or a URL if [Options.Region] is known. To change the result changes
+// nothing else.
 func (s *Sealer) PolicyOf(queue string) (Policy, error) {
 	q, err := s.queue(queue)
 	if err != nil {
@@ -214,21 +216,22 @@ func (s *Sealer) PolicyOf(queue string) (Policy, error) {
 	return policy, nil
 }
 
-// OpenMessages opens messages that arrived by another way than an *sqs.Client:
-// from Lambda, from EventBridge Pipes, or in a tool. queue is an ARN (a Lambda
-// record's EventSourceARN), or a URL if [Options.Region] is known; for messages
-// that SNS delivered other than by a queue it is the topic's ARN. It returns
-// the messages that open, in order and with what is known of each, and an error
-// for each of the others, which the caller must not delete. For Lambda that means
-// to report them as batch item failures. msgs is not changed.
+// OpenMessages opens messages that arrived in another way than through an
+// *sqs.Client: from Lambda, from EventBridge Pipes, or in a tool. queue is an
+// ARN (a Lambda record's EventSourceARN), or a URL if [Options.Region] is
+// known; for messages that SNS delivered in another way than to a queue it is the
+// topic's ARN. It returns the messages that open, in order and with what is known of
+// each, and an error for each of the others, which the caller must not delete.
+// For Lambda that means to report them as batch item failures. msgs is not
+// changed.
 //
 // While KMS does not answer, it stops waiting for data keys before the deadline
-// of ctx, by a twentieth of the time that is left or 500 milliseconds, whichever
-// is less, and returns within that, so that its caller can still report. If ctx
-// has no deadline, it waits for 10 seconds in all. What has not been opened by
-// then is withheld as Temporary; messages under cached data keys are opened, for
-// they wait for nothing. To have time for work on those, give a context with an
-// earlier deadline.
+// of ctx, by a twentieth of the time that is left or 500 milliseconds,
+// whichever is less, and returns within that, so that its caller can still
+// report. If ctx has no deadline, it waits for 10 seconds in all. What has not
+// been opened by then is withheld as Temporary; messages under cached data keys
+// are opened, because they do not wait. To have time left for work on them,
+// pass a context with an earlier deadline.
 func (s *Sealer) OpenMessages(ctx context.Context, queue string, msgs []types.Message) ([]Message, []*OpenError) {
 	q, err := s.queue(queue)
 	if err == nil {
@@ -238,8 +241,7 @@ func (s *Sealer) OpenMessages(ctx context.Context, queue string, msgs []types.Me
 		}
 		opened := make([]Message, len(delivered))
 		for i, d := range delivered {
-			info, _ := d.Info.(Info) // the codec sets nothing else
-			opened[i] = Message{d.Message, info}
+			opened[i] = Message{d.Message, d.Info.(*openedInfo).info()} // the codec sets nothing else
 		}
 		return opened, withheld
 	}
@@ -253,8 +255,8 @@ func (s *Sealer) OpenMessages(ctx context.Context, queue string, msgs []types.Me
 	return nil, withheld
 }
 
-// ConfigError is the error of a constructor: a setting that it refuses, with
-// what to do in its text. Nothing was asked of AWS.
+// ConfigError is returned by a constructor for an invalid setting. Its text
+// says what to do. No call to AWS was made.
 type ConfigError struct {
 	Err error // the cause, never nil
 }
@@ -265,19 +267,18 @@ func (e *ConfigError) Error() string { return e.Err.Error() }
 // Unwrap returns the cause.
 func (e *ConfigError) Unwrap() error { return e.Err }
 
-// Errors of calls that were stopped before a request was made, because sealq was
-// not in their way as it should be.
+// Errors of calls that failed before a request was made, because sealq was not
+// installed in them correctly.
 var (
-	// ErrUninitialized reports a Sealer that is nil or was not made by a
-	// constructor: check the error that NewFromConfig, NewFromEnv or New
-	// returned.
+	// ErrUninitialized is returned when a Sealer is nil or was not made by a
+	// constructor: check the error that NewFromConfig, NewFromEnv or New returned.
 	ErrUninitialized = middleware.ErrUninitialized
 
-	// ErrBypassed reports an option or a middleware that took the Sealer out of
-	// the call, or changed what it sealed.
+	// ErrBypassed is returned when an option or a middleware removed the Sealer
+	// from the call, or changed what it sealed.
 	ErrBypassed = middleware.ErrBypassed
 
-	// ErrInstalledTwice reports two different Sealers in one client.
+	// ErrInstalledTwice is returned when one client has two different Sealers.
 	ErrInstalledTwice = middleware.ErrInstalledTwice
 )
 
@@ -307,11 +308,11 @@ func (s *Sealer) queue(queue string) (middleware.Queue, error) {
 	return s.codec.complete(q), err
 }
 
-// Purge forgets all data keys, and which key an alias stands for, and cancels
-// what is being asked of KMS. The next message of each kind asks again. It is for
-// emergencies, when access to a key has been revoked and must end now, not at the
-// end of the reuse period. A keyring that is an [envelope.Purger] is purged
-// with the cache around it.
+// Purge forgets all data keys, and the key of each alias, and cancels calls to
+// KMS that are under way. The next message of each kind calls KMS again. It is
+// for emergencies, when access to a key has been revoked and must end at once,
+// and not after the reuse period. A keyring that is an [envelope.Purger] is
+// purged with the cache around it.
 func (s *Sealer) Purge() {
 	if s == nil || s.codec == nil {
 		return

@@ -41,7 +41,8 @@ func headerOf(t *testing.T, m types.Message) *envelope.Header {
 }
 
 // TestSealID follows two messages with one body through a redelivery, into the
-// dead-letter queue and back: each keeps its SealID, and Receives is SQS's count.
+// dead-letter queue and back: each keeps its SealID, and Receives is SQS's
+// count.
 func TestSealID(t *testing.T) {
 	t.Parallel()
 	for name, policy := range map[string]sqsx.Policy{"attribute": {}, "body": {BodyCarrier: true}} {
@@ -169,8 +170,8 @@ func TestSealIDIsAuthenticated(t *testing.T) {
 	}
 }
 
-// TestReceivesUnasked: Info has the count also where the caller does not ask SQS
-// for it, and does not see the attribute.
+// TestReceivesUnasked: Info has the count also where the caller does not ask
+// SQS for it, and does not see the attribute.
 func TestReceivesUnasked(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

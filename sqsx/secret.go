@@ -3,9 +3,9 @@ package sqsx
 import "fmt"
 
 // Secret is key material in [Options]. It is given as a []byte, and prints as
-// fixed text in every way of fmt and log/slog, so that options that end up in a
-// log do not end its secrecy. Two things print as bytes still: a copy of it as a
-// []byte, and one in an unexported field, where fmt calls no method.
+// fixed text in every way of fmt and log/slog, so that options in a log do not
+// reveal it. Two things still print as bytes: a copy of it as a []byte, and one
+// in an unexported field, where fmt calls no method.
 type Secret []byte
 
 const redactedSecret = "sqsx.Secret(redacted)"
@@ -19,6 +19,6 @@ func (s Secret) Format(state fmt.State, _ rune) {
 	fmt.Fprint(state, redactedSecret)
 }
 
-// MarshalText implements [encoding.TextMarshaler], and so JSON and slog, with the
-// same fixed text.
+// MarshalText implements [encoding.TextMarshaler], and so JSON and slog, with
+// the same fixed text.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(redactedSecret), nil }

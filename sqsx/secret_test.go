@@ -13,8 +13,8 @@ import (
 	"github.com/sealq/sealq/sqsx"
 )
 
-// TestOptionsShowNoKey: however options are printed, the deduplication key is not
-// in it.
+// TestOptionsShowNoKey: however options are printed, the deduplication key is
+// not in it.
 func TestOptionsShowNoKey(t *testing.T) {
 	t.Parallel()
 	key := []byte("the key of the deduplication IDs")

@@ -160,7 +160,7 @@ func TestFIFOBatchKeepsItsOrder(t *testing.T) {
 	})
 }
 
-// TestBatchOfSealedMessages is a batch of which nothing can be sent for a
+// TestBatchOfSealedMessages is a batch in which nothing can be sent for a
 // reason that only sealing brings: callers that look at the error only must see
 // it.
 func TestBatchOfSealedMessages(t *testing.T) {
@@ -184,8 +184,8 @@ func TestBatchOfSealedMessages(t *testing.T) {
 	}
 }
 
-// TestNothingIsSealedTwice sends what SealMessage returned through a client that
-// seals, and what only begins like it.
+// TestNothingIsSealedTwice sends what SealMessage returned through a client
+// that seals, and what only begins like it.
 func TestNothingIsSealedTwice(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -461,18 +461,30 @@ func TestSealedSize(t *testing.T) {
 			})
 		}
 	}
-	// Queues whose ARN is not known are told apart, too.
+	// What one queue shows of the keyring's data keys holds for another, one whose
+	// ARN is not known too; names of other lengths and keyrings are told apart.
 	w := newWorld(t)
-	named := w.sealer(func(o *sqsx.Options) { o.Region, o.Policy.LogicalQueue = w.cfg.Region, "all" })
-	before, err := named.SealedSize("b", 100)
+	other, err := envelope.NewRawAESKeyring("namespace", "name", make([]byte, 32))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := named.SealMessage(t.Context(), "a", &sqs.SendMessageInput{MessageBody: aws.String("x")}); err != nil {
+	named := w.sealer(func(o *sqsx.Options) {
+		o.Region, o.Policy.LogicalQueue = w.cfg.Region, "all"
+		o.Queues = map[string]sqsx.Policy{"long": {LogicalQueue: "a-longer-name"}, "raw": {LogicalQueue: "all", Keyring: other}}
+	})
+	estimate, err := named.SealedSize("raw", 100)
+	if err != nil {
 		t.Fatal(err)
 	}
-	if after, err := named.SealedSize("b", 100); err != nil || after != before {
-		t.Errorf("got %d, %v for b after a message to a, want %d as before", after, err, before)
+	sealed, err := named.SealMessage(t.Context(), "a", &sqs.SendMessageInput{MessageBody: aws.String(strings.Repeat("x", 100))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	exact := len("sealq") + len("Binary") + len(sealed.MessageAttributes["sealq"].BinaryValue) + len(*sealed.MessageBody)
+	for queue, want := range map[string]int{"a": exact, "b": exact, "long": exact + len("a-longer-name") - len("all"), "raw": estimate} {
+		if got, err := named.SealedSize(queue, 100); err != nil || got != want {
+			t.Errorf("got %d, %v for %q after a message to a, want %d", got, err, queue, want)
+		}
 	}
 
 	s := w.sealer()

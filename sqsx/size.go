@@ -3,25 +3,16 @@ package sqsx
 import (
 	"encoding/base64"
 	"fmt"
-	"sync"
+	"sync/atomic"
 
-	"github.com/sealq/sealq/cache"
 	"github.com/sealq/sealq/envelope"
-	"github.com/sealq/sealq/middleware"
 )
-
-// estimatedKey stands for the encrypted data key of a queue to which nothing was
-// sealed yet: under one AWS KMS key, a multi-Region key in a Region with a long
-// name, whose ciphertext has room to spare.
-func estimatedKey() envelope.EncryptedDataKey {
-	const arn, ciphertext = len("arn:aws-us-gov:kms:ap-southeast-1:111122223333:key/mrk-") + 32, 200
-	return envelope.EncryptedDataKey{ProviderID: "aws-kms", ProviderInfo: make([]byte, arn), Ciphertext: make([]byte, ciphertext)}
-}
 
 // SealedSize returns the size in bytes, as SQS counts it, of a message to queue
 // with a body of plaintextBytes and no attributes of its own. queue is an ARN,
-// or a URL if [Options.Region] is known. It is exact once a message to queue was
-// sealed, and before that an estimate that is not too low for one KMS key. Add
+// or a URL if [Options.Region] is known. It is exact once this Sealer has sealed
+// a message, to any queue, under the keyring of queue, and before that an
+// estimate that is not too low for one KMS key. Add
 // the names, types and values of the message's own attributes, and compare with
 // the queue's MaximumMessageSize. A message with 9 or 10 attributes travels in
 // the body carrier, whatever the policy: ask a Sealer whose policy says so.
@@ -40,14 +31,11 @@ func (s *Sealer) SealedSize(queue string, plaintextBytes int) (int, error) {
 	if policy.NoSeal {
 		return plaintextBytes, nil
 	}
-	header, known := s.codec.sizes.lookup(q)
-	if !known {
-		ec, err := s.codec.sendContext(policy, q)
-		if err != nil {
-			return 0, err
-		}
-		header = headerSize(ec, estimatedKey())
+	ec, err := s.codec.sendContext(policy, q)
+	if err != nil {
+		return 0, err
 	}
+	header := headerSize(ec, policy.keySize.estimate())
 	body := bodySize(plaintextBytes)
 	if policy.BodyCarrier {
 		return base64.StdEncoding.EncodedLen(header + body), nil
@@ -55,18 +43,22 @@ func (s *Sealer) SealedSize(queue string, plaintextBytes int) (int, error) {
 	return len(attributeName) + len(attributeType) + header + base64.StdEncoding.EncodedLen(body), nil
 }
 
+// lengthSize is the size of the field in front of a name, a value or a part of
+// an encrypted data key, and of a count.
+const lengthSize = 2
+
 // headerSize is the length in bytes of the header of a message, tag included,
-// with one encrypted data key. docs/format.md has the fields.
-func headerSize(ec envelope.EncryptionContext, key envelope.EncryptedDataKey) int {
-	const version, suite, messageID, count, contentType, frameLength, commitment, tag = 1, 2, 32, 2, 1, 4, 32, 16
-	n := version + suite + messageID + count + count + contentType + frameLength + commitment + tag
+// with encrypted data keys of keys bytes. docs/format.md has the fields.
+func headerSize(ec envelope.EncryptionContext, keys int) int {
+	const version, suite, messageID, contentType, frameLength, commitment, tag = 1, 2, 32, 1, 4, 32, 16
+	n := version + suite + messageID + lengthSize + lengthSize + contentType + frameLength + commitment + tag
 	if len(ec) > 0 {
-		n += count
+		n += lengthSize
 	}
 	for name, value := range ec {
-		n += count + len(name) + count + len(value)
+		n += lengthSize + len(name) + lengthSize + len(value)
 	}
-	return n + count + len(key.ProviderID) + count + len(key.ProviderInfo) + count + len(key.Ciphertext)
+	return n + keys
 }
 
 // bodySize is the length in bytes of what follows the header of a message with
@@ -77,33 +69,24 @@ func bodySize(n int) int {
 	return full + mark + number + iv + length + tag + n
 }
 
-// headerSizes remembers the size of the last header sealed for each queue.
-type headerSizes struct {
-	mu sync.RWMutex // guards m
-	m  map[string]int
+// keySize is the size in a header of the encrypted data keys under one keyring,
+// as they were last sealed, in bytes. It is safe for concurrent use.
+type keySize struct{ atomic.Int64 } // 0: unknown
+
+func (s *keySize) note(n int) {
+	if s.Load() != int64(n) { // rarely: readers of one value share its cache line
+		s.Store(int64(n))
+	}
 }
 
-// sizesKept bounds the queues remembered: as many as have a data key.
-const sizesKept = cache.DefaultEncryptEntries
-
-func (h *headerSizes) record(q middleware.Queue, n int) {
-	h.mu.RLock()
-	known := h.m[q.String()]
-	h.mu.RUnlock()
-	if known == n {
-		return
+// estimate returns the size of one data key under an AWS KMS key, a multi-Region
+// key in a Region with a long name, whose ciphertext has room to spare, if
+// nothing was sealed yet.
+func (s *keySize) estimate() int {
+	if n := int(s.Load()); n > 0 {
+		return n
 	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.m == nil || len(h.m) >= sizesKept {
-		h.m = make(map[string]int)
-	}
-	h.m[q.String()] = n
-}
-
-func (h *headerSizes) lookup(q middleware.Queue) (int, bool) {
-	h.mu.RLock()
-	defer h.mu.RUnlock()
-	n, ok := h.m[q.String()]
-	return n, ok
+	const provider, ciphertext = len("aws-kms"), 200
+	const arn = len("arn:aws-us-gov:kms:ap-southeast-1:111122223333:key/mrk-") + 32
+	return lengthSize + provider + lengthSize + arn + lengthSize + ciphertext
 }

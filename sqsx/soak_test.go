@@ -302,7 +302,8 @@ func TestSoak(t *testing.T) {
 		if s.damaged > 0 {
 			t.Errorf("%d messages were delivered that nobody sent so", s.damaged)
 		}
-		// The fake remembers its last 64 MiB of requests, which fill in the first tenths.
+		// The fake remembers its last 64 MiB of requests, which fill in the first
+		// tenths.
 		if early, last := max(heaps[2], heaps[3]), heaps[checks-1]; long && last > early+early/4 {
 			t.Errorf("the heap grew from %d to %d bytes", early, last)
 		}

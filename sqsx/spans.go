@@ -22,8 +22,8 @@ const (
 	propertyWithheld  = "sealq.withheld"
 )
 
-// endSeal ends the span of a send of which some messages were sealed and the
-// others failed.
+// endSeal ends the span of a send, with the numbers of messages that were
+// sealed and that failed.
 func endSeal(span tracing.Span, q middleware.Queue, messages, sealed int) {
 	if traced(span) {
 		describe(span, q, messages)
@@ -34,8 +34,8 @@ func endSeal(span tracing.Span, q middleware.Queue, messages, sealed int) {
 	span.End()
 }
 
-// endOpen ends the span of a receive of which some messages are delivered and
-// the others are withheld.
+// endOpen ends the span of a receive, with the numbers of messages that are
+// delivered and withheld.
 func endOpen(span tracing.Span, q middleware.Queue, messages []types.Message, opened []middleware.Opened) {
 	if traced(span) {
 		delivered := deliverable(q, messages, opened)
@@ -65,8 +65,8 @@ func failIf(span tracing.Span, failed bool) {
 	}
 }
 
-// deliverable is the number of messages that will be delivered: those that open,
-// but on a FIFO queue not those behind one that does not.
+// deliverable is the number of messages that will be delivered: those that
+// open, but on a FIFO queue not those behind one that does not.
 func deliverable(q middleware.Queue, messages []types.Message, opened []middleware.Opened) int {
 	var behind []int
 	if q.FIFO() {
@@ -82,15 +82,15 @@ func deliverable(q middleware.Queue, messages []types.Message, opened []middlewa
 }
 
 // startSpan starts a span from whose context several goroutines may start
-// others. smithy keeps the spans of a context in a slice, and appends to it
-// without regard to who else does: with room in the slice, two calls of KMS
-// would write the same element.
+// others. smithy keeps the spans of a context in a slice, and several
+// goroutines may append to it: with spare capacity in the slice, two calls of
+// KMS would write the same element.
 func startSpan(ctx context.Context, name string) (context.Context, tracing.Span) {
 	ctx, span := tracing.StartSpan(clippedSpans{ctx}, name)
 	return clippedSpans{ctx}, span
 }
 
-// clippedSpans hands out that slice without room.
+// clippedSpans returns that slice without spare capacity.
 type clippedSpans struct{ context.Context }
 
 func (c clippedSpans) Value(key any) any {

@@ -31,8 +31,8 @@ func sealedBy(t testing.TB, s *sqsx.Sealer) types.Message {
 	return types.Message{MessageId: aws.String("m"), Body: out.MessageBody, MessageAttributes: out.MessageAttributes}
 }
 
-// explain returns what a consumer of "orders" is told of a message that does not
-// open: the error, and the log line.
+// explain returns what a consumer of "orders" is told of a message that does
+// not open: the error, and the log line.
 func explain(t testing.TB, w *world, m types.Message, optFns ...func(*sqsx.Options)) (line string, e error) {
 	t.Helper()
 	var log bytes.Buffer
@@ -360,9 +360,9 @@ func TestEachCauseIsSaidOnce(t *testing.T) {
 	w.server.Intercept(kmsFails(errors.New("no route")))
 	err := w.sealer().Check(t.Context(), w.queue("orders"))
 	if err == nil || !strings.Contains(err.Error(), "cannot seal or open: ") {
-		t.Errorf("KMS away: got %v, want one cause for both halves", err)
+		t.Errorf("KMS unreachable: got %v, want one cause for both halves", err)
 	}
-	once("KMS away", err.Error())
+	once("KMS unreachable", err.Error())
 }
 
 // TestTwoCausesAreBothSaid: what concerns one half only is not taken for the

@@ -8,10 +8,10 @@
 //		})
 //	}
 //
-// Each rule is a subtest; what fails says which rule was broken and why the rule
+// Each rule is a subtest. A failure says which rule was broken and why the rule
 // exists. Run it with the race detector too.
 //
-// The tests hold an implementation to the interface's contract with a key
-// service that works. How it classifies the faults of its own key service is
-// for its own tests.
+// The tests check the interface's contract with a key service that works. An
+// implementation must test by itself how it classifies faults of its key
+// service.
 package envelopetest

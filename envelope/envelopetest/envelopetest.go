@@ -70,7 +70,7 @@ func protect(check func() error) (err error) {
 const contextValue = "a-value-that-no-error-shows"
 
 // newContext returns an encryption context that no earlier call has used, so
-// that a keyring with a cache has nothing in hand for it.
+// that a keyring with a cache has nothing cached for it.
 func newContext() envelope.EncryptionContext {
 	return envelope.EncryptionContext{
 		"purpose": contextValue,
@@ -138,7 +138,8 @@ func (e brokenError) Unwrap() error { return e.error }
 
 func broken(format string, args ...any) error { return brokenError{fmt.Errorf(format, args...)} }
 
-// refusedAs returns nil if err is the error that a call should have failed with.
+// refusedAs returns nil if err is the error that a call should have failed
+// with.
 func refusedAs(call string, err, want error) error {
 	if b, ok := errors.AsType[brokenError](err); ok {
 		return b

@@ -36,7 +36,7 @@ var keyringRules = []rule[envelope.Keyring]{
 	},
 	{
 		name:  "altered key",
-		why:   "Whoever can send can alter an encrypted data key. That is the message's fault, ErrNoMatchingKey, and never a panic.",
+		why:   "Anyone who can send can alter an encrypted data key. The message is then invalid, ErrNoMatchingKey, and there is no panic.",
 		check: checkAlteredKey,
 	},
 	{
@@ -301,7 +301,7 @@ func endedAs(call string, err, want error) error {
 	return nil
 }
 
-// guarded returns a copy of edks, of which every slice has spare capacity, and
+// guarded returns a copy of edks whose slices all have spare capacity, and
 // a function that tells whether any of it was written.
 func guarded(edks []envelope.EncryptedDataKey) ([]envelope.EncryptedDataKey, func() error) {
 	spare := func(b []byte) []byte { return append(b[:len(b):len(b)], "spare"...)[:len(b)] }

@@ -6,12 +6,15 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/kms/types"
 
 	"github.com/sealq/sealq/envelope"
+	"github.com/sealq/sealq/internal/awsname"
+	"github.com/sealq/sealq/internal/keytrace"
 )
 
 // CheckDecrypt implements [envelope.DecryptChecker]. It asks about the
@@ -43,29 +46,32 @@ func (k *Keyring) checks(ec envelope.EncryptionContext) []func(context.Context) 
 		if k.form == formNone {
 			return fmt.Errorf("kmskeyring: %w: Options.Discovery names no key to ask about", envelope.ErrCheckUnsupported)
 		}
+		key := k.arn
 		if k.resolver != nil {
-			if err := k.resolver.check(ctx); err != nil {
+			var err error
+			if key, err = k.resolver.check(ctx); err != nil {
 				return err
 			}
 		}
-		return k.dryRun(ctx, question{keyID: k.keyID, region: k.region, keyInfo: k.lastKeyInfo()}, ec)
+		return k.dryRun(ctx, question{keyID: k.keyID, region: k.region, keyInfo: k.lastKeyInfo()}, key, ec)
 	}}
 	for i, arn := range k.named {
 		if arn == k.arn || slices.Contains(k.named[:i], arn) {
 			continue // asked about already
 		}
 		checks = append(checks, func(ctx context.Context) error {
-			return k.dryRun(ctx, question{keyID: arn.String(), region: arn.Region, keyInfo: arn.String()}, ec)
+			return k.dryRun(ctx, question{keyID: arn.String(), region: arn.Region, keyInfo: arn.String()}, arn, ec)
 		})
 	}
 	return checks
 }
 
-// dryRun asks KMS whether Decrypt with the key of q would be allowed. nil means
-// yes.
-func (k *Keyring) dryRun(ctx context.Context, q question, ec envelope.EncryptionContext) error {
+// dryRun asks KMS whether Decrypt with the key of q, which is key, would be
+// allowed. nil means yes: then what is remembered of denials ends.
+func (k *Keyring) dryRun(ctx context.Context, q question, key awsname.KeyARN, ec envelope.EncryptionContext) (err error) {
+	defer func() { keytrace.Checked(ctx, q.keyInfo, err) }()
 	q.op, q.configured, q.dryRun, q.understood = opDecrypt, true, true, k.dryRuns.Load()
-	err := k.ask(ctx, q, func(ctx context.Context, opt func(*kms.Options)) error {
+	err = k.ask(ctx, q, func(ctx context.Context, opt func(*kms.Options)) error {
 		_, err := k.client.Decrypt(ctx, &kms.DecryptInput{
 			KeyId: &q.keyID, EncryptionContext: maps.Clone(ec), GrantTokens: slices.Clone(k.opts.GrantTokens),
 			DryRun: aws.Bool(true), DryRunModifiers: []types.DryRunModifierType{types.DryRunModifierTypeIgnoreCiphertext},
@@ -75,6 +81,7 @@ func (k *Keyring) dryRun(ctx context.Context, q question, ec envelope.Encryption
 	// A dry run that would have succeeded is an error to KMS.
 	if _, would := errors.AsType[*types.DryRunOperationException](err); would {
 		k.dryRuns.Store(true)
+		k.verdicts.allowed(key.String(), ec, time.Now())
 		return nil
 	}
 	if err == nil {

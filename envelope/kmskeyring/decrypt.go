@@ -36,10 +36,17 @@ const (
 // [Options.AliasPeriod] and [Options.StrictAlias].
 //
 // What KMS did not decrypt, for a reason that is the message's, is remembered: 12
-// hours what cannot change, and 5 minutes else. A keyring makes 100 such calls a
-// second, after the first 1,000. Beyond that an entry of which nothing is known
-// is not asked about, and the error is [envelope.ErrUnavailable]; those that this
-// keyring has decrypted before are exempt.
+// hours what cannot change, and 5 minutes else. Where a configured key denies an
+// encryption context, that is the answer to all entries under both for 1 second,
+// doubling to 5, or until [Keyring.CheckDecrypt] finds that it is allowed; and an
+// entry that was denied three times is not asked about for 5 minutes more.
+//
+// A keyring makes 1,000 calls a second that fail so, after the first 1,000.
+// Beyond that, calls wait for their turn, up to 750 milliseconds in one
+// DecryptDataKey and half of ctx's time; calls that succeed are not counted. An
+// entry that has no turn in that time is not asked about, and the error is
+// [envelope.ErrUnavailable]. Those that this keyring has decrypted before are
+// exempt.
 func (k *Keyring) DecryptDataKey(ctx context.Context, edks []envelope.EncryptedDataKey, ec envelope.EncryptionContext) (*envelope.DataKey, error) {
 	if err := k.usable(); err != nil {
 		return nil, err
@@ -81,6 +88,7 @@ type decryption struct {
 	ecHash   *[sha256.Size]byte // of ec; nil: not needed yet
 	tried    []awsname.KeyARN   // each once, whether or not it took a call
 	asked    bool               // KMS, to decrypt
+	patient  time.Time          // until when it waits for its turns; zero: for none yet
 	errs     []error
 	rejected []awsname.KeyARN // keys that the message names and the keyring may not use, each once
 
@@ -205,7 +213,7 @@ func (d *decryption) follow(ctx context.Context) []candidate {
 	})
 	if errors.Is(err, errPaced) {
 		q := question{op: opDescribeKey, keyID: d.keyring.keyID, region: d.keyring.region}
-		err = q.notAsked("the message is under another key than the alias stood for; KMS is asked about that once a second, and only one message waits for it")
+		err = q.notAsked("the message is under another key than the alias stood for; KMS is asked about that once a second, and at most one message waits for it")
 	}
 	if err != nil {
 		d.errs = append(d.errs, err)
@@ -254,16 +262,31 @@ func (d *decryption) ask(ctx context.Context, c candidate) (*envelope.DataKey, e
 		hash := contextHash(d.ec)
 		d.ecHash = &hash
 	}
-	id, verdicts := fingerprintOf(c, *d.ecHash), &d.keyring.verdicts
-	if v, ok := verdicts.known(id, time.Now()); ok {
-		return nil, c.question().remembered(v)
+	q, s, verdicts := c.question(), subjectOf(c, *d.ecHash), &d.keyring.verdicts
+	if err := verdicts.known(s, q, time.Now()); err != nil {
+		return nil, err
 	}
-	if !verdicts.mayAsk(id, time.Now()) {
-		return nil, c.question().notAsked(fmt.Sprintf("%d messages a second do not decrypt, and no more are tried; see who sends them", failuresPerSecond))
+	exempt := verdicts.exempt(s)
+	if !exempt {
+		if d.patient.IsZero() {
+			d.patient = time.Now().Add(turnPatience)
+		}
+		if !verdicts.budget.turn(ctx, d.patient) {
+			return nil, q.notAsked(fmt.Sprintf("%d messages a second do not decrypt, and it had no turn among them; see who sends them", failuresPerSecond))
+		}
 	}
-	d.asked = true
-	key, err := d.keyring.decrypt(ctx, c, d.ec)
-	verdicts.note(id, err, time.Now())
+	asked := time.Now()
+	err := verdicts.begin(s, q, asked)
+	var key *envelope.DataKey
+	failed := false
+	if err == nil {
+		d.asked = true
+		key, err = d.keyring.decrypt(ctx, c, d.ec)
+		failed = verdicts.note(s, err, asked, time.Now())
+	}
+	if !exempt && !failed {
+		verdicts.budget.refund()
+	}
 	return key, err
 }
 

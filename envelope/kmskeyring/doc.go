@@ -29,7 +29,8 @@
 // The rule for aliases trusts everybody who may encrypt under any key of that
 // account and Region that this role may decrypt under: confine the role's
 // kms:Decrypt to the keys that are meant, by the Resource of its policy.
-// [Options.StrictAlias] narrows the rule to the key that the alias points at now.
+// [Options.StrictAlias] narrows the rule to the key that the alias points at
+// now.
 //
 // All other entries are passed over without a call. If none is left the error
 // is [envelope.ErrNoMatchingKey], with the line of configuration to add.
@@ -57,7 +58,7 @@
 // # What it does not do
 //
 // It does not remember data keys, so every call of it is a call to KMS: put a
-// cache around it. It does remember encrypted data keys that KMS did not decrypt:
-// see [Keyring.DecryptDataKey]. It cannot wipe the copies of a data key that the
-// SDK and net/http made on its way.
+// cache around it. It does remember encrypted data keys that KMS did not
+// decrypt: see [Keyring.DecryptDataKey]. It cannot wipe the copies of a data
+// key that the SDK and net/http made on its way.
 package kmskeyring

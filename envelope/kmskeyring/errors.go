@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/smithy-go"
@@ -103,7 +104,7 @@ func classify(q question, err error) error {
 			return q.refused(err, &envelope.RefusedError{}, notKMS(err))
 		}
 	case "InvalidGrantTokenException", "InvalidGrantIdException":
-		return q.refused(err, &envelope.RefusedError{Reach: envelope.ReachEntry}, "give Options.GrantTokens of grants on this key that still exist")
+		return q.refused(err, &envelope.RefusedError{Reach: envelope.ReachEntry}, grantRemedy)
 	}
 	if status, ok := httpStatus(err); code == "" || code == "UnknownError" || ok && status >= 500 {
 		return q.unavailable(err, notKMS(err))
@@ -122,6 +123,8 @@ const trustRemedy = "if the key is yours, add it to kmskeyring.Options.DecryptKe
 const notConfigured = "the configuration does not name this key, so its refusal counts against the message; " + trustRemedy
 
 const otherContext = "the message was sealed under another encryption context, or was altered"
+
+const grantRemedy = "give Options.GrantTokens of grants on this key that still exist"
 
 const credentialsRemedy = "the AWS credentials of this process are at fault, not the key"
 
@@ -224,12 +227,23 @@ func (q question) checkUnsupported(err error) error {
 }
 
 // remembered reports what KMS said of an encrypted data key before.
-func (q question) remembered(v verdict) error {
+func (q question) remembered(why reason) error {
 	err := errors.New("KMS did not decrypt it before, and is not asked again")
-	if v.fact {
+	if why == isFact {
 		return q.messageFault(err, otherContext)
 	}
 	return q.messageFault(err, notConfigured)
+}
+
+// denied reports what KMS said of a key and encryption context before.
+func (q question) denied(why reason, next time.Duration) error {
+	code, hint := "AccessDeniedException", q.permissionRemedy()
+	if why == invalidGrant {
+		code, hint = "InvalidGrantTokenException", grantRemedy
+	}
+	return q.refused(&smithy.GenericAPIError{
+		Code: code, Message: fmt.Sprintf("answered from memory, next attempt in %v", next.Round(time.Millisecond)), Fault: smithy.FaultClient,
+	}, &envelope.RefusedError{Reach: envelope.ReachEntry}, hint)
 }
 
 // refused is a refusal, of the reach of r. For a key that only the message

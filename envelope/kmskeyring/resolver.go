@@ -33,10 +33,17 @@ const (
 
 	// describePatience is how long one of them waits for an answer.
 	describePatience = time.Second
+
+	// describeGlance is the same after messages that waited longer for nothing:
+	// for 1 second, doubling to 30. A receive waits for all of its messages, and
+	// under a flood there is such a message in every one.
+	describeGlance     = 100 * time.Millisecond
+	minDescribeRespite = time.Second
+	maxDescribeRespite = 30 * time.Second
 )
 
 // errPaced leaves a message for later that would have to wait.
-var errPaced = errors.New("another message waits already")
+var errPaced = errors.New("a message is not to wait now")
 
 // resolver knows the key behind an alias or key ID. However many messages need
 // it at once, one call is in flight.
@@ -56,6 +63,9 @@ type resolver struct {
 	began   time.Time      // the last of them
 	call    *describing    // in flight; nil if there is none
 	waiting bool           // a message waits until a call may be made
+
+	vain     int       // messages in a row that waited long, for another answer than theirs
+	vainLast time.Time // the last of them
 }
 
 // describing is a DescribeKey call in flight.
@@ -82,23 +92,22 @@ func (r *resolver) resolve(ctx context.Context) (awsname.KeyARN, error) {
 	}
 }
 
-// check returns why the key is not known. It asks if the last call failed, also
-// where its failure is remembered.
-func (r *resolver) check(ctx context.Context) error {
+// check returns the key, or why it is not known. It asks if the last call failed,
+// also where its failure is remembered.
+func (r *resolver) check(ctx context.Context) (awsname.KeyARN, error) {
 	n := r.begun()
 	for {
 		r.mu.Lock()
 		if r.err == nil && r.fresh() || r.call == nil && r.calls > n {
-			_, err := r.answer()
-			r.mu.Unlock()
-			return err
+			defer r.mu.Unlock()
+			return r.answer()
 		}
 		call := r.ask(ctx)
 		r.mu.Unlock()
 		select {
 		case <-call.done:
 		case <-ctx.Done():
-			return ctx.Err()
+			return awsname.KeyARN{}, ctx.Err()
 		}
 	}
 }
@@ -117,49 +126,71 @@ func (r *resolver) fresh() bool { return clock.Elapsed(r.ended, r.now()) < r.res
 // resolveAfter returns the answer to a call that is later than the first n, or of
 // an earlier one that is welcome. All wait for a call in flight, or one that may
 // be made now, but not longer than describePatience. If none may be made yet, one
-// waits until then. The others get errPaced.
+// waits until then. The others get errPaced. During a respite none waits for its
+// turn, nor longer than describeGlance for an answer.
 func (r *resolver) resolveAfter(ctx context.Context, n uint64, welcome func(awsname.KeyARN) bool) (awsname.KeyARN, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	began := r.now()
+	known, err := r.await(ctx, n, welcome)
+	switch {
+	case err == nil && welcome(known):
+		r.vain = 0
+	case err == nil || err == errPaced:
+		// Those that waited side by side are one.
+		if now := r.now(); clock.Elapsed(began, now) > describeGlance && !r.respite(now) {
+			r.vain, r.vainLast = r.vain+1, now
+		}
+	}
+	return known, err
+}
+
+// respite reports whether the last messages that waited did so for nothing. r.mu is held.
+func (r *resolver) respite(now time.Time) bool {
+	return r.vain > 0 && clock.Elapsed(r.vainLast, now) < backoff.Exponential(minDescribeRespite, maxDescribeRespite, r.vain)
+}
+
+// await is resolveAfter, without the account of what waiting was good for. r.mu
+// is held, except while it waits.
+func (r *resolver) await(ctx context.Context, n uint64, welcome func(awsname.KeyARN) bool) (awsname.KeyARN, error) {
 	for {
-		r.mu.Lock()
 		switch {
 		case r.err != nil && r.fresh():
-			defer r.mu.Unlock()
 			return awsname.KeyARN{}, r.err
 		case r.call == nil && r.err == nil && r.known != (awsname.KeyARN{}) && (r.calls > n || welcome(r.known)):
-			defer r.mu.Unlock()
 			return r.known, nil
+		}
+		patience, respite := describePatience, r.respite(r.now())
+		if respite {
+			patience = describeGlance
 		}
 		out := clock.Elapsed(r.began, r.now())
 		if r.call == nil && out < minDescribeAgain {
-			if r.waiting {
-				r.mu.Unlock()
+			if r.waiting || respite {
 				return awsname.KeyARN{}, errPaced
 			}
 			r.waiting = true
-			r.mu.Unlock()
-			err := wait(ctx, nil, minDescribeAgain-out)
-			r.mu.Lock()
+			err := r.wait(ctx, nil, minDescribeAgain-out)
 			r.waiting = false
-			r.mu.Unlock()
 			if err != errPaced { // ctx's
 				return awsname.KeyARN{}, err
 			}
 			continue
 		}
-		if r.call != nil && out >= describePatience {
-			r.mu.Unlock()
+		if r.call != nil && out >= patience {
 			return awsname.KeyARN{}, errPaced
 		}
-		ended := r.ask(ctx).done
-		r.mu.Unlock()
-		if err := wait(ctx, ended, describePatience); err != nil {
+		if err := r.wait(ctx, r.ask(ctx).done, patience); err != nil {
 			return awsname.KeyARN{}, err
 		}
 	}
 }
 
-// wait waits for done, or no longer than d: then it returns errPaced.
-func wait(ctx context.Context, done <-chan struct{}, d time.Duration) error {
+// wait waits for done, or no longer than d: then it returns errPaced. r.mu is
+// held, except meanwhile.
+func (r *resolver) wait(ctx context.Context, done <-chan struct{}, d time.Duration) error {
+	r.mu.Unlock()
+	defer r.mu.Lock()
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
@@ -227,6 +258,7 @@ func (r *resolver) forget() {
 	}
 	r.known, r.err, r.failed = awsname.KeyARN{}, nil, 0
 	r.rest, r.began = 0, time.Time{}
+	r.vain = 0
 }
 
 // answer is what is known now. r.mu is held. The last good answer outlives an

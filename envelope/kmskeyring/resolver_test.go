@@ -119,8 +119,9 @@ func strictWorld(t testing.TB) (world, *kmskeyring.Keyring, strictKeys) {
 }
 
 // TestStrictAliasAsksSeldom: whoever may send can name keys of the account. That
-// costs a DescribeKey call a second, for which one message waits: the others are
-// left for later, and healthy ones wait for none of them.
+// costs a DescribeKey call a second, for which one message waits, and ever fewer
+// where that was in vain: the others are left for later, and healthy ones wait for
+// none of them.
 func TestStrictAliasAsksSeldom(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -138,7 +139,7 @@ func TestStrictAliasAsksSeldom(t *testing.T) {
 						judged.Add(1)
 					case "unavailable":
 						left.Add(1)
-						if !strings.Contains(err.Error(), "only one message waits") {
+						if !strings.Contains(err.Error(), "at most one message waits") {
 							t.Errorf("got %v, want the reason", err)
 						}
 					default:
@@ -166,8 +167,8 @@ func TestStrictAliasAsksSeldom(t *testing.T) {
 		if n := w.srv.Count("kms:DescribeKey"); n < 50 || n > 62 {
 			t.Errorf("%d DescribeKey calls in a minute, want one a second", n)
 		}
-		if n := waited.Load(); n < 50 || n > 62 {
-			t.Errorf("%d messages waited in a minute, want one a second", n)
+		if n := waited.Load(); n < 4 || n > 12 { // after 1 s, 2 s, 4 s, 8 s, 16 s
+			t.Errorf("%d messages waited in a minute, want 4 to 12", n)
 		}
 		if judged.Load() < 50 || left.Load() < 1000 {
 			t.Errorf("%d messages judged and %d left for later, want at least 50 and 1,000", judged.Load(), left.Load())
@@ -218,6 +219,59 @@ func TestStrictAliasMovesUnderMany(t *testing.T) {
 				w.opens(kr, keys.fresh)
 				if n := w.srv.Count("kms:DescribeKey"); n != 2 {
 					t.Errorf("%d DescribeKey calls, want 2", n)
+				}
+			})
+		})
+	}
+}
+
+// TestStrictAliasMovesUnderJunk: a move is followed within a second or two while
+// junk makes the keyring ask in vain, and in time that healthy messages do not
+// wait for.
+func TestStrictAliasMovesUnderJunk(t *testing.T) {
+	t.Parallel()
+	for name, latency := range map[string]time.Duration{"quick": 20 * time.Millisecond, "slow": 900 * time.Millisecond} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				w, kr, keys := strictWorld(t)
+				w.opens(kr, keys.old)
+				hostile := keys.fresh.EncryptedDataKeys()[0]
+				hostile.ProviderInfo = []byte(strings.Replace(string(hostile.ProviderInfo), ":key/", ":key/mrk-", 1))
+				w.srv.Intercept(func(r *sqsxtest.Request) error {
+					if r.Action == "kms:DescribeKey" {
+						time.Sleep(latency)
+					}
+					return nil
+				})
+				// One loop: it waits for each message.
+				junk := func(d time.Duration) (waited time.Duration) {
+					for start := time.Now(); time.Since(start) < d; {
+						asked := time.Now()
+						if _, err := kr.DecryptDataKey(t.Context(), []envelope.EncryptedDataKey{hostile}, ec); err == nil {
+							t.Fatal("junk opens")
+						}
+						waited += time.Since(asked)
+						time.Sleep(10 * time.Millisecond)
+					}
+					return waited
+				}
+				junk(time.Minute)
+				if got := junk(time.Minute); got > 12*time.Second {
+					t.Errorf("the loop waited %v of a minute, want at most 12s", got)
+				}
+				keys.move()
+				start := time.Now()
+				for {
+					if _, err := kr.DecryptDataKey(t.Context(), keys.fresh.EncryptedDataKeys(), ec); err == nil {
+						break
+					} else if class(t.Context(), err) != "unavailable" {
+						t.Fatalf("got %v, want no verdict", err)
+					}
+					junk(50 * time.Millisecond)
+				}
+				if got := time.Since(start); got > 2*time.Second+latency {
+					t.Errorf("the move was followed after %v, want %v at most", got, 2*time.Second+latency)
 				}
 			})
 		})

@@ -12,27 +12,24 @@ import (
 	"github.com/aws/smithy-go"
 
 	"github.com/sealq/sealq/envelope"
+	"github.com/sealq/sealq/internal/backoff"
 )
 
 // Whoever may send to a queue can write messages whose encrypted data keys KMS
 // does not decrypt, each a call. So the keyring remembers what KMS said of each,
-// and asks about no more than so many that fail.
+// and asks about no more than so many that fail: see budget.
 const (
-	// failuresPerSecond and failureBurst bound the Decrypt calls of a keyring
-	// that fail by a message's fault. An account may make 5,500 to 100,000
-	// Decrypt calls a second, by Region (AWS KMS Developer Guide, request
-	// quotas): a hundred a second are a small part of that, and more than a
-	// consumer meets but in an attack.
-	failuresPerSecond = 100
-	failureBurst      = 1000
-
 	// keptFailures has room for all that can fail within refusalPeriod, so that
-	// no flood makes the keyring forget: 100 x 300 + 1,000.
-	keptFailures = 1 << 15
+	// no flood makes the keyring forget.
+	keptFailures = failureBurst + failuresPerSecond*int(refusalPeriod/time.Second)
 
 	// keptOpened is how many of the encrypted data keys that were decrypted are
 	// exempt from the bound: those that a cache asks about again.
 	keptOpened = 1 << 14
+
+	// keptScopes is for how many pairs of key and encryption context it is
+	// remembered whether they are denied. A consumer has a few.
+	keptScopes = 1 << 10
 
 	// factPeriod is for what stays true: that a ciphertext was not made under
 	// this key and encryption context. It is the longest visibility timeout of
@@ -41,30 +38,72 @@ const (
 
 	// refusalPeriod is for what may change: a permission, the state of a key.
 	refusalPeriod = 5 * time.Minute
+
+	// A denial of a configured key and an encryption context is the answer to
+	// all messages under both for 1 second, doubling to 5. That is short, since
+	// a permission that is granted must soon take effect.
+	minDenial = time.Second
+	maxDenial = 5 * time.Second
+
+	// maxDenied is how often a message is asked about while its key is denied.
+	// Then it is left alone for refusalPeriod: a sender can give each message a
+	// context of its own.
+	maxDenied = maxDecryptCalls
 )
 
-// verdicts is what KMS said of encrypted data keys. It takes 3 MB when it is
-// full. The zero value is ready for use.
+// verdicts is what KMS said of encrypted data keys. The zero value is ready for
+// use.
 type verdicts struct {
+	budget budget
+
 	mu     sync.Mutex // guards all below
 	failed recent[verdict]
 	opened recent[struct{}]
 
-	spent  float64   // of failureBurst
-	filled time.Time // when spent was brought up to date
+	// By scope. A sender without the key can make denials, but no grant.
+	denied  recent[denial]
+	granted recent[int64] // when this process was allowed, in Unix seconds
 }
 
-// verdict is why KMS did not decrypt.
+// verdict is why KMS did not decrypt. It is small, because a flood makes very
+// many.
 type verdict struct {
-	until time.Time
-	fact  bool
+	until  int64 // in Unix seconds
+	reason reason
+	times  uint8 // that KMS denied it
 }
 
-// fingerprint names an encrypted data key under one KMS key and encryption
-// context: a SHA-256, cut to 128 bits.
+type reason uint8
+
+const (
+	isFact       reason = iota // stays true
+	isRefused                  // by a key that the configuration does not name
+	accessDenied               // by a key that it names
+	invalidGrant               // the same, for the sake of Options.GrantTokens
+)
+
+// denies reports whether KMS denied the key and context, and did not look at the
+// ciphertext.
+func (r reason) denies() bool { return r == accessDenied || r == invalidGrant }
+
+// denial is the state of a scope that KMS denied to this process.
+type denial struct {
+	at     time.Time // the last one
+	until  time.Time // answered from memory before that
+	count  int       // in a row
+	reason reason
+}
+
+// fingerprint is a SHA-256, cut to 128 bits.
 type fingerprint [16]byte
 
-// contextHash is what all fingerprints of one message have in common.
+// subject is what KMS is asked about.
+type subject struct {
+	id    fingerprint // of an encrypted data key under one KMS key and context
+	scope fingerprint // of the KMS key and the context: what a permission is for
+}
+
+// contextHash is what all subjects of one message have in common.
 func contextHash(ec envelope.EncryptionContext) [sha256.Size]byte {
 	var fields []byte
 	for _, name := range slices.Sorted(maps.Keys(ec)) {
@@ -74,10 +113,17 @@ func contextHash(ec envelope.EncryptionContext) [sha256.Size]byte {
 	return sha256.Sum256(fields)
 }
 
-func fingerprintOf(c candidate, ec [sha256.Size]byte) fingerprint {
-	fields := appendField(make([]byte, 0, 512), c.key.String())
-	fields = appendField(fields, string(c.edk.Ciphertext))
-	sum := sha256.Sum256(append(fields, ec[:]...))
+func subjectOf(c candidate, ec [sha256.Size]byte) subject {
+	scope := scopeOf(c.key.String(), ec)
+	return subject{fingerprintOf(append(scope[:], c.edk.Ciphertext...)), scope}
+}
+
+func scopeOf(key string, ec [sha256.Size]byte) fingerprint {
+	return fingerprintOf(append(appendField(nil, key), ec[:]...))
+}
+
+func fingerprintOf(b []byte) fingerprint {
+	sum := sha256.Sum256(b)
 	return fingerprint(sum[:len(fingerprint{})])
 }
 
@@ -86,51 +132,123 @@ func appendField(fields []byte, field string) []byte {
 	return append(fields, field...)
 }
 
-// known returns the failure that is remembered of an encrypted data key.
-func (v *verdicts) known(id fingerprint, now time.Time) (verdict, bool) {
+// known returns the failure that is remembered of s, or nil.
+func (v *verdicts) known(s subject, q question, now time.Time) error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	failed, ok := v.failed.get(id)
-	return failed, ok && now.Before(failed.until)
+	return v.answer(s, q, now)
 }
 
-// mayAsk reports whether KMS may be asked about an encrypted data key of which no
-// failure is known.
-func (v *verdicts) mayAsk(id fingerprint, now time.Time) bool {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if _, ok := v.opened.get(id); ok {
-		return true
+// answer is known. v.mu is held.
+func (v *verdicts) answer(s subject, q question, now time.Time) error {
+	failed, isFailed := v.failed.get(s.id)
+	isFailed = isFailed && now.Unix() < failed.until
+	if isFailed && !failed.reason.denies() {
+		return q.remembered(failed.reason)
 	}
-	v.refill(now)
-	return v.spent < failureBurst
-}
-
-// note records what KMS said.
-func (v *verdicts) note(id fingerprint, err error, now time.Time) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	switch {
-	case err == nil:
-		v.opened.put(id, struct{}{}, keptOpened)
-		v.failed.forget(id)
-	case envelope.MessageAtFault(err):
-		v.refill(now)
-		v.spent++ // also beyond the bound, by those that were asked about together
-		failed := verdict{now.Add(refusalPeriod), isFact(err)}
-		if failed.fact {
-			failed.until = now.Add(factPeriod)
+	if !q.configured {
+		return nil
+	}
+	denied, _ := v.denied.get(s.scope)
+	if isFailed && failed.times >= maxDenied {
+		// Whatever happened to denied: a flood can make the keyring forget it.
+		granted, ok := v.granted.get(s.scope)
+		if denies := failed.until - int64(refusalPeriod/time.Second); !ok || granted < denies {
+			denied.until, denied.reason = time.Unix(failed.until, 0), failed.reason
 		}
-		v.failed.put(id, failed, keptFailures)
+	}
+	if !now.Before(denied.until) {
+		return nil
+	}
+	return q.denied(denied.reason, denied.until.Sub(now))
+}
+
+// begin is to be called right before a call. It returns what has become known
+// since. If that is nothing, the call asks for all that a denial concerns: the
+// others are answered from memory meanwhile.
+func (v *verdicts) begin(s subject, q question, now time.Time) error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if err := v.answer(s, q, now); err != nil {
+		return err
+	}
+	if denied, ok := v.denied.get(s.scope); ok {
+		denied.until = now.Add(minDenial)
+		v.denied.set(s.scope, denied)
+	}
+	return nil
+}
+
+// exempt reports whether an encrypted data key has been decrypted before.
+func (v *verdicts) exempt(s subject) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	_, ok := v.opened.get(s.id)
+	return ok
+}
+
+// note records the answer to a call that began at asked, and reports whether it
+// is a failure that counts.
+func (v *verdicts) note(s subject, err error, asked, now time.Time) (failed bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if err == nil {
+		v.opened.put(s.id, struct{}{}, keptOpened)
+		v.failed.forget(s.id)
+		v.grant(s.scope, now)
+		return false
+	}
+	why, ok := reasonOf(err)
+	if !ok {
+		return false
+	}
+	failure := verdict{until: now.Add(refusalPeriod).Unix(), reason: why}
+	switch {
+	case why.denies():
+		before, _ := v.failed.get(s.id)
+		failure.times = min(before.times+1, maxDenied)
+		v.deny(s.scope, why, asked, now)
+	case why == isFact:
+		failure.until = now.Add(factPeriod).Unix()
+		fallthrough
+	default:
+		// KMS looked at the ciphertext, so that it denies the key no more.
+		v.denied.forget(s.scope)
+	}
+	v.failed.put(s.id, failure, keptFailures)
+	return true
+}
+
+// deny records a denial. v.mu is held.
+func (v *verdicts) deny(scope fingerprint, why reason, asked, now time.Time) {
+	denied, again := v.denied.get(scope)
+	if again && asked.Before(denied.at) {
+		return // calls that were made side by side are one denial
+	}
+	denied.count++
+	denied.at, denied.until, denied.reason = now, now.Add(backoff.Exponential(minDenial, maxDenial, denied.count)), why
+	if again {
+		v.denied.set(scope, denied)
+	} else {
+		v.denied.put(scope, denied, keptScopes)
 	}
 }
 
-// refill makes up for the time since the last call. v.mu is held.
-func (v *verdicts) refill(now time.Time) {
-	if gone := now.Sub(v.filled); gone > 0 {
-		v.spent = max(0, v.spent-gone.Seconds()*failuresPerSecond)
-		v.filled = now
+// grant records that this process may decrypt in scope. v.mu is held.
+func (v *verdicts) grant(scope fingerprint, now time.Time) {
+	v.denied.forget(scope)
+	if _, ok := v.granted.get(scope); ok {
+		v.granted.set(scope, now.Unix())
+	} else {
+		v.granted.put(scope, now.Unix(), keptScopes)
 	}
+}
+
+// allowed records that KMS said so, of key and ec.
+func (v *verdicts) allowed(key string, ec envelope.EncryptionContext, now time.Time) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.grant(scopeOf(key, contextHash(ec)), now)
 }
 
 // forget forgets what KMS said. How much was asked stays counted.
@@ -138,13 +256,31 @@ func (v *verdicts) forget() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.failed, v.opened = recent[verdict]{}, recent[struct{}]{}
+	v.denied, v.granted = recent[denial]{}, recent[int64]{}
 }
 
-// isFact reports whether what KMS said of a ciphertext stays true. Without KMS's
-// own error it was decrypted, and is no data key.
-func isFact(err error) bool {
-	api, ok := errors.AsType[smithy.APIError](err)
-	return !ok || api.ErrorCode() == "InvalidCiphertextException" || api.ErrorCode() == "IncorrectKeyException"
+// reasonOf returns why KMS did not decrypt. An outage, and what is wrong with a
+// whole key, is none.
+func reasonOf(err error) (reason, bool) {
+	var code string
+	api, answered := errors.AsType[smithy.APIError](err)
+	if answered {
+		code = api.ErrorCode()
+	}
+	if envelope.MessageAtFault(err) {
+		// Without KMS's own error it was decrypted, and is no data key.
+		if !answered || code == "InvalidCiphertextException" || code == "IncorrectKeyException" {
+			return isFact, true
+		}
+		return isRefused, true
+	}
+	if refused, ok := errors.AsType[*envelope.RefusedError](err); !ok || refused.Reach != envelope.ReachEntry {
+		return 0, false
+	}
+	if code == "InvalidGrantTokenException" || code == "InvalidGrantIdException" {
+		return invalidGrant, true
+	}
+	return accessDenied, true
 }
 
 // recent is a map of bounded size that drops what was put in first.
@@ -156,7 +292,7 @@ type recent[V any] struct {
 
 type placed[V any] struct {
 	value V
-	at    int // in ring; what ring holds elsewhere is out of date
+	at    int32 // in ring; what ring holds elsewhere is out of date
 }
 
 func (r *recent[V]) get(id fingerprint) (V, bool) {
@@ -169,16 +305,23 @@ func (r *recent[V]) put(id fingerprint, v V, limit int) {
 		r.values = make(map[fingerprint]placed[V])
 	}
 	if len(r.ring) < limit {
-		r.values[id] = placed[V]{v, len(r.ring)}
+		r.values[id] = placed[V]{v, int32(len(r.ring))}
 		r.ring = append(r.ring, id)
 		return
 	}
-	if oldest := r.ring[r.next]; r.values[oldest].at == r.next {
+	if oldest := r.ring[r.next]; int(r.values[oldest].at) == r.next {
 		delete(r.values, oldest)
 	}
 	r.ring[r.next] = id
-	r.values[id] = placed[V]{v, r.next}
+	r.values[id] = placed[V]{v, int32(r.next)}
 	r.next = (r.next + 1) % limit
+}
+
+// set changes the value of an id that is there.
+func (r *recent[V]) set(id fingerprint, v V) {
+	p := r.values[id]
+	p.value = v
+	r.values[id] = p
 }
 
 func (r *recent[V]) forget(id fingerprint) { delete(r.values, id) }

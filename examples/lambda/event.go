@@ -9,8 +9,8 @@ import (
 )
 
 // event is what Lambda hands to a function for an SQS queue: what
-// events.SQSEvent of github.com/aws/aws-lambda-go is, as far as it is used here.
-// The input of a pipe is the array of records itself.
+// events.SQSEvent of github.com/aws/aws-lambda-go is, as far as it is used
+// here. The input of a pipe is the array of records itself.
 type event struct {
 	Records []record `json:"Records"`
 }
@@ -44,8 +44,9 @@ type failure struct {
 	ID string `json:"itemIdentifier"`
 }
 
-// queues sorts the messages by the queue that they are from. What is not an event
-// of SQS is an error: to report nothing would mean that all has succeeded.
+// queues sorts the messages by the queue that they are from. What is not an
+// event of SQS is an error: to report nothing would mean that all has
+// succeeded.
 func (e event) queues() (map[string][]types.Message, error) {
 	if len(e.Records) == 0 {
 		return nil, errors.New("the event has no records: is it one of SQS?")
@@ -60,10 +61,11 @@ func (e event) queues() (map[string][]types.Message, error) {
 	return queues, nil
 }
 
-// message converts a record, all of it. Both kinds of attributes matter to sealq:
-// one message attribute holds the header of the sealed message, and the system
-// attributes name the message group and, in a dead-letter queue, the source. With
-// SQS's digest of the attributes it can tell where a message was damaged.
+// message converts a record, all of it. Both kinds of attributes matter to
+// sealq: one message attribute holds the header of the sealed message, and the
+// system attributes name the message group and, in a dead-letter queue, the
+// source. With SQS's digest of the attributes it can tell where a message was
+// damaged.
 func (r record) message() types.Message {
 	m := types.Message{
 		MessageId:         aws.String(r.MessageID),

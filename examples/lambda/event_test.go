@@ -11,8 +11,8 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
-// lambdaEvent makes an event of the messages in queues, as Lambda writes it, and
-// reads it. Messages are called "orders/0", "orders/1" and so on.
+// lambdaEvent makes an event of the messages in queues, as Lambda writes it,
+// and reads it. Messages are called "orders/0", "orders/1" and so on.
 func lambdaEvent(t *testing.T, queues map[string][]types.Message) event {
 	t.Helper()
 	var records []any
@@ -48,9 +48,9 @@ func parseEvent(t *testing.T, text string) (e event) {
 	return e
 }
 
-// TestEventIsConverted reads an event as Lambda writes one (AWS Lambda developer
-// guide, "Using Lambda with Amazon SQS") and compares the messages with what a
-// receive would have given.
+// TestEventIsConverted reads an event as Lambda writes one (AWS Lambda
+// developer guide, "Using Lambda with Amazon SQS") and compares the messages
+// with what a receive would have given.
 func TestEventIsConverted(t *testing.T) {
 	t.Parallel()
 	queues, err := parseEvent(t, `{"Records": [

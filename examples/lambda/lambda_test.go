@@ -21,8 +21,9 @@ import (
 	"github.com/sealq/sealq/sqsx/sqsxtest"
 )
 
-// TestHandle sends sealed messages, and plaintext between them, into two queues,
-// makes an event of what lies there, and looks at what the function does.
+// TestHandle sends sealed messages, and plaintext between them, into two
+// queues, makes an event of what lies there, and looks at what the function
+// does.
 func TestHandle(t *testing.T) {
 	server := sqsxtest.New(t)
 	key, err := kms.NewFromConfig(server.Config()).CreateKey(t.Context(), &kms.CreateKeyInput{})
@@ -160,7 +161,7 @@ func TestNothingSucceeds(t *testing.T) {
 			s.send(t, s.producer(), 3)
 			s.work = func(context.Context, sqsx.Message) error { return errWork }
 		}, errWork.Error()},
-		"KMS is away": {func(t *testing.T, s *stage) {
+		"KMS is unreachable": {func(t *testing.T, s *stage) {
 			s.send(t, s.producer(), 3)
 			s.server.Intercept(func(r *sqsxtest.Request) error {
 				if r.Action == "kms:Decrypt" {

@@ -18,7 +18,8 @@ func (w *world) options(o *sqsx.Options) {
 	o.Logger = slog.New(slog.DiscardHandler)
 }
 
-// kmsLine counts the calls of KMS that pass it, and lets none pass once it is cut.
+// kmsLine counts the calls of KMS that pass it, and lets none pass once it is
+// cut.
 type kmsLine struct {
 	calls atomic.Int64
 	cut   atomic.Bool

@@ -21,8 +21,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// TestStory runs the program as it runs without SEALQ_KEY_ID: it tells the whole
-// story, in lines that fit a terminal, and soon.
+// TestStory runs the program as it runs without SEALQ_KEY_ID: it tells the
+// whole story, in lines that fit a terminal, and soon.
 func TestStory(t *testing.T) {
 	t.Setenv("SEALQ_KEY_ID", "")
 	out := tellStory(t)

@@ -74,7 +74,7 @@ func (w *world) outage(ctx context.Context, client *sqs.Client) error {
 	if err != nil {
 		return err
 	}
-	tell("6. KMS is unreachable", bodies[0]+", with the data key in hand")
+	tell("6. KMS is unreachable", bodies[0]+", with the cached data key")
 	newcomer, err := sqsx.NewFromConfig(w.cfg, w.keyID, w.options)
 	if err != nil {
 		return err
@@ -85,6 +85,6 @@ func (w *world) outage(ctx context.Context, client *sqs.Client) error {
 	}
 	tell("   A new process", "has no data key: its send fails, and no byte leaves it")
 	tell("", "("+envelope.ErrUnavailable.Error()+")") // and much more, down to the connection
-	tell("Next", "README.md: options; docs/migration.md: a queue in use")
+	tell("Next", "docs/options.md: every setting; docs/migration.md: a queue in use")
 	return nil
 }

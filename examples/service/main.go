@@ -1,6 +1,7 @@
 // Service is a small web service: it takes orders over HTTP, puts them into a
-// queue, and works them off in the background. Everything about sealq is in this
-// file; the producer, the consumer and the transport are those of any service.
+// queue, and works them off in the background. Everything about sealq is in
+// this file; the producer, the consumer and the transport are those of any
+// service.
 //
 //	ORDERS_QUEUE_URL=... ORDERS_KEY=alias/orders go run ./examples/service
 package main

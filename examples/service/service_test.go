@@ -64,8 +64,8 @@ func TestOrders(t *testing.T) {
 	})
 }
 
-// TestKeepsItsConnection sends a hundred orders by HTTP, as to an emulator. With
-// smithy-go's own request bodies that takes some ten connections.
+// TestKeepsItsConnection sends a hundred orders by HTTP, as to an emulator.
+// With smithy-go's own request bodies that takes some ten connections.
 func TestKeepsItsConnection(t *testing.T) {
 	server := sqsxtest.New(t)
 	server.NewKey("alias/orders")

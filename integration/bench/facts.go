@@ -20,7 +20,7 @@ import (
 	"github.com/sealq/sealq/envelope"
 )
 
-// fact is a line of the second table: what is no ratio of two operations.
+// fact is a line of the second table: what is not a ratio of two operations.
 type fact struct {
 	what, target string
 	got          string
@@ -78,7 +78,7 @@ func firstSends(int) ([]fact, error) {
 	return []fact{{what: "first sends of 64 goroutines: calls of GenerateDataKey", target: "1", got: fmt.Sprint(n), ok: n == 1}}, nil
 }
 
-// distinctKeys receives ten messages under ten data keys, none in hand.
+// distinctKeys receives ten messages under ten data keys, none of them cached.
 func distinctKeys(count int) ([]fact, error) {
 	service := &keyService{latency: 20 * time.Millisecond}
 	var messages []types.Message
@@ -135,8 +135,8 @@ func distinctKeys(count int) ([]fact, error) {
 }
 
 // serviceHeap is what a process holds in memory while cores are compared. This
-// program alone holds so little that the collector would run hundreds of times a
-// second, and each time engage both cores. Services hold more.
+// program alone holds so little that the collector would run hundreds of times
+// a second, and each time engage both cores. Services hold more.
 const serviceHeap = 32 << 20
 
 // coresFact compares the throughput of two goroutines on two cores with that of
@@ -226,16 +226,16 @@ func coresFact(count int) ([]fact, error) {
 		{
 			what: "the same: share of the time in which goroutines wait for any mutex, those of the SDK and of the runtime included", target: "none visible",
 			// A lock that callers contend for costs tens of per cent, always. A single
-			// measurement can, too, where the machine takes a core away from the
-			// holder of any lock: hence the median.
+			// measurement can, too, where the machine takes a core from the
+			// holder of any lock. So it uses the median.
 			got: fmt.Sprintf("%.2f %%", waited), ok: waited < 10,
 		},
 	}, nil
 }
 
 // arithmetic is work that needs a core and nothing else: no memory to speak of,
-// no lock, no allocation. What two of the machine's cores make of it is the most
-// that anything can show there.
+// no lock, no allocation. What two of the machine's cores make of it is the
+// most that anything can show there.
 func arithmetic() error {
 	var block [4 << 10]byte
 	for range 4 {
@@ -245,8 +245,8 @@ func arithmetic() error {
 	return nil
 }
 
-// allocating is nothing but what most of a call's time goes into besides: memory
-// in the amounts that an SDK call takes.
+// allocating is nothing but what most of a call's time goes into besides:
+// memory in the amounts that an SDK call takes.
 func allocating() error {
 	for range 20 {
 		allocate()

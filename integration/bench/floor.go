@@ -13,9 +13,9 @@ import (
 )
 
 // The floor is the cryptography of one message called by hand, straight into
-// and out of buffers of the right size, with nothing parsed, checked or decided:
-// a random message ID, HKDF extract and two expands, the header's tag, one
-// frame, base64.
+// and out of buffers of the right size, with nothing parsed, checked or
+// decided: a random message ID, HKDF extract and two expands, the header's tag,
+// one frame, base64.
 
 // floorHeader has the length of the header, without its tag, that sealq writes
 // in this program.

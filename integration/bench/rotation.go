@@ -16,8 +16,8 @@ import (
 )
 
 // The rotation run sends at a steady rate while data keys are replaced, by
-// sealq and by the simplest cache that there is, one that fetches a key when the
-// last one has expired.
+// sealq and by the simplest cache that there is, one that fetches a key when
+// the last one has expired.
 const (
 	rotationLatency = 300 * time.Millisecond // of the key service
 	rotationPeriod  = time.Minute            // the shortest that the cache takes

@@ -30,7 +30,7 @@ var sealContext = envelope.EncryptionContext{"sealq:queue": queueARN}
 func acceptAll(envelope.EncryptionContext) error { return nil }
 
 // envelopes seals and opens one body: by hand, by sealq with its data key cache
-// and with a data key in hand, and by the official SDK. Base64, both ways,
+// and with a cached data key, and by the official SDK. Base64, both ways,
 // counts everywhere.
 type envelopes struct {
 	cache    envelope.Keyring
@@ -84,7 +84,7 @@ func (e *envelopes) open(keys envelope.Keyring, header []byte, body string) ([]b
 }
 
 // sealing returns the operations by hand, sealq with its cache, official, sealq
-// with a data key in hand.
+// with a cached data key.
 func (e *envelopes) sealing(size int) ([]operation, error) {
 	plaintext := []byte(text(size))
 	header, _, err := e.seal(e.inHand, plaintext)
@@ -149,7 +149,7 @@ func same(want []byte) func([]byte, error) error {
 
 // clients calls SQS by the SDK alone, by a client with sealq, and by the SDK
 // alone with the floor called by hand beside it: a sealed message has a header
-// to carry and a body a third longer, whoever sealed it.
+// to carry and a body a third longer, whatever sealed it.
 type clients struct {
 	sealer        *sqsx.Sealer
 	plain, sealed *sqs.Client // in memory

@@ -134,7 +134,7 @@ func (p *plot) decades(low, high float64) {
 	}
 }
 
-// rotationBucket is the time of which the plot shows the 90th percentile. A
+// rotationBucket is the interval whose 90th percentile the plot shows. A
 // send that waits 300 ms for a key is one of many that do, and shows; a pause
 // of the machine mostly does not.
 const rotationBucket = 500 * time.Millisecond

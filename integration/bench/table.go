@@ -93,7 +93,7 @@ func groups(e *envelopes, c *clients) []group {
 	call := func(what, baseline string, target, limit, floor, own float64) []row {
 		return []row{
 			{what: what, baseline: baseline, subject: sealedOp, base: plainOp, target: target, limit: limit},
-			{what: "— of which unavoidable", baseline: baseline, subject: byHandOp, base: plainOp, limit: floor},
+			{what: "— unavoidable part", baseline: baseline, subject: byHandOp, base: plainOp, limit: floor},
 			{what: "— against that", baseline: carried, subject: sealedOp, base: byHandOp, limit: own},
 		}
 	}

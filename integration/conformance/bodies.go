@@ -33,8 +33,8 @@ func allBodies() []body {
 	return append(smallBodies(), body{"700 KiB", kibibytes(700)})
 }
 
-// largeBatch is the batch of ten with the largest sum that can be sealed: 700 KiB
-// in place of 64.
+// largeBatch is the batch of ten with the largest sum that can be sealed: 700
+// KiB in place of 64.
 func largeBatch() []body {
 	all := allBodies()
 	return append(all[:len(all)-2], all[len(all)-1])

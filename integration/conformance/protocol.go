@@ -131,8 +131,8 @@ func (s *suite) wantRefused(t *testing.T, what string, err error, want string, a
 	}
 }
 
-// wantServiceCode wants err to be the service's refusal with that code, or, of a
-// target with codes of its own, with any other.
+// wantServiceCode wants err to be the service's refusal with that code, or, of
+// a target with codes of its own, with any other.
 func (s *suite) wantServiceCode(t *testing.T, what string, err error, want string) {
 	t.Helper()
 	if s.kmsCode(want) || !s.differs(OtherErrorCodes) {

@@ -134,8 +134,8 @@ func keyStates(t *testing.T, s *suite) {
 	}
 }
 
-// bareID is the key ID in a key's ARN: some emulators take no ARN where a key is
-// administered.
+// bareID is the key ID in a key's ARN: some emulators take no ARN where a key
+// is administered.
 func bareID(keyARN string) *string {
 	_, id, _ := strings.Cut(keyARN, ":key/")
 	return &id

@@ -149,8 +149,9 @@ func (s *suite) seal(t *testing.T, key string, ec envelope.EncryptionContext) en
 	return m
 }
 
-// manyKeys replaces the one encrypted data key of a header by 65,535 short ones.
-// The count stands just before the first provider ID, "aws-kms" and its length.
+// manyKeys replaces the one encrypted data key of a header by 65,535 short
+// ones. The count stands just before the first provider ID, "aws-kms" and its
+// length.
 func manyKeys(header []byte) []byte {
 	at := strings.Index(string(header), "\x00\x07aws-kms") - 2
 	const one = "\x00\x01p\x00\x01k\x00\x01c" // provider ID, provider info, ciphertext

@@ -206,7 +206,7 @@ var oddities = []oddity{
 	{name: "format version 3", sealq: false, theirs: false, change: func(_ *testing.T, _ *rand.Rand, d *draft) { d.version = 3 }},
 	{name: "unknown content type", sealq: false, theirs: false, change: func(_ *testing.T, _ *rand.Rand, d *draft) { d.contentType = 3 }},
 	{name: "IV in the header tag", sealq: false, theirs: false, change: func(_ *testing.T, _ *rand.Rand, d *draft) { d.headerIV = bytes.Repeat([]byte{1}, 12) }},
-	{name: "IV of a frame that is not its number", sealq: false, theirs: true, why: "sealq lets no sender choose an IV: two that are equal under one key give away the authentication key of AES-GCM",
+	{name: "IV of a frame that is not its number", sealq: false, theirs: true, why: "no sender may choose an IV: two that are equal under one key reveal the authentication key of AES-GCM",
 		change: func(_ *testing.T, r *rand.Rand, d *draft) {
 			framed(d)
 			at, bit := r.IntN(len(d.contents)), r.IntN(12)

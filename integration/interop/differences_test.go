@@ -12,7 +12,7 @@ import (
 )
 
 // The tests of this file hold what other implementations do differently. Each
-// difference is why sealq writes or reads as it does, and the day an SDK mends
+// difference is why sealq writes or reads as it does, and the day an SDK fixes
 // it, its test fails and says so.
 
 // expectOpens reports how a driver's verdict on a good message differs from
@@ -100,7 +100,8 @@ func TestLocaleSorting(t *testing.T) {
 
 // The SDKs compare the key they are configured with to the ARN in the message,
 // as text. With an alias they seal what they cannot open themselves. A consumer
-// in another language must therefore know the key's ARN; sealq resolves aliases.
+// in another language must therefore know the key's ARN; sealq resolves
+// aliases.
 func TestAliasOpensNothing(t *testing.T) {
 	t.Parallel()
 	in := emulator(t)
@@ -124,10 +125,10 @@ func TestAliasOpensNothing(t *testing.T) {
 }
 
 // A discovery keyring opens with whatever KMS key a message names. Those of the
-// Material Providers Library, which the SDKs for Python, Java, Go and Rust share,
-// want the provider info of every entry to be UTF-8, though only that of KMS
-// entries is: beside a raw AES key, whose info ends in a random IV, they open
-// nothing.
+// Material Providers Library, which the SDKs for Python, Java, Go and Rust
+// share, want the provider info of every entry to be UTF-8, though only that of
+// KMS entries is: beside a raw AES key, whose info ends in a random IV, they
+// open nothing.
 func TestDiscoveryBesideARawKey(t *testing.T) {
 	t.Parallel()
 	in := emulator(t)

@@ -17,7 +17,8 @@ var (
 	suites = []string{"0478", "0578"}
 )
 
-// contexts are encryption contexts that implementations disagree on if they can.
+// contexts are encryption contexts that implementations disagree on if they
+// can.
 func contexts() []map[string]string {
 	return []map[string]string{
 		{"sealq:queue": "arn:aws:sqs:eu-central-1:123456789012:orders"},
@@ -184,7 +185,7 @@ func TestEveryByte(t *testing.T) {
 					switch {
 					case r.ignores != nil && r.ignores(message, at):
 						if err != nil || !bytes.Equal(plaintext, r.plaintext) {
-							t.Errorf("%s: bit changed in byte %d of %d: got %v, want it ignored: has the SDK been mended?", r.name, at, len(message), err)
+							t.Errorf("%s: bit changed in byte %d of %d: got %v, want it ignored: has the SDK been fixed?", r.name, at, len(message), err)
 						}
 					case !refused(err):
 						t.Errorf("%s: bit changed in byte %d of %d: got %v, want a refusal", r.name, at, len(message), err)

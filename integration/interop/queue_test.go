@@ -78,7 +78,8 @@ func (e example) program(t *testing.T, endpoint string) func(name string, args .
 	}
 }
 
-// world is an emulator with a key and clients: one that seals, one that does not.
+// world is an emulator with a key and clients: one that seals, one that does
+// not.
 type world struct {
 	endpoint string
 	key      kmsKey

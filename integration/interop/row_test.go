@@ -49,9 +49,9 @@ func (r row) receive(message []byte) error {
 const publicKey = "aws-crypto-public-key"
 
 // onTheWire returns message as it arrives: as it is, unless
-// SEALQTEST_INTEROP_BREAK is set. Then a bit of the byte at index at is changed,
-// and so every test that goes into the table must fail: that is how to see that
-// the tests would notice. CI runs them that way, too.
+// SEALQTEST_INTEROP_BREAK is set. Then a bit of the byte at index at is
+// changed, and so every test that goes into the table must fail: that is how to
+// see that the tests would notice. CI runs them that way, too.
 func onTheWire(message []byte, at int) []byte {
 	if os.Getenv("SEALQTEST_INTEROP_BREAK") == "" {
 		return message

@@ -14,8 +14,8 @@ import (
 )
 
 // The vectors that package envelope is tested with mean the same to the SDKs:
-// what is to open opens in each of them as in sealq, and what is forged opens in
-// none. What is merely malformed is left out, since the SDKs differ over it.
+// what is to open opens in each of them as in sealq, and what is forged opens
+// in none. What is merely malformed is left out, since the SDKs differ over it.
 func TestVectors(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("../../envelope/testdata/vectors/*.json")

@@ -2,13 +2,13 @@
 // LocalStack, ministack, moto, ElasticMQ and fauxqs.
 //
 // Each is installed from pinned packages into a cache folder, once, started as
-// a process of its own on a free loopback port, awaited until it answers, and
-// stopped by its process group. No container engine is needed. If the
+// a separate process on a free loopback port, and stopped by its process group.
+// Tests wait until it answers. No container engine is needed. If the
 // environment variable that [Emulator.EndpointVariable] names is set, the
-// emulator that runs there is used as it is, and nothing is installed or
-// started: that is how the tests are pointed at a container.
+// emulator that runs there is used, and nothing is installed or started. That
+// is how to run the tests against a container.
 //
-// What must be on the machine is a language toolchain: Python 3.13 for
-// LocalStack, ministack and moto, Java and Maven for ElasticMQ, and npm and
-// Python 3.13 (which brings the right Node.js) for fauxqs. Linux and macOS only.
+// The machine must have a language toolchain: Python 3.13 for LocalStack,
+// ministack and moto, Java and Maven for ElasticMQ, and npm and Python 3.13
+// (which brings the right Node.js) for fauxqs. Linux and macOS only.
 package launch

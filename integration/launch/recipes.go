@@ -104,7 +104,8 @@ func fauxqs() Emulator {
 			if err := runIn(ctx, dir, "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"); err != nil {
 				return err
 			}
-			// It needs Node.js 22.5, which a package brings; the machine's npm may be older.
+			// It needs Node.js 22.5, which a package brings; the machine's npm may be
+			// older.
 			return pipInstall(ctx, dir, node)
 		},
 		command: func(dir, scratch string, port int) *exec.Cmd {

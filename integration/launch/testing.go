@@ -12,8 +12,8 @@ const RequireVariable = "SEALQTEST_REQUIRE_ALL"
 
 // Use returns a running instance for a test, and stops it when the test ends.
 // Without the emulator's toolchain the test is skipped, unless
-// SEALQTEST_REQUIRE_ALL is set; an emulator that cannot be installed or does not
-// start fails it.
+// SEALQTEST_REQUIRE_ALL is set; an emulator that cannot be installed or does
+// not start fails it.
 func Use(tb testing.TB, e Emulator) *Instance {
 	tb.Helper()
 	in, err := e.Start(tb.Context())

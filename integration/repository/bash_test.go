@@ -25,8 +25,8 @@ var newerThan32 = map[string]*regexp.Regexp{
 	"$EPOCHSECONDS":           regexp.MustCompile(`\b(EPOCH(SECONDS|REALTIME)|BASHPID|SRANDOM)\b`),
 }
 
-// guarded is an array that set -u takes for unset while it is empty, before bash
-// 4.4: it must be expanded with a default, unless it cannot be empty.
+// guarded is an array that set -u takes for unset while it is empty, before
+// bash 4.4: it must be expanded with a default, unless it cannot be empty.
 var guarded = regexp.MustCompile(`\$\{(\w+)\[[@*]\]\}`)
 
 // neverEmpty are the arrays that are filled before they are expanded: a folder

@@ -1,5 +1,5 @@
-// Package repository holds what concerns the repository itself and no user of
-// the library: tests of its files, and, pinned in its go.mod, the tools that
-// .ci/run builds. It is a module of its own, so that the tools' dependencies
-// choose no version of what the module integration tests.
+// Package repository has tests of the repository's own files, which do not
+// concern users of the library. Its go.mod pins the tools that .ci/run builds.
+// It is a separate module, so that the tools' dependencies do not change the
+// versions that the module integration tests.
 package repository

@@ -54,8 +54,9 @@ func workflows(t *testing.T) map[string]workflow {
 	return all
 }
 
-// TestWorkflowsAreConfined: what a workflow runs of others is fixed to a commit,
-// a token may read and no more unless it is listed here, and no secret is used.
+// TestWorkflowsAreConfined: what a workflow runs of others is fixed to a
+// commit, a token may read and no more unless it is listed here, and no secret
+// is used.
 func TestWorkflowsAreConfined(t *testing.T) {
 	t.Parallel()
 	pinned := regexp.MustCompile(`(?m)^ +- uses: \S+@[0-9a-f]{40} # v\d+\.\d+\.\d+$`)
@@ -109,8 +110,8 @@ func TestWorkflowsAreConfined(t *testing.T) {
 	}
 }
 
-// TestWorkflowsSeeTags: the check of a release finds the last one only where the
-// checkout has the tags.
+// TestWorkflowsSeeTags: the check of a release finds the last one only where
+// the checkout has the tags.
 func TestWorkflowsSeeTags(t *testing.T) {
 	t.Parallel()
 	runs := 0

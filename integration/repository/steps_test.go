@@ -78,8 +78,8 @@ func (r *repo) step(name string) (string, error) {
 	return command(r.t, r.dir, nil, "bash", ".ci/run", name)
 }
 
-// TestReleaseStep: the check passes without a release, and from the first one on
-// it fails for an API that the version does not allow, and without notes.
+// TestReleaseStep: the check passes without a release, and from the first one
+// on it fails for an API that the version does not allow, and without notes.
 func TestReleaseStep(t *testing.T) {
 	t.Parallel()
 	r := newRepo(t)

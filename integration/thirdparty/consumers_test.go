@@ -21,7 +21,7 @@ import (
 	"github.com/sealq/sealq/sqsx/sqsxtest"
 )
 
-// outage is how long KMS is away in these tests.
+// outage is how long KMS is unreachable in these tests.
 const outage = 3 * time.Minute
 
 // stage is a queue in virtual time, a producer, and a consumer's configuration.
@@ -143,7 +143,7 @@ func TestGoCloudSubscription(t *testing.T) {
 						if err := sub.Shutdown(t.Context()); err != nil {
 							t.Error(err)
 						}
-						time.Sleep(outage) // the end of the trouble, for whoever has given up
+						time.Sleep(outage) // the end of the outage, for consumers that have given up
 					})
 				})
 			}

@@ -22,7 +22,8 @@ import (
 
 // Metrics and spans of sealq, of the SQS client and of the KMS client go to
 // OpenTelemetry by smithy-go's own adapters. A service has the providers of
-// otel.GetMeterProvider and otel.GetTracerProvider, and an exporter behind them.
+// otel.GetMeterProvider and otel.GetTracerProvider, and an exporter behind
+// them.
 func Example_openTelemetry() {
 	ctx := context.Background()
 	server := sqsxtest.Start()

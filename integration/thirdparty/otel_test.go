@@ -78,8 +78,8 @@ func TestOtel(t *testing.T) {
 
 // TestOtelAdapters runs sealq under the adapters of smithy-go that
 // docs/operations.md has the lines for, with the caller's own span around all:
-// who is whose child, what spans and counters say, and that nothing of a body or
-// of a context is in them.
+// who is whose child, what spans and counters say, and that nothing of a body
+// or of a context is in them.
 func TestOtelAdapters(t *testing.T) {
 	t.Parallel()
 	server := sqsxtest.New(t)

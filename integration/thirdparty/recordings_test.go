@@ -23,10 +23,10 @@ import (
 	"github.com/sealq/sealq/sqsx/sqsxtest"
 )
 
-// TestRecordingsOfTheService sends what gocloud.dev's recordings say was sent to
-// the real SQS to the in-process server, and compares the answers: digests of
-// bodies and attributes, what is received, and error codes. No other test has
-// seen the service itself.
+// TestRecordingsOfTheService sends what gocloud.dev's recordings say was sent
+// to the real SQS to the in-process server, and compares the answers: digests
+// of bodies and attributes, what is received, and error codes. No other test
+// has seen the service itself.
 func TestRecordingsOfTheService(t *testing.T) {
 	dir := recordings(t)
 	sends, receives, refusals := 0, 0, 0
@@ -170,8 +170,8 @@ func digestsOf(t *testing.T, where string, e exchange) int {
 
 const recordedRegion = "us-east-2"
 
-// refuse repeats a request that the service has refused. The queue exists unless
-// that was the reason.
+// refuse repeats a request that the service has refused. The queue exists
+// unless that was the reason.
 func refuse(t *testing.T, where string, e exchange) int {
 	t.Helper()
 	server := sqsxtest.New(t)

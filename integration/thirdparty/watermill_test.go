@@ -14,8 +14,8 @@ import (
 // TestWatermill runs the suite that watermill has for every publisher and
 // subscriber, with the features that watermill-aws claims in its own tests. It
 // does not run on the in-process server: a subscriber of watermill-aws that is
-// closed between a receive and its delivery waits for ever, and a server without
-// any latency makes that happen.
+// closed between a receive and its delivery waits for ever, and a server
+// without any latency makes that happen.
 func TestWatermill(t *testing.T) {
 	onLocalStack(t, func(t *testing.T, b *backend) {
 		record(t, "watermill-aws", "v1.0.1", "its publisher and subscriber suite")

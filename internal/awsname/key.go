@@ -90,9 +90,9 @@ func IsAlias(s string) bool {
 	return ok && name != "" && len(s) <= maxAlias && only(name, letters+digits+":/_-")
 }
 
-// LooksLikeKeyID reports whether s is a key ID as KMS itself makes them: a UUID,
-// or the ID of a multi-Region key. It tells a key ID from an alias whose prefix
-// was forgotten.
+// LooksLikeKeyID reports whether s is a key ID as KMS itself makes them: a
+// UUID, or the ID of a multi-Region key. It tells a key ID from an alias whose
+// prefix was forgotten.
 func LooksLikeKeyID(s string) bool {
 	const hexDigits = digits + "abcdefABCDEF"
 	if id, ok := strings.CutPrefix(s, mrkPrefix); ok {

@@ -5,10 +5,10 @@ package fifo
 import "github.com/aws/aws-sdk-go-v2/service/sqs/types"
 
 // HeldBehind returns, for each message of a FIFO queue's response, the index of
-// the message in front of it that did not open and whose message group it is in,
-// or -1. What is behind such a message is not delivered, whether it opens or not:
-// the order of the group would be broken. failed reports whether the message of
-// an index did not open.
+// the message in front of it that did not open and whose message group it is
+// in, or -1. What is behind such a message is not delivered, whether it opens
+// or not: the order of the group would be broken. failed reports whether the
+// message of an index did not open.
 //
 // A message that does not tell its group is taken for a member of every group,
 // because delivering it might break the order and holding it back cannot.

@@ -10,7 +10,8 @@ import (
 )
 
 // TestHeldBehind: the index is that of the message that did not open itself,
-// never of one that is held back, and is given for one that does not open either.
+// never of one that is held back, and is given for one that does not open
+// either.
 func TestHeldBehind(t *testing.T) {
 	t.Parallel()
 	type msg struct {

@@ -1,5 +1,5 @@
-// Package keyerr tells what an error of a key service is about, whatever keyring
-// it comes from.
+// Package keyerr tells what an error of a key service is about, whatever
+// keyring it comes from.
 package keyerr
 
 import (
@@ -11,8 +11,8 @@ import (
 	"syscall"
 )
 
-// ErrNotAsked marks an envelope.ErrUnavailable that is no outage: a keyring chose
-// not to ask the key service now. It has no text of its own.
+// ErrNotAsked marks an envelope.ErrUnavailable that is no outage: a keyring
+// chose not to ask the key service now. It has no text of its own.
 var ErrNotAsked error = notAsked{}
 
 type notAsked struct{}
@@ -50,9 +50,9 @@ func IsNetwork(err error) bool {
 	return false
 }
 
-// IsCut reports whether err says that an answer ended too early. Decoding a short
-// encrypted data key says the same, so it is the network's only where the keyring
-// does not blame the message.
+// IsCut reports whether err says that an answer ended too early. Decoding a
+// short encrypted data key says the same, so it is the network's only where the
+// keyring does not blame the message.
 func IsCut(err error) bool {
 	return errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF)
 }

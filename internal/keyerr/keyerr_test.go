@@ -48,7 +48,7 @@ func TestNotCallers(t *testing.T) {
 		if errors.As(got, &mark) || mark != nil {
 			t.Errorf("%s: errors.As finds the mark of a cancellation", name)
 		}
-		// What wraps the cancellation would give it away as well.
+		// An error that wraps the cancellation would reveal it as well.
 		if op, ok := errors.AsType[*smithy.OperationError](got); ok {
 			t.Errorf("%s: errors.As finds %v, which unwraps to a cancellation", name, op)
 		}

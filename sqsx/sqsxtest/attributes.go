@@ -14,7 +14,8 @@ import (
 	"unicode/utf8"
 )
 
-// Limits of a message, from the SQS developer guide's "Amazon SQS message quotas".
+// Limits of a message, from the SQS developer guide's "Amazon SQS message
+// quotas".
 const (
 	maxMessageBytes   = 1 << 20 // body and attributes; also the sum over a batch, and the top of MaximumMessageSize
 	maxAttributes     = 10
@@ -34,7 +35,8 @@ type attributeValue struct {
 
 func (v attributeValue) isBinary() bool { return baseType(v.DataType) == "Binary" }
 
-// bytes is the value as it counts for sizes and digests: of a Binary attribute the raw bytes, not base64.
+// bytes is the value as it counts for sizes and digests: of a Binary attribute
+// the raw bytes, not base64.
 func (v attributeValue) bytes() []byte {
 	if v.isBinary() {
 		return v.BinaryValue
@@ -52,15 +54,16 @@ func (v attributeValue) size() int {
 	return len(v.DataType) + len(*v.StringValue)
 }
 
-// baseType is the part of a type before its custom label: "Number" of "Number.float".
+// baseType is the part of a type before its custom label: "Number" of
+// "Number.float".
 func baseType(dataType string) string {
 	base, _, _ := strings.Cut(dataType, ".")
 	return base
 }
 
-// attributesMD5 is the digest that SQS computes over attributes, and clients compare:
-// names in order; name, type and value each with a 4-byte length; before the value 1 for text and 2 for Binary.
-// It is empty if there are none.
+// attributesMD5 is the digest that SQS computes over attributes, and clients
+// compare: names in order; name, type and value each with a 4-byte length;
+// before the value 1 for text and 2 for Binary. It is empty if there are none.
 func attributesMD5(attributes map[string]attributeValue) string {
 	if len(attributes) == 0 {
 		return ""
@@ -91,7 +94,8 @@ func textMD5(s string) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// checkAttributes returns the refusal of the first attribute, by name, that SQS would refuse.
+// checkAttributes returns the refusal of the first attribute, by name, that SQS
+// would refuse.
 func checkAttributes(attributes map[string]attributeValue) error {
 	if n := len(attributes); n > maxAttributes {
 		return refusal("InvalidParameterValue", "Number of message attributes [%d] exceeds the allowed maximum [%d].", n, maxAttributes)
@@ -171,7 +175,8 @@ func checkAttributeValue(kind, name string, v attributeValue) error {
 	return nil
 }
 
-// isNumber follows the developer guide: up to 38 digits of precision, between -10^128 and 10^126.
+// isNumber follows the developer guide: up to 38 digits of precision, between
+// -10^128 and 10^126.
 func isNumber(s string) bool {
 	if strings.Trim(s, "0123456789.+-eE") != "" {
 		return false // hexadecimal, infinities and underscores, which ParseFloat takes
@@ -185,13 +190,15 @@ func isNumber(s string) bool {
 	return len(digits) <= maxNumberDigits
 }
 
-// legalText reports whether s has only the characters that SQS takes, which are those of XML 1.0.
+// legalText reports whether s has only the characters that SQS takes, which are
+// those of XML 1.0.
 func legalText(s string) bool {
 	for i, r := range s {
 		switch {
 		case r == 0x9 || r == 0xA || r == 0xD || 0x20 <= r && r <= 0xD7FF || 0xE000 <= r && r <= 0xFFFC || 0x10000 <= r:
 		case r == utf8.RuneError:
-			// U+FFFD itself is legal; the decoder also returns it for bytes that are not UTF-8.
+			// U+FFFD itself is legal; the decoder also returns it for bytes that are not
+			// UTF-8.
 			if _, width := utf8.DecodeRuneInString(s[i:]); width == 1 {
 				return false
 			}
@@ -206,7 +213,8 @@ func illegalText() error {
 	return refusal("InvalidMessageContents", "Invalid characters found. Valid unicode characters are #x9 | #xA | #xD | #x20 to #xD7FF | #xE000 to #xFFFD | #x10000 to #x10FFFF")
 }
 
-// checkID checks a MessageGroupId, a MessageDeduplicationId or a ReceiveRequestAttemptId.
+// checkID checks a MessageGroupId, a MessageDeduplicationId or a
+// ReceiveRequestAttemptId.
 func checkID(parameter, id string) error {
 	bad := func(r rune) bool { return r <= ' ' || r > '~' }
 	if id == "" || len(id) > maxIDChars || strings.ContainsFunc(id, bad) {

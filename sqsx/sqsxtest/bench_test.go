@@ -9,7 +9,8 @@ import (
 	"github.com/sealq/sealq/sqsx/sqsxtest"
 )
 
-// One message through the queue: three SDK calls with all their client-side work.
+// One message through the queue: three SDK calls with all their client-side
+// work.
 func BenchmarkSendReceiveDelete(b *testing.B) {
 	server := sqsxtest.New(b)
 	client := sqs.NewFromConfig(server.Config())

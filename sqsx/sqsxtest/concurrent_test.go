@@ -12,7 +12,8 @@ import (
 	"github.com/sealq/sealq/sqsx/sqsxtest"
 )
 
-// Producers, consumers and onlookers at once: every message arrives exactly once, and those of a group in order.
+// Producers, consumers and onlookers at once: every message arrives exactly
+// once, and those of a group in order.
 func TestConcurrentUse(t *testing.T) {
 	t.Parallel()
 	const producers, each, consumers = 8, 50, 8

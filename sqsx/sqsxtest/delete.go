@@ -20,7 +20,8 @@ func (s *sqsService) deleteMessage(c caller, in deleteInput) (any, error) {
 	return nil, s.delete(q, in.ReceiptHandle)
 }
 
-// delete removes a message. One that is gone already is no error, as with the service.
+// delete removes a message. One that is gone already is no error, as with the
+// service.
 func (s *sqsService) delete(q *queue, handle string) error {
 	m, fresh, err := s.byHandle(q, handle)
 	if err != nil || m == nil {

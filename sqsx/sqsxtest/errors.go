@@ -8,7 +8,8 @@ import (
 	"github.com/aws/smithy-go"
 )
 
-// refusal is an error answer of the service: code is the name of the error's shape.
+// refusal is an error answer of the service: code is the name of the error's
+// shape.
 func refusal(code, format string, args ...any) error {
 	return &smithy.GenericAPIError{Code: code, Message: fmt.Sprintf(format, args...), Fault: smithy.FaultClient}
 }
@@ -26,9 +27,10 @@ type wireError struct {
 	fault  string // Sender or Receiver
 }
 
-// sqsWireError finds the wire form of an error from its code, which may be the name of the shape
-// ("QueueDoesNotExist") or the code of the query protocol ("AWS.SimpleQueueService.NonExistentQueue").
-// Shapes, codes and statuses are those of the service's model, as the SDK's service/sqs/schemas has them.
+// sqsWireError finds the wire form of an error from its code, which may be the
+// name of the shape ("QueueDoesNotExist") or the code of the query protocol
+// ("AWS.SimpleQueueService.NonExistentQueue"). Shapes, codes and statuses are
+// those of the service's model, as the SDK's service/sqs/schemas has them.
 func sqsWireError(err smithy.APIError) wireError {
 	const model, coral, query = "com.amazonaws.sqs#", "com.amazon.coral.service#", "AWS.SimpleQueueService."
 	w := wireError{fault: faultName(err)}
@@ -74,7 +76,8 @@ func sqsWireError(err smithy.APIError) wireError {
 	return w
 }
 
-// kmsWireError is simpler: KMS has one code for an error, and answers 400 for whatever is the client's fault.
+// kmsWireError is simpler: KMS has one code for an error, and answers 400 for
+// whatever is the client's fault.
 func kmsWireError(err smithy.APIError) wireError {
 	return wireError{shape: err.ErrorCode(), status: plainStatus(err)}
 }

@@ -23,7 +23,8 @@ import (
 	"github.com/sealq/sealq/sqsx/sqsxtest"
 )
 
-// worker is the service under test: it takes orders from a queue, and leaves those that it cannot handle.
+// worker is the service under test: it takes orders from a queue, and leaves
+// those that it cannot handle.
 type worker struct {
 	client *sqs.Client
 	queue  string
@@ -46,7 +47,8 @@ func (w *worker) poll(ctx context.Context) error {
 	return nil
 }
 
-// TestWorker is what a test of one's own service looks like. In a synctest bubble visibility timeouts cost no time.
+// TestWorker is what a test of one's own service looks like. In a synctest
+// bubble visibility timeouts cost no time.
 func TestWorker(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := sqsxtest.New(t)
@@ -308,7 +310,8 @@ func ExampleServer_Intercept() {
 	// Output: ThrottlingException: Rate exceeded
 }
 
-// The socket is for other processes, and for what a transport in the same process cannot show.
+// The socket is for other processes, and for what a transport in the same
+// process cannot show.
 func ExampleServer_URL() {
 	server := sqsxtest.Start()
 	defer server.Close()

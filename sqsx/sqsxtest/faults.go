@@ -16,8 +16,8 @@ import (
 	"github.com/aws/smithy-go"
 )
 
-// faults is what a test has made to go wrong. Each kind may be asked for several
-// times, and ends with the last of them. It is safe for concurrent use.
+// faults is what a test has made to go wrong. Each kind may be asked for
+// several times, and ends with the last of them. It is safe for concurrent use.
 type faults struct {
 	mu       sync.Mutex
 	denied   map[string]int // by the action that Deny was given
@@ -47,13 +47,13 @@ func (f *faults) add(change func(n int)) (end func()) {
 //
 // Actions are written as in IAM, and may end in a "*": "kms:*",
 // "kms:GenerateDataKey*". As there, "sqs:SendMessage" covers SendMessageBatch
-// (likewise DeleteMessage, ChangeMessageVisibility and sns:Publish), and
-// "kms:ReEncryptFrom" and "kms:ReEncryptTo" are parts of ReEncrypt; the names of
-// the operations themselves are taken as well. Deny panics if the Server knows
-// no such action: a misspelt one would deny nothing.
+// (likewise DeleteMessage, ChangeMessageVisibility and "sns:Publish"), and
+// "kms:ReEncryptFrom" and "kms:ReEncryptTo" are parts of ReEncrypt; the names of the operations
+// themselves are taken as well. Deny panics if the Server knows no such action:
+// a misspelt one would deny nothing.
 //
-// allow may be called more than once. An action that was denied twice is allowed
-// again when both are lifted.
+// allow may be called more than once. An action that was denied twice is
+// allowed again when both are lifted.
 func (s *Server) Deny(action string) (allow func()) {
 	if !s.knows(action) {
 		panic(fmt.Sprintf("sqsxtest: Deny: %q is no action of this Server, want one such as kms:Decrypt", action))
@@ -68,8 +68,8 @@ func (s *Server) Deny(action string) (allow func()) {
 
 // CutKMS makes KMS unreachable until restore is called. In process, KMS clients
 // get the error of a refused connection; by the socket, their connection is
-// reset. The requests show in [Server.Requests] all the same, so that a test can
-// count the attempts. SQS goes on.
+// reset. The requests show in [Server.Requests] all the same, so that a test
+// can count the attempts. SQS goes on.
 //
 // A KMS that hangs, or answers with errors, is made with [Server.Intercept].
 // restore may be called more than once.
@@ -79,8 +79,8 @@ func (s *Server) CutKMS() (restore func()) {
 
 // Tamper alters every message that is received from a queue until restore is
 // called: the last bit of its body, as somebody could who has the queue and not
-// the key. Where the body is base64 it is the last bit of what that encodes, in a
-// sealed message a bit of the authentication tag; other text stays text that
+// the key. Where the body is base64 it is the last bit of what that encodes, in
+// a sealed message a bit of the authentication tag; other text stays text that
 // SQS allows. MD5OfBody is that of the altered body, so that the SDK has
 // nothing to object to.
 //
@@ -171,8 +171,8 @@ func sqsOperations() []string {
 	}
 }
 
-// alter is the answer to a request with the messages of tampered queues altered.
-// It works on JSON, and knows of an answer what it changes.
+// alter is the answer to a request with the messages of tampered queues
+// altered. It works on JSON, and knows of an answer what it changes.
 func (f *faults) alter(ex *exchange, out any) (any, error) {
 	if ex.operation != "ReceiveMessage" || !f.tampers(ex) {
 		return out, nil
@@ -223,8 +223,8 @@ func (f *faults) tampers(ex *exchange) bool {
 	return f.tampered[id] > 0
 }
 
-// flip changes the last bit of a body, or of what it encodes. The result is text
-// that a queue can hold.
+// flip changes the last bit of a body, or of what it encodes. The result is
+// text that a queue can hold.
 func flip(body string) string {
 	if raw, err := base64.StdEncoding.DecodeString(body); err == nil && len(raw) > 0 {
 		raw[len(raw)-1] ^= 1

@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// How long the service remembers a MessageDeduplicationId or a ReceiveRequestAttemptId.
+// How long the service remembers a MessageDeduplicationId or a
+// ReceiveRequestAttemptId.
 const deduplicationInterval = 5 * time.Minute
 
 // fifoState is what a FIFO queue has beyond a standard one.
@@ -19,7 +20,8 @@ type fifoState struct {
 	sequence uint64
 }
 
-// fifoGroup is a message group. It is in queue.ready while its first message can be received.
+// fifoGroup is a message group. It is in queue.ready while its first message
+// can be received.
 type fifoGroup struct {
 	id       string
 	messages list.List // of *message, in order of sequence
@@ -63,14 +65,16 @@ func (q *queue) settle(g *fifoGroup) {
 	}
 }
 
-// nextSequence returns 20 digits that grow with every message of the queue, as the service's do.
+// nextSequence returns 20 digits that grow with every message of the queue, as
+// the service's do.
 func (f *fifoState) nextSequence() string {
 	const first = 10_000_000_000_000_000_000 // so that all have 20 digits
 	f.sequence++
 	return strconv.FormatUint(first+f.sequence*256, 10)
 }
 
-// dedupKey is what makes two sends the same: within the queue, or within the group if the queue says so.
+// dedupKey is what makes two sends the same: within the queue, or within the
+// group if the queue says so.
 type dedupKey struct{ group, id string }
 
 // sentBefore is the answer for a send that repeats another.
@@ -88,7 +92,8 @@ type attempt struct {
 	changes  []uint64
 }
 
-// repeats reports whether a second receive with the same ID gets the same messages: all still in flight, none touched since.
+// repeats reports whether a second receive with the same ID gets the same
+// messages: all still in flight, none touched since.
 func (a attempt) repeats() bool {
 	for i, m := range a.messages {
 		if m.state != inFlight || m.receipt != a.receipts[i] || m.changes != a.changes[i] {

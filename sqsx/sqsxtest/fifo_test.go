@@ -69,7 +69,8 @@ func TestFIFOGroups(t *testing.T) {
 		remove(t, client, url, a[1])
 		want("group a is free", take(10), "a3")
 		time.Sleep(30 * time.Second)
-		// In order within each group; the group whose first message is visible first comes first.
+		// In order within each group; the group whose first message is visible first
+		// comes first.
 		want("after the timeout", take(10), "b1", "b2", "a3")
 		time.Sleep(30 * time.Second)
 		b := take(10)

@@ -19,7 +19,8 @@ import (
 // [Server.Requests], and [Server.Intercept], [Server.Deny] and [Server.CutKMS]
 // do not affect it.
 //
-// It panics if the service would refuse an alias, or if there is one of that name.
+// It panics if the service would refuse an alias, or if there is one of that
+// name.
 func (s *Server) NewKey(aliases ...string) (arn string) {
 	c := kmsCaller{region: DefaultRegion, account: DefaultAccount}
 	s.kms.mu.Lock()
@@ -45,7 +46,8 @@ func (s *Server) NewKey(aliases ...string) (arn string) {
 //	queue := server.NewQueue("orders", "VisibilityTimeout", "5", "RedrivePolicy", sqsxtest.RedrivePolicy(dead, 3))
 //
 // Like CreateQueue, it returns the queue that exists already if it has these
-// attributes. Account, Region and requests are as with [Server.NewKey]. It panics if the service would refuse the request.
+// attributes. Account, Region and requests are as with [Server.NewKey]. It
+// panics if the service would refuse the request.
 func (s *Server) NewQueue(name string, attributes ...string) (url string) {
 	if len(attributes)%2 != 0 {
 		panic("sqsxtest: NewQueue: an attribute has no value")
@@ -116,9 +118,9 @@ func (s *Server) mustSNS(method, operation string, in form) any {
 	return out
 }
 
-// RedrivePolicy returns the value of a queue's attribute RedrivePolicy: a message
-// that was received maxReceiveCount times and not deleted goes to the queue of
-// that URL. A URL that names no Region is of [DefaultRegion].
+// RedrivePolicy returns the value of a queue's attribute RedrivePolicy: a
+// message that was received maxReceiveCount times and not deleted goes to the
+// queue of that URL. A URL that names no Region is of [DefaultRegion].
 //
 // It panics if the URL is not one of a queue. maxReceiveCount is 1 to 1,000,
 // which is checked where the policy is used.

@@ -12,7 +12,8 @@ import (
 	"github.com/sealq/sealq/sqsx/sqsxtest"
 )
 
-// Whatever arrives, the answer is JSON, and an error says its type. Nothing panics.
+// Whatever arrives, the answer is JSON, and an error says its type. Nothing
+// panics.
 func FuzzServeHTTP(f *testing.F) {
 	server := sqsxtest.New(f)
 	client := sqs.NewFromConfig(server.Config())

@@ -108,7 +108,8 @@ func TestNewQueue(t *testing.T) {
 	})
 }
 
-// TestRedrivePolicyRegion: the ARN is of the queue's Region, whatever form its URL has.
+// TestRedrivePolicyRegion: the ARN is of the queue's Region, whatever form its
+// URL has.
 func TestRedrivePolicyRegion(t *testing.T) {
 	t.Parallel()
 	for url, region := range map[string]string{
@@ -205,7 +206,7 @@ func TestDeny(t *testing.T) {
 		}
 	}
 
-	// Denied twice, it is allowed when both are lifted, each of which counts once.
+	// Denied twice, it is allowed when both are lifted. Each counts once.
 	first, second := server.Deny("sqs:SendMessage"), server.Deny("sqs:SendMessage")
 	first()
 	first()

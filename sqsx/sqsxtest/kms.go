@@ -91,8 +91,8 @@ func kmsActions() map[string]kmsAction {
 }
 
 // kmsDecode adapts a typed action. The SDK's input types have the field names
-// of the wire and encoding/json reads them; its output types carry SDK metadata,
-// so the answers have types of their own.
+// of the wire and encoding/json reads them; its output types carry SDK
+// metadata, so the answers have types of their own.
 func kmsDecode[In, Out any](f func(*kmsService, kmsCaller, *In) (Out, error)) kmsAction {
 	return func(k *kmsService, c kmsCaller, body []byte) (any, error) {
 		in := new(In)

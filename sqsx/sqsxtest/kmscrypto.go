@@ -145,8 +145,8 @@ func kmsDryRun(dryRun *bool) error {
 }
 
 // kmsIgnoresCiphertext reports whether a request asks about the key and the
-// caller only, with nothing to decrypt. The modifier has no meaning without a dry
-// run; with one, the request must name the key, for which it is asked.
+// caller only, with nothing to decrypt. The modifier has no meaning without a
+// dry run; with one, the request must name the key, for which it is asked.
 func kmsIgnoresCiphertext(dryRun *bool, modifiers []types.DryRunModifierType, keyID *string) (bool, error) {
 	for _, m := range modifiers {
 		if !slices.Contains(m.Values(), m) {

@@ -53,7 +53,8 @@ func (c *kmsGrantConstraints) same(o *kmsGrantConstraints) bool {
 		maps.Equal(c.EncryptionContextSubset, o.EncryptionContextSubset)
 }
 
-// token returns a new grant token: the ID of its grant and what makes it unique.
+// token returns a new grant token: the ID of its grant and what makes it
+// unique.
 func (g *kmsGrant) token() string {
 	id, _ := hex.DecodeString(g.id)
 	return base64.StdEncoding.EncodeToString(append(id, rand.Text()...))

@@ -81,7 +81,8 @@ func TestKMSGrants(t *testing.T) {
 		t.Errorf("got %d retirable grants, want 2", len(retirable.Grants))
 	}
 
-	// Each token of a grant retires it; so do its ID and its key's; revoking does not need a token.
+	// Each token of a grant retires it; so do its ID and its key's; revoking does
+	// not need a token.
 	mustKMS(a.RetireGrant(ctx, &kms.RetireGrantInput{GrantToken: again.GrantToken}))(t)
 	wantKMSCode[*kms.RetireGrantOutput](t, "by the other token, afterwards", "InvalidGrantTokenException")(a.RetireGrant(ctx, &kms.RetireGrantInput{GrantToken: third.GrantToken}))
 	mustKMS(a.RetireGrant(ctx, &kms.RetireGrantInput{GrantId: first.GrantId, KeyId: &a.arn}))(t)

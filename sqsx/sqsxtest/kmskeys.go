@@ -225,7 +225,8 @@ func kmsIsKeyID(s string) bool {
 	return ok
 }
 
-// named is lookup for actions on the key itself, which take a key ID or key ARN.
+// named is lookup for actions on the key itself, which take a key ID or key
+// ARN.
 func (k *kmsService) named(c kmsCaller, id *string) (*kmsKey, error) {
 	key, err := k.lookup(c, id)
 	if err != nil {

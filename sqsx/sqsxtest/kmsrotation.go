@@ -9,8 +9,8 @@ import (
 )
 
 // kmsRotation is the schedule of a key's automatic rotations. It belongs to the
-// material, so that the keys of all Regions share it, and is changed through the
-// primary key only.
+// material, so that the keys of all Regions share it, and is changed through
+// the primary key only.
 type kmsRotation struct {
 	enabled bool
 	period  time.Duration

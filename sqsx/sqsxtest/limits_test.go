@@ -351,7 +351,7 @@ func TestReceivedAttributes(t *testing.T) {
 	}
 	stored.MessageAttributes["bar"].BinaryValue[0] = 9 // a copy
 	if server.Stored(url)[0].MessageAttributes["bar"].BinaryValue[0] != 3 {
-		t.Error("Stored gave away its own bytes")
+		t.Error("Stored returned its own bytes")
 	}
 }
 

@@ -14,11 +14,11 @@ import (
 // to next, which is the SDK's own client if it is nil, with the body in memory.
 //
 // Without it, the SDK loses some connections to a server that answers within
-// microseconds, and sometimes the answer with the connection. Messages in a lost
-// answer are in flight, and no consumer has them: they come back when their
-// visibility timeout ends. The fault is in smithy-go, since 2020 and up to
-// v1.28.9 at least: docs/operations.md, "Connections that break", says how to
-// recognise it.
+// microseconds, and sometimes the answer with the connection. Messages in a
+// lost answer are in flight, and no consumer has them: they come back when
+// their visibility timeout ends. The fault is in smithy-go, since 2020 and up
+// to v1.28.9 at least: docs/operations.md, "Connections that break", says how
+// to recognise it.
 //
 // The client is safe for concurrent use if next is. It hides the type of next:
 // sealq then puts no bound of its own on the time of a KMS call.

@@ -96,8 +96,8 @@ func (a *answer) Read(p []byte) (int, error) {
 }
 
 // TestLoopbackClient runs one and the same receive with the SDK's request
-// bodies and with those of LoopbackClient. The first half describes the fault in
-// smithy-go: if it fails after an upgrade, the fault is fixed there, and
+// bodies and with those of LoopbackClient. The first half describes the fault
+// in smithy-go: if it fails after an upgrade, the fault is fixed there, and
 // LoopbackClient, examples/service/transport.go and a section of
 // docs/operations.md can go.
 func TestLoopbackClient(t *testing.T) {

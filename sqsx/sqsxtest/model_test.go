@@ -29,7 +29,8 @@ type model struct {
 	messages []*modelMessage
 }
 
-// receivable returns the messages that a receive without a limit would get, by group.
+// receivable returns the messages that a receive without a limit would get, by
+// group.
 func (q *model) receivable() map[string][]string {
 	out := make(map[string][]string)
 	blocked := make(map[string]bool)
@@ -45,7 +46,8 @@ func (q *model) receivable() map[string][]string {
 	return out
 }
 
-// withoutDeadline hides the Deadline method, which must not be called in a bubble.
+// withoutDeadline hides the Deadline method, which must not be called in a
+// bubble.
 type withoutDeadline struct{ testing.TB }
 
 // Random operations on a queue and on a list of messages have the same results.

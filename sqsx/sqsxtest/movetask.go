@@ -13,7 +13,8 @@ const (
 	maxTasksKept = 10  // of one source queue; also what ListMessageMoveTasks returns at most
 )
 
-// moveTask moves messages out of a dead-letter queue. With a rate it is carried out bit by bit, whenever the service is looked at.
+// moveTask moves messages out of a dead-letter queue. With a rate it is carried
+// out bit by bit, whenever the service is looked at.
 type moveTask struct {
 	handle      string
 	source      *queue
@@ -79,7 +80,8 @@ func (s *sqsService) startMove(c caller, in startMoveInput) (any, error) {
 	return taskHandle{t.handle}, nil
 }
 
-// advanceMoves carries out what is due of the running tasks. The caller holds the mutex.
+// advanceMoves carries out what is due of the running tasks. The caller holds
+// the mutex.
 func (s *sqsService) advanceMoves(now time.Time) {
 	if len(s.moving) == 0 {
 		return
@@ -129,7 +131,8 @@ func (s *sqsService) move(t *moveTask, m *message, now time.Time) {
 	}
 	destination.advance(now)
 	t.source.remove(m)
-	// A moved message is a new one to its queue, as the documentation has it: ID, age and counts start again.
+	// A moved message is a new one to its queue, as the documentation has it: ID,
+	// age and counts start again.
 	moved := &message{
 		number:     s.nextSerial(),
 		id:         newUUID(),
@@ -163,7 +166,8 @@ func (s *sqsService) nextMove() time.Time {
 
 func farFuture() time.Time { return time.Unix(math.MaxInt32, 0) }
 
-// firstReady is the next message that a receive would get: nil if there is none.
+// firstReady is the next message that a receive would get: nil if there is
+// none.
 func (q *queue) firstReady() *message {
 	e := q.ready.Front()
 	if e == nil {

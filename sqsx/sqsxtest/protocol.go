@@ -17,8 +17,9 @@ import (
 	"github.com/aws/smithy-go"
 )
 
-// maxRequestBytes bounds a request's JSON. Ten messages, together of 1 MiB, take at most 6 MiB when every byte is escaped;
-// the rest leaves room to send what is too long and see the service's own error.
+// maxRequestBytes bounds a request's JSON. Ten messages, together of 1 MiB,
+// take at most 6 MiB when every byte is escaped; the rest leaves room to send
+// what is too long and see the service's own error.
 const maxRequestBytes = 16 << 20
 
 // exchange is one request on its way through the server.
@@ -99,7 +100,8 @@ func (s *Server) accept(r *http.Request) *exchange {
 	return ex
 }
 
-// answer carries a request out. An error means that there is no answer: the connection breaks.
+// answer carries a request out. An error means that there is no answer: the
+// connection breaks.
 func (s *Server) answer(ctx context.Context, ex *exchange) (*response, error) {
 	if ex.readErr != nil {
 		return nil, ex.readErr
@@ -244,8 +246,8 @@ func headerSafe(s string) string {
 	}, s)
 }
 
-// signer returns the Region and account that a signature names: empty for an unsigned request.
-// Signatures are not verified.
+// signer returns the Region and account that a signature names: empty for an
+// unsigned request. Signatures are not verified.
 func signer(authorization string) (region, account string) {
 	_, rest, ok := strings.Cut(authorization, "Credential=")
 	if !ok {
@@ -292,8 +294,9 @@ func regionOfHost(host string) string {
 	return ""
 }
 
-// queueURL is what a client is given: the service's own form if the host names the Region,
-// and one with the Region in the path for all others, so that a URL alone says which queue it is.
+// queueURL is what a client is given: the service's own form if the host names
+// the Region, and one with the Region in the path for all others, so that a URL
+// alone says which queue it is.
 func queueURL(baseURL string, id queueID) string {
 	host := baseURL
 	if u, err := url.Parse(baseURL); err == nil {

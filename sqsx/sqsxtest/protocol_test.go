@@ -147,7 +147,8 @@ func TestRegionsAndAccountsAreNamespaces(t *testing.T) {
 			t.Errorf("%s: got messages %q, want %q", url, got, name)
 		}
 	}
-	// No permissions: one account reads the queue of another, by its URL, in the same Region only.
+	// No permissions: one account reads the queue of another, by its URL, in the
+	// same Region only.
 	got := receive(t, sqs.NewFromConfig(here), &sqs.ReceiveMessageInput{QueueUrl: aws.String(want["other"])})
 	if len(got) != 1 || *got[0].Body != "other" {
 		t.Errorf("got %q from the other account's queue", bodies(got))
@@ -241,7 +242,8 @@ func TestBareQueueNameIsOfTheCallersAccountAndRegion(t *testing.T) {
 	}
 }
 
-// The partitions are those of the SDK, by which it makes endpoints, and sealq ARNs.
+// The partitions are those of the SDK, by which it makes endpoints, and sealq
+// ARNs.
 func TestPartitions(t *testing.T) {
 	t.Parallel()
 	server := sqsxtest.New(t)
@@ -275,8 +277,8 @@ func TestPartitions(t *testing.T) {
 	}
 }
 
-// The header of X-Ray becomes the attribute of all messages of a request, unless
-// one has its own, and is in no digest.
+// The header of X-Ray becomes the attribute of all messages of a request,
+// unless one has its own, and is in no digest.
 func TestTraceHeader(t *testing.T) {
 	t.Parallel()
 	server := sqsxtest.New(t)

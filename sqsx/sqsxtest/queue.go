@@ -47,8 +47,9 @@ const (
 	inFlight
 )
 
-// queue holds messages so that sending, receiving and deleting take at most logarithmic time.
-// All of it is guarded by the service's mutex, except config, which is replaced and never changed.
+// queue holds messages so that sending, receiving and deleting take at most
+// logarithmic time. All of it is guarded by the service's mutex, except config,
+// which is replaced and never changed.
 type queue struct {
 	queueID
 	uid      uint64
@@ -72,7 +73,8 @@ type queue struct {
 // add puts a message into the queue, hidden for a delay.
 func (q *queue) add(m *message, now time.Time, delay time.Duration) {
 	q.messages[m.number] = m
-	// Messages arrive in order of time, except those that keep their age on the way to a dead-letter queue.
+	// Messages arrive in order of time, except those that keep their age on the
+	// way to a dead-letter queue.
 	after := q.all.Back()
 	for after != nil && after.Value.(*message).sent.After(m.sent) {
 		after = after.Prev()
@@ -131,7 +133,8 @@ func (q *queue) hide(m *message, s state, at time.Time) {
 	q.wake() // a long poll has to wait for another moment now
 }
 
-// show makes a message receivable. It goes behind the others: one that is given back again and again starves no one.
+// show makes a message receivable. It goes behind the others: one that is given
+// back again and again starves no one.
 func (q *queue) show(m *message) {
 	if m.hiddenAt >= 0 {
 		heap.Remove(&q.hidden, m.hiddenAt)

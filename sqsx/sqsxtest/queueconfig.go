@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// queueConfig is what the attributes of a queue say. It is never changed: SetQueueAttributes makes another.
+// queueConfig is what the attributes of a queue say. It is never changed:
+// SetQueueAttributes makes another.
 type queueConfig struct {
 	attributes    map[string]string // as they were set, defaults included
 	delay         time.Duration
@@ -48,8 +49,8 @@ func canonical(attributes map[string]string) map[string]string {
 	return out
 }
 
-// configFor returns the configuration of a queue whose attributes are those of base (nil for a new queue), changed.
-// The changes are canonical.
+// configFor returns the configuration of a queue whose attributes are those of
+// base (nil for a new queue), changed. The changes are canonical.
 func configFor(base *queueConfig, changed map[string]string) (*queueConfig, error) {
 	attributes := map[string]string{
 		"DelaySeconds":                  "0",
@@ -77,7 +78,7 @@ func configFor(base *queueConfig, changed map[string]string) (*queueConfig, erro
 			return nil, refusal("InvalidAttributeValue", "Invalid value for the parameter FifoQueue. Reason: Modifying queue type is not supported.")
 		}
 		attributes[name] = value
-		if value == "" { // how a policy or a key is taken away
+		if value == "" { // how a policy or a key is removed
 			delete(attributes, name)
 		}
 	}
@@ -133,7 +134,8 @@ func settleEncryption(attributes, changed map[string]string) error {
 	return nil
 }
 
-// checkQueueAttribute checks one attribute against the ranges of the API reference of CreateQueue.
+// checkQueueAttribute checks one attribute against the ranges of the API
+// reference of CreateQueue.
 func checkQueueAttribute(name, value string, fifo bool) error {
 	between := func(low, high int) error {
 		if n, err := strconv.Atoi(value); err == nil && low <= n && n <= high {
@@ -209,7 +211,8 @@ func parseRedrivePolicy(raw string) (*redrivePolicy, error) {
 	if !ok {
 		return nil, bad("Redrive policy does not contain a valid deadLetterTargetArn")
 	}
-	// The API reference has a default of 10; the service refuses a policy without a count.
+	// The API reference has a default of 10; the service refuses a policy without
+	// a count.
 	if len(doc.MaxReceiveCount) == 0 {
 		return nil, bad("Redrive policy does not contain mandatory attribute: maxReceiveCount")
 	}

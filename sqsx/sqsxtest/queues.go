@@ -150,7 +150,8 @@ func (s *sqsService) listDeadLetterSources(c caller, in listSourcesInput) (any, 
 	return listSourcesOutput{append([]string{}, urls...), next}, err
 }
 
-// list returns one page of URLs, by name. A token is given only to who asked for pages, as the service does.
+// list returns one page of URLs, by name. A token is given only to who asked
+// for pages, as the service does.
 func (s *sqsService) list(c caller, maxResults *int32, token string, wanted func(*queue) bool) (urls []string, next string, err error) {
 	limit := maxListResults
 	if maxResults != nil {

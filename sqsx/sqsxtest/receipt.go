@@ -41,7 +41,8 @@ func (r receiptMaker) parse(handle string) (queue, message, receipt uint64, ok b
 	return binary.BigEndian.Uint64(b), binary.BigEndian.Uint64(b[8:]), binary.BigEndian.Uint64(b[16:]), true
 }
 
-// byHandle finds the message of a receipt handle: nil if it is gone. fresh: no later receive has made the handle stale.
+// byHandle finds the message of a receipt handle: nil if it is gone. fresh: no
+// later receive has made the handle stale.
 func (s *sqsService) byHandle(q *queue, handle string) (m *message, fresh bool, err error) {
 	if handle == "" {
 		return nil, false, missing("ReceiptHandle")

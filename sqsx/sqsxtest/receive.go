@@ -96,7 +96,8 @@ func seconds(parameter string, n *int32, top time.Duration) (*time.Duration, err
 	return &d, nil
 }
 
-// receiveMessage waits, without the lock, until there is a message, the wait is over, ctx ends, or the Server is closed.
+// receiveMessage waits, without the lock, until there is a message, the wait is
+// over, ctx ends, or the Server is closed.
 func (s *sqsService) receiveMessage(ctx context.Context, done <-chan struct{}, c caller, in receiveInput) (any, error) {
 	r, err := in.check()
 	if err != nil {
@@ -124,7 +125,8 @@ func (s *sqsService) receiveMessage(ctx context.Context, done <-chan struct{}, c
 	}
 }
 
-// tryReceive takes what there is. If there is nothing, pause is how long the next try can wait unless the queue changes before.
+// tryReceive takes what there is. If there is nothing, pause is how long the
+// next try can wait unless the queue changes before.
 func (s *sqsService) tryReceive(c caller, rawURL string, r receiveRequest, start time.Time) (out receiveOutput, pause time.Duration, changed <-chan struct{}, err error) {
 	now := s.lock()
 	defer s.mu.Unlock()
@@ -181,7 +183,8 @@ func (s *sqsService) take(q *queue, r receiveRequest, visibility, wait time.Dura
 			return a.messages, nil
 		}
 	} else if q.count[inFlight] >= maxInFlight && wait == 0 {
-		// A long poll, and any receive from a FIFO queue, gets no error and no message.
+		// A long poll, and any receive from a FIFO queue, gets no error and no
+		// message.
 		return nil, refusal("OverLimit", "Too many messages in flight: %d.", maxInFlight)
 	}
 	var taken []*message
@@ -211,7 +214,8 @@ func (s *sqsService) take(q *queue, r receiveRequest, visibility, wait time.Dura
 	return taken, nil
 }
 
-// takeGroup receives messages of one group, in order, as many as there is room for. The group is not ready afterwards.
+// takeGroup receives messages of one group, in order, as many as there is room
+// for. The group is not ready afterwards.
 func (s *sqsService) takeGroup(q *queue, g *fifoGroup, taken []*message, most int, visibility time.Duration, now time.Time) []*message {
 	for e := g.messages.Front(); e != nil && len(taken) < most; {
 		m := e.Value.(*message)

@@ -5,8 +5,9 @@ import (
 	"time"
 )
 
-// redrive moves a message that has been received too often to the dead-letter queue, as the service does: when it would be
-// received once more. It reports whether it did. The caller holds the mutex.
+// redrive moves a message that has been received too often to the dead-letter
+// queue, as the service does: when it would be received once more. It reports
+// whether it did. The caller holds the mutex.
 func (s *sqsService) redrive(q *queue, m *message, now time.Time) bool {
 	p := q.config.redrive
 	if p == nil || m.receivesHere < p.maxReceives {
@@ -18,7 +19,8 @@ func (s *sqsService) redrive(q *queue, m *message, now time.Time) bool {
 	}
 	target.advance(now)
 	q.remove(m)
-	// The message keeps its ID, its count of receives and, on a standard queue, its age: retention goes on from the first send.
+	// The message keeps its ID, its count of receives and, on a standard queue,
+	// its age: retention goes on from the first send.
 	moved := *m
 	moved.number = s.nextSerial()
 	moved.source = q.arn()
@@ -32,7 +34,8 @@ func (s *sqsService) redrive(q *queue, m *message, now time.Time) bool {
 	return true
 }
 
-// checkRedrive checks what a RedrivePolicy can be checked for only beside the other queues.
+// checkRedrive checks what a RedrivePolicy can be checked for only beside the
+// other queues.
 func (s *sqsService) checkRedrive(source queueID, config *queueConfig) error {
 	p := config.redrive
 	if p == nil {

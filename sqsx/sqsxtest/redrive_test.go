@@ -53,7 +53,8 @@ func TestRedrivePolicy(t *testing.T) {
 		if a := got[0].Attributes; a["DeadLetterQueueSourceArn"] != arn("q") || a["ApproximateReceiveCount"] != "3" {
 			t.Errorf("got attributes %v", a)
 		}
-		// Retention counts from the first send: those that were moved go before one that was sent here earlier than they were moved.
+		// Retention counts from the first send: those that were moved go before one
+		// that was sent here earlier than they were moved.
 		if got := bodies(server.Stored(dead)); !slices.Equal(got, []string{"poison", "other", "direct"}) {
 			t.Errorf("got %q, want them by age", got)
 		}
@@ -64,7 +65,8 @@ func TestRedrivePolicy(t *testing.T) {
 	})
 }
 
-// maxReceiveCount counts the receives from its own queue, ApproximateReceiveCount those from all.
+// maxReceiveCount counts the receives from its own queue,
+// ApproximateReceiveCount those from all.
 func TestRedriveTwice(t *testing.T) {
 	inBubble(t, func(t *testing.T, server *sqsxtest.Server, client *sqs.Client) {
 		last := createQueue(t, client, "last")
@@ -168,7 +170,8 @@ func TestListDeadLetterSourceQueues(t *testing.T) {
 	}
 }
 
-// fillDeadLetters sends n messages through the queue q into the queue dead, and returns their URLs.
+// fillDeadLetters sends n messages through the queue q into the queue dead, and
+// returns their URLs.
 func fillDeadLetters(t *testing.T, client *sqs.Client, n int) (url, dead string) {
 	t.Helper()
 	dead = createQueue(t, client, "dead")
@@ -295,7 +298,8 @@ func TestMoveTaskRefusals(t *testing.T) {
 			wantCode(t, start(&sqs.StartMessageMoveTaskInput{SourceArn: source, MaxNumberOfMessagesPerSecond: &rate}), "InvalidParameterValue")
 		}
 
-		// A message that was sent straight to the dead-letter queue has no way back; the others have gone it.
+		// A message that was sent straight to the dead-letter queue has no way back;
+		// the others have gone it.
 		send(t, client, dead, "direct")
 		wantCode(t, start(&sqs.StartMessageMoveTaskInput{SourceArn: source}), "")
 		task := latestTask(t, client)

@@ -5,7 +5,8 @@ import (
 	"sync"
 )
 
-// Bounds of what [Server.Requests] remembers, so that a long run has flat memory.
+// Bounds of what [Server.Requests] remembers, so that a long run has flat
+// memory.
 const (
 	maxLoggedRequests = 16_384
 	maxLoggedBytes    = 64 << 20
@@ -36,7 +37,8 @@ func (l *requestLog) add(r Request) {
 	for l.length > 0 && (l.length == maxLoggedRequests || l.bytes+size > maxLoggedBytes) {
 		l.dropOldest()
 	}
-	// While the ring has never wrapped, it grows by append; afterwards its size is fixed.
+	// While the ring has never wrapped, it grows by append; afterwards its size is
+	// fixed.
 	at := l.first + l.length
 	if at == len(l.ring) && len(l.ring) < maxLoggedRequests {
 		l.ring = append(l.ring, r)

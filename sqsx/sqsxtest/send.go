@@ -17,7 +17,8 @@ type sendInput struct {
 	sendEntry
 }
 
-// sendEntry is what SendMessage and an entry of SendMessageBatch have in common.
+// sendEntry is what SendMessage and an entry of SendMessageBatch have in
+// common.
 type sendEntry struct {
 	MessageBody             string
 	DelaySeconds            *int32
@@ -135,7 +136,8 @@ func (s *sqsService) configOf(c caller, rawURL string) (*queueConfig, error) {
 	return q.config, nil
 }
 
-// size is what counts towards the limits: the body, and the names, types and values of the message attributes.
+// size is what counts towards the limits: the body, and the names, types and
+// values of the message attributes.
 func (e *sendEntry) size() int {
 	n := len(e.MessageBody)
 	for name, v := range e.MessageAttributes {
@@ -144,7 +146,8 @@ func (e *sendEntry) size() int {
 	return n
 }
 
-// prepared is a message that has passed every check, with what can be computed outside the lock.
+// prepared is a message that has passed every check, with what can be computed
+// outside the lock.
 type prepared struct {
 	entry         sendEntry
 	group, dedup  string
@@ -156,7 +159,8 @@ type prepared struct {
 }
 
 // prepare checks a message. header is the request's X-Amzn-Trace-Id, which is
-// the AWSTraceHeader of a message without one of its own, and not in its digest.
+// the AWSTraceHeader of a message without one of its own, and not in its
+// digest.
 func prepare(config *queueConfig, e sendEntry, header string) (prepared, error) {
 	if e.MessageBody == "" {
 		return prepared{}, missing("MessageBody")
@@ -202,7 +206,8 @@ func prepare(config *queueConfig, e sendEntry, header string) (prepared, error) 
 	return p, nil
 }
 
-// setGroup settles the group, which a FIFO queue needs and a standard one may have (fair queues), and the deduplication ID.
+// setGroup settles the group, which a FIFO queue needs and a standard one may
+// have (fair queues), and the deduplication ID.
 func (p *prepared) setGroup(config *queueConfig) error {
 	if id := p.entry.MessageGroupId; id != nil {
 		if err := checkID("MessageGroupId", *id); err != nil {
@@ -242,7 +247,8 @@ func notForThisQueue(parameter string, value any) error {
 	return refusal("InvalidParameterValue", "Value %v for parameter %s is invalid. Reason: The request include parameter that is not valid for this queue type.", value, parameter)
 }
 
-// store puts a message into a queue, unless a FIFO queue has had it already. The caller holds the mutex.
+// store puts a message into a queue, unless a FIFO queue has had it already.
+// The caller holds the mutex.
 func (s *sqsService) store(q *queue, c caller, p prepared, now time.Time) sendOutput {
 	out := sendOutput{
 		MD5OfMessageBody:             p.bodyMD5,

@@ -36,9 +36,10 @@ type Server struct {
 	socket   *socket // nil until URL is called
 }
 
-// New returns a Server that is closed when the test ends.
-// In a testing/synctest bubble, call it inside the bubble and with the bubble's own testing.T:
-// then visibility timeouts, delays, long polling, retention and deduplication follow the bubble's clock.
+// New returns a Server that is closed when the test ends. In a testing/synctest
+// bubble, call it inside the bubble and with the bubble's own testing.T: then
+// visibility timeouts, delays, long polling, retention and deduplication follow
+// the bubble's clock.
 func New(tb testing.TB) *Server {
 	tb.Helper()
 	s := Start()
@@ -46,7 +47,8 @@ func New(tb testing.TB) *Server {
 	return s
 }
 
-// Start returns a Server for a program that is not a test. Call Close when done with it.
+// Start returns a Server for a program that is not a test. Call Close when done
+// with it.
 func Start() *Server {
 	queues := newSQS()
 	s := &Server{sqs: queues, sns: newSNS(queues), kms: newKMS()}
@@ -54,8 +56,9 @@ func Start() *Server {
 	return s
 }
 
-// Close ends the Server. Requests that are waiting, and all later ones, fail with a transport error.
-// It closes the socket, if there is one, and may be called more than once.
+// Close ends the Server. Requests that are waiting, and all later ones, fail
+// with a transport error. It closes the socket, if there is one, and may be
+// called more than once.
 func (s *Server) Close() {
 	s.close()
 	s.socketMu.Lock()
@@ -65,13 +68,16 @@ func (s *Server) Close() {
 	}
 }
 
-// Config returns a configuration whose clients talk to the Server in this process, without a socket:
-// Region [DefaultRegion], and static credentials of [DefaultAccount].
-// sqs.NewFromConfig, sns.NewFromConfig and kms.NewFromConfig need no further options.
+// Config returns a configuration whose clients talk to the Server in this
+// process, without a socket: Region [DefaultRegion], and static credentials of
+// [DefaultAccount]. sqs.NewFromConfig, sns.NewFromConfig and kms.NewFromConfig
+// need no further options.
 //
-// Each call returns a value of its own, free to change. Another Region is set as usual; another account by
-// credentials whose access key ID is its 12 digits. The retryer is the SDK's default (three attempts,
-// some seconds of backoff): a test that makes requests fail may want a synctest bubble, or RetryMaxAttempts 1.
+// Each call returns a value of its own, free to change. Another Region is set
+// as usual; another account by credentials whose access key ID is its 12
+// digits. The retryer is the SDK's default (three attempts, some seconds of
+// backoff): a test that makes requests fail may want a synctest bubble, or
+// RetryMaxAttempts 1.
 func (s *Server) Config() aws.Config {
 	return aws.Config{
 		Region:     DefaultRegion,
@@ -82,10 +88,12 @@ func (s *Server) Config() aws.Config {
 	}
 }
 
-// URL returns the address of the Server on a loopback socket, for clients in other processes and for
-// what needs a real connection. The socket is opened by the first call; if that is not possible, URL panics.
-// To use it from the SDK, set BaseEndpoint to it in what [Server.Config] returns, and HTTPClient to [LoopbackClient](nil).
-// After Close it is an address that cannot be connected to.
+// URL returns the address of the Server on a loopback socket, for clients in
+// other processes and for what needs a real connection. The socket is opened by
+// the first call; if that is not possible, URL panics. To use it from the SDK,
+// set BaseEndpoint to it in what [Server.Config] returns, and HTTPClient to
+// [LoopbackClient](nil). After Close it is an address that cannot be connected
+// to.
 func (s *Server) URL() string {
 	s.socketMu.Lock()
 	defer s.socketMu.Unlock()
@@ -124,33 +132,44 @@ func (r *Request) clone(ctx context.Context) Request {
 	return c
 }
 
-// Requests returns the requests that reached the Server, oldest first, those that [Server.Intercept]
-// answered included. The Server keeps the last 16,384 of them, fewer if they hold more than 64 MiB;
-// [Server.Count] has no such bound. The result is a copy.
+// Requests returns the requests that reached the Server, oldest first, those
+// that [Server.Intercept] answered included. The Server keeps the last 16,384
+// of them, fewer if they hold more than 64 MiB; [Server.Count] has no such
+// bound. The result is a copy.
 func (s *Server) Requests() []Request { return s.log.all() }
 
-// Count returns how many requests with this action ("kms:GenerateDataKey") have reached the Server.
+// Count returns how many requests with this action ("kms:GenerateDataKey") have
+// reached the Server.
 func (s *Server) Count(action string) int { return s.log.count(action) }
 
-// Stored returns the messages of a queue as they came over the wire, in the order in which they were sent:
-// bodies, all message attributes and all system attributes. Delayed messages and messages in flight are included,
-// deleted ones are not. There is no receipt handle. Looking changes nothing. The result is a copy; it is nil if there is no such queue.
-// A URL that names no Region (neither in its host nor in its path) is of [DefaultRegion]; a bare queue name is also of [DefaultAccount].
+// Stored returns the messages of a queue as they came over the wire, in the
+// order in which they were sent: bodies, all message attributes and all system
+// attributes. Delayed messages and messages in flight are included, deleted
+// ones are not. There is no receipt handle. Looking changes nothing. The result
+// is a copy; it is nil if there is no such queue. A URL that names no Region
+// (neither in its host nor in its path) is of [DefaultRegion]; a bare queue
+// name is also of [DefaultAccount].
 func (s *Server) Stored(queueURL string) []types.Message { return s.sqs.stored(queueURL) }
 
-// Intercept has fn see every request before it is carried out. [Server.Deny] and [Server.CutKMS] are for the two
-// faults that most tests need. What fn returns decides:
+// Intercept has fn see every request before it is carried out. [Server.Deny]
+// and [Server.CutKMS] are for the two faults that most tests need. What fn
+// returns decides:
 //
 //   - nil: the request is carried out;
-//   - an error with a [smithy.APIError] in its chain: the service answers with it, and nothing is carried out.
-//     The HTTP status is that of an HTTPStatusCode method in the chain, else the service's own for the code,
+//   - an error with a [smithy.APIError] in its chain: the service answers with
+//     it, and nothing is carried out. The HTTP status is that of an
+//     HTTPStatusCode method in the chain, else the service's own for the code,
 //     else 500 for a server's fault and 400;
-//   - [ErrResponseLost]: the request is carried out, and then the connection breaks;
-//   - any other error: the connection breaks. In process, the client's transport error wraps it.
+//   - [ErrResponseLost]: the request is carried out, and then the connection
+//     breaks;
+//   - any other error: the connection breaks. In process, the client's
+//     transport error wraps it.
 //
-// fn may take its time, or wait for r.Context() to end. Its Request is a copy: changes have no effect.
-// There is one such function at a time: Intercept replaces it for requests to come, and nil removes it. fn is called
-// by many goroutines at once, and not by the test's own: use t.Error in it, not t.Fatal.
+// fn may take its time, or wait for r.Context() to end. Its Request is a copy:
+// changes have no effect. There is one such function at a time: Intercept
+// replaces it for requests to come, and nil removes it. fn is called by many
+// goroutines at once, and not by the test's own: use t.Error in it, not
+// t.Fatal.
 func (s *Server) Intercept(fn func(r *Request) error) {
 	if fn == nil {
 		s.intercept.Store(nil)
@@ -159,7 +178,8 @@ func (s *Server) Intercept(fn func(r *Request) error) {
 	s.intercept.Store(&fn)
 }
 
-// ServeHTTP serves all services, told apart by the X-Amz-Target header, which SNS has not. Any server may carry it.
+// ServeHTTP serves all services. The X-Amz-Target header tells SQS and KMS apart;
+// requests to SNS have none. Any server may carry it.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ex := s.accept(r)
 	resp, err := s.answer(r.Context(), ex)

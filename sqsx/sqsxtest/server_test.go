@@ -14,7 +14,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// createQueue returns the URL of a new queue with attributes given as name, value, name, value.
+// createQueue returns the URL of a new queue with attributes given as name,
+// value, name, value.
 func createQueue(tb testing.TB, client *sqs.Client, name string, attributes ...string) string {
 	tb.Helper()
 	m := make(map[string]string)

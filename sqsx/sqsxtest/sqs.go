@@ -13,7 +13,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 )
 
-// queueID is what a queue ARN holds. Regions and accounts are separate namespaces.
+// queueID is what a queue ARN holds. Regions and accounts are separate
+// namespaces.
 type queueID struct{ region, account, name string }
 
 func (id queueID) arn() string {
@@ -48,8 +49,9 @@ func partitionOf(region string) string {
 	return "aws"
 }
 
-// sqsService is the SQS half of a Server. It has no goroutine: everything that time does to a queue
-// (delays, visibility, retention, paced moves) is done when the queue is next looked at.
+// sqsService is the SQS half of a Server. It has no goroutine: everything that
+// time does to a queue (delays, visibility, retention, paced moves) is done
+// when the queue is next looked at.
 type sqsService struct {
 	receipts receiptMaker
 
@@ -63,7 +65,8 @@ func newSQS() *sqsService {
 	return &sqsService{receipts: newReceiptMaker(), queues: make(map[queueID]*queue)}
 }
 
-// lock takes the mutex and lets the moves that are due happen. Every operation starts with it.
+// lock takes the mutex and lets the moves that are due happen. Every operation
+// starts with it.
 func (s *sqsService) lock() time.Time {
 	s.mu.Lock()
 	now := time.Now()

@@ -75,14 +75,16 @@ func TestVisibilityTimeout(t *testing.T) {
 			t.Errorf("system attributes (-want +got):\n%s", diff)
 		}
 
-		// The handle of the first receive is stale: deleting with it succeeds and does nothing.
+		// The handle of the first receive is stale: deleting with it succeeds and
+		// does nothing.
 		if _, err := client.DeleteMessage(t.Context(), &sqs.DeleteMessageInput{QueueUrl: &url, ReceiptHandle: first[0].ReceiptHandle}); err != nil {
 			t.Error(err)
 		}
 		if len(server.Stored(url)) != 1 {
 			t.Fatal("a stale handle deleted the message")
 		}
-		// That of the last one deletes even after the timeout, as long as nobody has received the message since, and may do so twice.
+		// That of the last one deletes even after the timeout, as long as nobody has
+		// received the message since, and may do so twice.
 		time.Sleep(time.Hour)
 		for range 2 {
 			if _, err := client.DeleteMessage(t.Context(), &sqs.DeleteMessageInput{QueueUrl: &url, ReceiptHandle: second[0].ReceiptHandle}); err != nil {

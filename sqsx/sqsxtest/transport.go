@@ -13,8 +13,9 @@ import (
 	"time"
 )
 
-// ErrResponseLost, returned from the function given to [Server.Intercept], has the request carried out and its answer lost:
-// the client sees a broken connection and cannot know that the message was stored, received or deleted.
+// ErrResponseLost, returned from the function given to [Server.Intercept], has
+// the request carried out and its answer lost: the client sees a broken
+// connection and cannot know that the message was stored, received or deleted.
 var ErrResponseLost = errors.New("sqsxtest: response lost")
 
 var errClosed = errors.New("sqsxtest: the Server is closed")
@@ -32,11 +33,12 @@ func (r *response) write(w http.ResponseWriter) {
 	}
 	w.Header().Set("Content-Length", strconv.Itoa(len(r.body)))
 	w.WriteHeader(r.status)
-	// A client that has gone away is no concern of the service.
+	// A client that has disconnected does not concern the service.
 	_, _ = w.Write(r.body)
 }
 
-// inProcess is the transport of [Server.Config]: it calls the service instead of a socket.
+// inProcess is the transport of [Server.Config]: it calls the service instead
+// of a socket.
 type inProcess struct{ server *Server }
 
 func (t inProcess) Do(r *http.Request) (*http.Response, error) {
@@ -53,7 +55,8 @@ func (t inProcess) Do(r *http.Request) (*http.Response, error) {
 	var resp *response
 	var err error
 	if ex.intercept == nil {
-		// Nothing in the service waits without watching ctx, so no goroutine is needed.
+		// Nothing in the service waits without watching ctx, so no goroutine is
+		// needed.
 		resp, err = t.server.answer(ctx, ex)
 	} else {
 		resp, err = t.server.answerOrLeave(ctx, ex)
@@ -83,8 +86,8 @@ func closeBody(r *http.Request) {
 	}
 }
 
-// answerOrLeave returns as soon as ctx ends, even while the user's intercept function ignores ctx.
-// Its goroutine ends when that function returns.
+// answerOrLeave returns as soon as ctx ends, even while the user's intercept
+// function ignores ctx. Its goroutine ends when that function returns.
 func (s *Server) answerOrLeave(ctx context.Context, ex *exchange) (*response, error) {
 	type result struct {
 		resp *response
@@ -92,7 +95,8 @@ func (s *Server) answerOrLeave(ctx context.Context, ex *exchange) (*response, er
 	}
 	done := make(chan result, 1)
 	go func() {
-		// What a t.FailNow in the intercept function leaves behind: Goexit runs this, and no other statement.
+		// What a t.FailNow in the intercept function leaves behind: Goexit runs this,
+		// and no other statement.
 		res := result{err: errors.New("the function given to Intercept ended its goroutine (use t.Error there, not t.Fatal)")}
 		defer func() { done <- res }()
 		resp, err := s.answer(ctx, ex)

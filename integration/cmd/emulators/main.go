@@ -8,8 +8,8 @@
 //	go run ./cmd/emulators -serve              start them, print their endpoints, stop them on an interrupt
 //
 // An emulator whose language toolchain is not on the machine is named and left
-// out; with SEALQTEST_REQUIRE_ALL=1 that is a failure. One that should start and
-// does not is always a failure.
+// out; with SEALQTEST_REQUIRE_ALL=1 that is a failure. One that should start
+// and does not is always a failure.
 package main
 
 import (

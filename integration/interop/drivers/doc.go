@@ -20,7 +20,7 @@
 //	{"type":"multi","generator":K,"children":[K]}
 //
 // Every SDK is installed by its own package manager from pinned manifests into
-// a cache folder: $SEALQTEST_CACHE, or sealq-integration in the user's cache folder.
-// A stamp of the manifests and sources makes a second run start at once, and
-// deleting the folder costs time only. Linux and macOS only.
+// a cache folder: $SEALQTEST_CACHE, or sealq-integration in the user's cache
+// folder. A stamp of the manifests and sources makes a second run start at
+// once, and deleting the folder costs time only. Linux and macOS only.
 package drivers

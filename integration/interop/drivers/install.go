@@ -95,7 +95,7 @@ type build struct {
 }
 
 // installInto makes dir hold a working environment, and reports whether it
-// already did. Whoever else wants the same one waits.
+// already did. Other callers that want the same one wait.
 func installInto(ctx context.Context, e *environment, dir string) (cached bool, err error) {
 	root, err := sourceDir()
 	if err != nil {

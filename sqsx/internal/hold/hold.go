@@ -104,7 +104,7 @@ type Visibility struct {
 // message.
 type DataKey struct {
 	Encrypted envelope.EncryptedDataKey // that was decrypted
-	Header    []byte                    // as it was received
+	Header    []byte                    // as it was received; more may follow it
 }
 
 // Receive is one call of ReceiveMessage.
@@ -339,12 +339,13 @@ const maxKeyHeader = 8 << 10
 // remembered returns what to remember of k: nothing, if that is not worth its
 // memory.
 func (k DataKey) remembered() openKey {
-	if len(k.Header) > maxKeyHeader {
+	m, err := envelope.Split(k.Header)
+	if err != nil || len(m.Header) > maxKeyHeader {
 		return openKey{}
 	}
 	// The context of the header: that of a signed message is larger than the one
 	// that its receiver sees, and the data key is bound to all of it.
-	header, err := envelope.ParseHeader(k.Header)
+	header, err := envelope.ParseHeader(m.Header)
 	if err != nil {
 		return openKey{}
 	}

@@ -1,0 +1,237 @@
+package sqsx
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+
+	"github.com/sealq/sealq/cache"
+	"github.com/sealq/sealq/envelope"
+	"github.com/sealq/sealq/middleware"
+	"github.com/sealq/sealq/sqsx/internal/hold"
+)
+
+// The way of a received message. The middleware (middleware/receive.go) calls
+// Admit before the request and Open with the response. For each message, Open
+// unpacks the carrier (carrier.go), has envelope.Open parse it, decides whether
+// its encryption context belongs here (binding.go), looks for its data key in
+// the cache, and has the rest verified and decrypted. The middleware delivers
+// what opened, and withholds and reports the rest (report.go).
+
+// Admit implements middleware.Codec.
+func (c *codec) Admit(ctx context.Context, q middleware.Queue, in *sqs.ReceiveMessageInput, client func() *sqs.Client) (middleware.Admission, error) {
+	q = c.complete(q)
+	c.counters.begin(ctx, q)
+	// What would fail every message of the response fails the call now, before
+	// the messages are received and their receive counts rise.
+	policy, err := c.table.find(q)
+	if err == nil {
+		_, err = policy.bindingName(q)
+	}
+	if err != nil {
+		return middleware.Admission{}, err
+	}
+	admission, err := c.admit(ctx, q, policy, in, client)
+	admission.EmptyInstead = policy.NoReceiveErrors && (err == nil || errors.Is(err, ErrHeld))
+	return admission, err
+}
+
+// openTimeout bounds the opening of one response. It leaves room for one fetch
+// of the KMS keyring with all its attempts.
+const openTimeout = 10 * time.Second
+
+// smallBody is the length, in bytes as received, up to which a message whose
+// data key is cached is opened by the goroutine that opens the others: to start
+// one takes about as long. A receive of ten of 1 KiB takes a sixth less time for
+// it.
+const smallBody = 16 << 10
+
+// Open implements middleware.Codec. No message waits for another: what is large,
+// or waits for a data key, leaves the others to a goroutine of their own. The
+// cache makes one call for messages under the same data key.
+func (c *codec) Open(ctx context.Context, q middleware.Queue, messages []types.Message) []middleware.Opened {
+	q = c.complete(q)
+	c.counters.begin(ctx, q)
+	ctx, cancel := context.WithTimeout(ctx, openTimeout)
+	defer cancel()
+	ctx, span := startSpan(ctx, "sealq.Open")
+	opened := make([]middleware.Opened, len(messages))
+	defer func() { endOpen(span, q, messages, opened) }()
+
+	policy, err := c.table.find(q)
+	var binding string
+	if err == nil {
+		binding, err = policy.bindingName(q)
+	}
+	if err != nil {
+		for i := range opened {
+			opened[i] = middleware.Opened{Err: err, Temporary: true}
+		}
+		return opened
+	}
+	r := response{
+		codec: c, policy: policy, queue: q, binding: binding,
+		messages: messages, opened: opened, known: make([]openedInfo, len(messages)), lookups: make([]lookup, len(messages)),
+	}
+	r.openAll(ctx)
+	r.goroutines.Wait()
+	if !policy.NoHold {
+		c.note(q, policy, messages, opened, r.lookups)
+	}
+	c.count(ctx, q, opened)
+	c.dropped.look(ctx)
+	return opened
+}
+
+// response is a response of SQS whose messages are being opened.
+type response struct {
+	*codec
+	policy   *compiledPolicy
+	queue    middleware.Queue
+	binding  string // of the queue; see bindingName
+	messages []types.Message
+
+	// For each message, written by the goroutine that took it.
+	opened  []middleware.Opened
+	known   []openedInfo
+	lookups []lookup
+
+	taken      atomic.Int32 // messages
+	goroutines sync.WaitGroup
+}
+
+// openAll opens messages until all are taken.
+func (r *response) openAll(ctx context.Context) {
+	for i := int(r.taken.Add(1)) - 1; i < len(r.messages); i = int(r.taken.Add(1)) - 1 {
+		if len(aws.ToString(r.messages[i].Body)) > smallBody {
+			r.leave(ctx)
+		}
+		r.opened[i] = r.open(ctx, i)
+	}
+}
+
+// leave has another goroutine open the messages that are not taken, because this
+// one is about to be busy.
+func (r *response) leave(ctx context.Context) {
+	if int(r.taken.Load()) < len(r.messages) {
+		r.goroutines.Go(func() { r.openAll(ctx) })
+	}
+}
+
+// open returns what message i holds, or why it may not be delivered.
+func (r *response) open(ctx context.Context, i int) middleware.Opened {
+	m := &r.messages[i]
+	sealed, ok, err := unpack(m)
+	switch {
+	case err != nil:
+		return withhold(err)
+	case !ok && !r.policy.AcceptPlaintext:
+		return withhold(r.notSealed(m))
+	case !ok:
+		return r.deliver(i, aws.ToString(m.Body))
+	}
+	accept := func(ec envelope.EncryptionContext) error { return r.accept(r.policy, r.queue, r.binding, m, ec) }
+	k := &r.lookups[i]
+	*k = lookup{Keyring: r.policy.keyring, response: r, message: m}
+	result, err := sealed.open(ctx, k, accept)
+	if err != nil {
+		return withhold(ownDeadline(err))
+	}
+	k.opened = hold.DataKey{Encrypted: result.Key, Header: sealed.Header}
+	r.codec.opened.add(aws.ToString(m.MessageId))
+	r.known[i] = openedInfo{sealed: true, messageID: result.MessageID, key: result.Key, context: result.EncryptionContext}
+	return r.deliver(i, string(result.Plaintext))
+}
+
+func (r *response) deliver(i int, body string) middleware.Opened {
+	m, info := &r.messages[i], &r.known[i]
+	info.receives = receives(m)
+	// The middleware takes out the attribute that it was told about.
+	content := middleware.Content{Body: body, Attributes: m.MessageAttributes, NoDigests: r.policy.NoDigests}
+	return middleware.Opened{Content: content, Info: info}
+}
+
+func withhold(err error) middleware.Opened {
+	return middleware.Opened{Err: err, Temporary: classify(err) != messageFault}
+}
+
+// lookup finds the data key of one message. If it has to wait for it, it leaves
+// the other messages of the response to another goroutine first.
+type lookup struct {
+	*cache.Keyring
+	response *response
+	message  *types.Message
+
+	own    bool         // the data key is bound to exactly the context that this process seals with
+	opened hold.DataKey // that opened the message; zero: none
+}
+
+// DecryptDataKey implements [envelope.Keyring].
+func (k *lookup) DecryptDataKey(ctx context.Context, edks []envelope.EncryptedDataKey, ec envelope.EncryptionContext) (*envelope.DataKey, error) {
+	k.own = k.response.ownContext(k.response.binding, k.message, ec)
+	now := ctx
+	if ctx.Err() != nil {
+		now = context.WithoutCancel(ctx) // the time to wait is over, and this waits for nothing
+	}
+	if key, ok := k.TryDecryptDataKey(now, edks, ec); ok {
+		return key, nil
+	}
+	k.response.leave(ctx)
+	return k.Keyring.DecryptDataKey(ctx, edks, ec)
+}
+
+// openedInfo is what [Info] is made of for those who ask.
+type openedInfo struct {
+	sealed    bool
+	receives  int
+	messageID [32]byte
+	key       envelope.EncryptedDataKey
+	context   envelope.EncryptionContext
+}
+
+// info returns the Info of a message. Its EncryptionContext is that of i.
+func (i *openedInfo) info() Info {
+	if !i.sealed {
+		return Info{Receives: i.receives}
+	}
+	return Info{
+		Sealed:            true,
+		SealID:            hex.EncodeToString(i.messageID[:]),
+		Receives:          i.receives,
+		KeyProvider:       i.key.ProviderID,
+		Key:               string(i.key.ProviderInfo),
+		EncryptionContext: i.context,
+	}
+}
+
+// receives is 0 if m does not tell.
+func receives(m *types.Message) int {
+	n, err := strconv.Atoi(m.Attributes[string(types.MessageSystemAttributeNameApproximateReceiveCount)])
+	if err != nil || n < 0 {
+		return 0
+	}
+	return n
+}
+
+func (c *codec) count(ctx context.Context, q middleware.Queue, opened []middleware.Opened) {
+	var sealed, plain int
+	for _, o := range opened {
+		switch info, _ := o.Info.(*openedInfo); {
+		case o.Err != nil: // counted when it is reported
+		case info.sealed:
+			sealed++
+		default:
+			plain++
+		}
+	}
+	c.counters.opened.add(ctx, q, sealed)
+	c.counters.openedPlain.add(ctx, q, plain)
+}
