@@ -315,6 +315,11 @@ func TestWrap(t *testing.T) {
 	if len(stored) != 2 || *stored[0].Body == "hello" || *stored[1].Body != "hello" {
 		t.Errorf("got %q, want a sealed message and a plain one", bodies(stored))
 	}
+	// The SDK makes another connection pool in this mode, unless it is told not to.
+	modern := sns.New(sns.Options{Region: "us-east-1", DefaultsMode: aws.DefaultsModeStandard})
+	if snsx.Wrap(w.sealer(), modern).Options().HTTPClient != modern.Options().HTTPClient {
+		t.Error("Wrap made another HTTP client in the defaults mode standard")
+	}
 	if _, err := snsx.Wrap(w.sealer(), nil).Publish(t.Context(), &sns.PublishInput{TopicArn: &topic, Message: aws.String("x")}); err == nil || !strings.Contains(err.Error(), "nil *sns.Client") {
 		t.Errorf("Wrap(nil): got %v, want it to say so", err)
 	}
@@ -364,10 +369,12 @@ func TestConfigCopiesSharingAnArray(t *testing.T) {
 	w := newWorld(t)
 	topic := w.server.NewTopic("orders")
 	url := w.raw(topic, "q")
-	w.cfg.APIOptions = make([]func(*smithymiddleware.Stack) error, 0, 4)
-	ours := sns.NewFromConfig(w.cfg, snsx.Install(w.sealer()))
-	_ = append(w.cfg.APIOptions, func(*smithymiddleware.Stack) error { return nil })
-	if err := operations(topic)["Publish"](t.Context(), ours); err != nil {
+	base := sns.NewFromConfig(w.cfg).Options()
+	base.APIOptions = make([]func(*smithymiddleware.Stack) error, 0, 4)
+	ours, other := base, base
+	snsx.Install(w.sealer())(&ours)
+	other.APIOptions = append(other.APIOptions, func(*smithymiddleware.Stack) error { return nil })
+	if err := operations(topic)["Publish"](t.Context(), sns.New(ours)); err != nil {
 		t.Fatal(err)
 	}
 	w.checkWire(url)

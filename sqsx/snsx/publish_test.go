@@ -17,6 +17,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sns/types"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/smithy-go"
+	smithymiddleware "github.com/aws/smithy-go/middleware"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
@@ -529,6 +530,30 @@ func TestBatchFailures(t *testing.T) {
 		t.Errorf("got %q, want the two good ones", got)
 	}
 
+	// What SNS itself reports stands among them, in the order of the call.
+	throttled := withStack(func(s *smithymiddleware.Stack) error {
+		return s.Initialize.Add(smithymiddleware.InitializeMiddlewareFunc("throttle", func(
+			ctx context.Context, in smithymiddleware.InitializeInput, next smithymiddleware.InitializeHandler,
+		) (smithymiddleware.InitializeOutput, smithymiddleware.Metadata, error) {
+			out, md, err := next.HandleInitialize(ctx, in)
+			if answer, ok := out.Result.(*sns.PublishBatchOutput); ok {
+				answer.Successful, answer.Failed = answer.Successful[1:], []types.BatchResultErrorEntry{{Id: answer.Successful[0].Id, Code: aws.String("Throttled")}}
+			}
+			return out, md, err
+		}), smithymiddleware.After)
+	})
+	out, err = publisher.PublishBatch(t.Context(), &sns.PublishBatchInput{TopicArn: &standard, PublishBatchRequestEntries: entries(standard, "json1", "good1", "sealed1", "good2")}, throttled)
+	if err != nil {
+		t.Fatal(err)
+	}
+	failed = nil
+	for _, f := range out.Failed {
+		failed = append(failed, *f.Id)
+	}
+	if want := []string{"json1", "good1", "sealed1"}; !slices.Equal(failed, want) || len(out.Successful) != 1 {
+		t.Errorf("got %q failed and %d published, want %q and 1", failed, len(out.Successful), want)
+	}
+
 	before := w.server.Count("sns:PublishBatch")
 	for name, tc := range map[string]struct {
 		topic string
@@ -574,7 +599,7 @@ func TestCallerChangesInputMeanwhile(t *testing.T) {
 	w.server.Intercept(func(r *sqsxtest.Request) error {
 		if r.Action == "kms:GenerateDataKey" { // while the call waits for its data key
 			*in.TopicArn, *in.Message = open, secret+" changed"
-			in.MessageAttributes["more"] = str(secret)
+			in.MessageAttributes["more"], in.MessageAttributes["sealq"] = str(secret), str("x")
 		}
 		return nil
 	})
@@ -587,6 +612,14 @@ func TestCallerChangesInputMeanwhile(t *testing.T) {
 	}
 	if got := len(w.server.Stored(others)); got != 0 {
 		t.Errorf("got %d messages at the other topic, want none", got)
+	}
+
+	// Nor does the guard take for the caller's what was sealed.
+	*in.TopicArn, *in.Message = topic, secret
+	delete(in.MessageAttributes, "sealq")
+	lose := inside(func(input any) { delete(input.(*sns.PublishInput).MessageAttributes, "sealq") })
+	if _, err := w.publisher().Publish(t.Context(), in, lose); !errors.Is(err, sqsx.ErrBypassed) {
+		t.Errorf("got %v, want ErrBypassed", err)
 	}
 }
 
