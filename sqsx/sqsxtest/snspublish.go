@@ -100,7 +100,7 @@ func (s *snsService) publishBatch(c caller, in form) (any, error) {
 	var ids []string
 	var all []publication
 	total := 0
-	for n := 1; in.has(list + "." + strconv.Itoa(n)); n++ {
+	for n := 1; n <= maxBatchEntries+1 && in.has(list+"."+strconv.Itoa(n)); n++ { // one more is too many
 		prefix := list + "." + strconv.Itoa(n) + "."
 		p, err := publicationOf(in, prefix)
 		if err == nil {
