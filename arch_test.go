@@ -78,6 +78,7 @@ func TestArrows(t *testing.T) {
 		"middleware":            {module + "/internal/awsname", module + "/internal/fifo", module + "/internal/optfn", sdk, smithy},
 		"sqsx":                  {module + "/envelope", module + "/envelope/kmskeyring", module + "/cache", module + "/middleware", module + "/internal/awsname", module + "/internal/fifo", module + "/internal/keyerr", module + "/internal/optfn", module + "/sqsx/internal/hold", sdk, smithy},
 		"sqsx/internal/hold":    {module + "/envelope", module + "/internal/backoff", module + "/internal/contain"},
+		"sqsx/lambdax":          {module + "/sqsx", module + "/internal/awsname", module + "/internal/optfn", sdk, smithy},
 		"sqsx/snsx":             {module + "/internal/awsname", module + "/sqsx", sdk, smithy},
 		"sqsx/sqsxtest":         {sdk, smithy},
 	}

@@ -26,6 +26,7 @@
 // # Packages
 //
 //	sqsx                  what services use: Sealer, options, policies
+//	sqsx/lambdax          a handler for AWS Lambda functions: docs/lambda.md
 //	sqsx/internal/hold    when to receive, and what to put out of the way
 //	sqsx/sqsxtest         SQS and KMS in memory, for tests
 //	cache                 data key cache, in front of any keyring
@@ -38,8 +39,9 @@
 //	                      AWS, errors of key services, backoff, clocks, panics
 //	examples, integration programs to start from; tests against other software
 //
-// Imports go one way: sqsx uses middleware, cache and the keyrings; cache and
-// kmskeyring use envelope; envelope uses the standard library only.
+// Imports go one way: sqsx/lambdax uses sqsx; sqsx uses middleware, cache and
+// the keyrings; cache and kmskeyring use envelope; envelope uses the standard
+// library only.
 //
 // # Data flow
 //

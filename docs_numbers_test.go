@@ -92,7 +92,7 @@ var statements = []statement{
 	{"docs/security.md", "| encrypted data keys | {envelope.maxReadKeys}; a message with more"},
 	{"docs/security.md", "is remembered, with its context: for {kmskeyring.factPeriod}, the longest visibility timeout, or for {kmskeyring.refusalPeriod} if"},
 	{"docs/security.md", "A process makes {kmskeyring.failuresPerSecond} such failing calls a second, after the first {kmskeyring.failureBurst}."},
-	{"docs/security.md", "at most once a second, later once in {cache.maxRefusal}."},
+	{"docs/security.md", "it is asked again at most once a second, later once in {cache.maxRefusal}"},
 	{"docs/security.md", "| memory for a flood | the cache's bounds: {cache.DefaultNegativeEntries} failures"},
 	{"docs/security.md", "it is parked, at most {hold.maxParked} by each process."},
 	{"docs/security.md", "after {hold.stepBackAfter} junk messages in a row that were sent in the last {hold.justSent}, until it receives {hold.oldInARow} older messages"},

@@ -27,6 +27,7 @@ import (
 	"github.com/sealq/sealq/envelope/kmskeyring"
 	"github.com/sealq/sealq/middleware"
 	"github.com/sealq/sealq/sqsx"
+	"github.com/sealq/sealq/sqsx/lambdax"
 )
 
 // The tests of this file hold what the documents say to the code. Each fails if
@@ -205,7 +206,7 @@ func TestDocsCiteTestsThatExist(t *testing.T) {
 func TestSectionsNameTheirTests(t *testing.T) {
 	t.Parallel()
 	exists := testFunctions(t)
-	for _, name := range []string{"docs/security.md", "docs/operations.md"} {
+	for _, name := range []string{"docs/security.md", "docs/operations.md", "docs/lambda.md"} {
 		sections := strings.Split(prose(read(t, name)), "\n## ")[1:]
 		for _, section := range sections {
 			title, text, _ := strings.Cut(section, "\n")
@@ -264,6 +265,8 @@ func TestOptionTables(t *testing.T) {
 	} {
 		sameSet(t, marker, firstColumn(t, options, marker), fields(structure))
 	}
+	const lambda = "`lambdax.Options`:"
+	sameSet(t, lambda, firstColumn(t, read(t, "docs/lambda.md"), lambda), fields(reflect.TypeFor[lambdax.Options]()))
 }
 
 // fields returns the exported fields of a struct.
@@ -316,6 +319,7 @@ func settings() map[string]map[string]reflect.Type {
 	return map[string]map[string]reflect.Type{
 		"Options": {
 			"sqsx":       reflect.TypeFor[sqsx.Options](),
+			"lambdax":    reflect.TypeFor[lambdax.Options](),
 			"cache":      reflect.TypeFor[cache.Options](),
 			"kmskeyring": reflect.TypeFor[kmskeyring.Options](),
 			"middleware": reflect.TypeFor[middleware.Options](),
@@ -630,11 +634,12 @@ func unindented(code string) string {
 	return b.String()
 }
 
-// TestPoliciesAreJSON parses the IAM and key policies of docs/operations.md.
+// TestPoliciesAreJSON parses the IAM and key policies of docs/operations.md and
+// docs/lambda.md.
 func TestPoliciesAreJSON(t *testing.T) {
 	t.Parallel()
 	actions := make(map[string]bool)
-	for _, m := range fence.FindAllStringSubmatch(read(t, "docs/operations.md"), -1) {
+	for _, m := range fence.FindAllStringSubmatch(read(t, "docs/operations.md")+read(t, "docs/lambda.md"), -1) {
 		if m[1] != "json" {
 			continue
 		}

@@ -32,7 +32,12 @@
 //     to try get the error at once, but for one at a time that asks again, for
 //     3 s at most, 1 s apart and doubling to 30 s. A question that is out for 1
 //     s holds up no further caller. So a Region that cannot be reached does not
-//     hold up messages under keys of others.
+//     hold up messages under keys of others. A wrapping key answers by a data
+//     key, or by a yes to CheckDecrypt if the keyring says which key the answer
+//     is about, as that of AWS KMS does.
+//   - No answer within 1 s, or unavailable while another wrapping key answers,
+//     to a question about several wrapping keys: each is asked about alone as
+//     well, and the first data key is used.
 //   - Refused: every key that the refusal reaches is dropped at once. An
 //     [envelope.RefusedError] says how far: all keys under one wrapping key,
 //     those of them that seal, or one entry in one direction, as any other
@@ -68,10 +73,11 @@
 // # What it does not do
 //
 //   - It does not limit concurrent fetches. There is at most one for each
-//     distinct question, and at most one for each waiting caller, besides one
-//     refresh for each key in use. Whoever can send messages can make every one
-//     of them a question of its own; what bounds the calls is how many messages
-//     the receiver opens at a time.
+//     distinct question, and at most one for each waiting caller and one more for
+//     each wrapping key of its message, besides one refresh for each key in
+//     use. Anyone who can send messages can make every one of them a question
+//     of its own; what bounds the calls is how many messages the receiver opens
+//     at a time.
 //   - It does not notice a revoked key before a refresh falls due, and during
 //     an outage of the key service not before MaxStale. Purge drops everything
 //     at once.

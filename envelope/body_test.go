@@ -148,8 +148,8 @@ func shapes(t testing.TB) map[string]envelope.Message {
 	}
 }
 
-// TestMalleability flips every single bit of messages of every shape, and takes
-// away every number of bytes from the end. The keyring answers whatever it is
+// TestMalleability flips every single bit of messages of every shape, and cuts
+// every number of bytes from the end. The keyring answers whatever it is
 // asked, so that nothing but the format's own authentication refuses.
 func TestMalleability(t *testing.T) {
 	t.Parallel()

@@ -1,12 +1,28 @@
 package middleware
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+	"github.com/aws/smithy-go"
 )
+
+// cancelled returns err, of the codec, as the SDK would if ctx had ended while it
+// waited for SQS: there are loops that end by the SDK's type. ended says that ctx
+// had ended before the call, for which the SDK has no type. That a codec's own
+// time is over is another error, which it must not report as one of a context.
+func cancelled(ctx context.Context, ended bool, err error) error {
+	if ended || ctx.Err() == nil || !errors.Is(err, ctx.Err()) {
+		return err
+	}
+	if _, ok := errors.AsType[*smithy.CanceledError](err); ok {
+		return err
+	}
+	return &smithy.CanceledError{Err: err}
+}
 
 // OpenError reports one message that was received but not delivered. The
 // message is not deleted: it becomes visible again when its visibility timeout

@@ -53,6 +53,7 @@ func (s *sealer) receiveMessage(
 func (s *sealer) receive(
 	ctx context.Context, q Queue, inner *sqs.ReceiveMessageInput, next smithymiddleware.InitializeHandler,
 ) (out smithymiddleware.InitializeOutput, md smithymiddleware.Metadata, quiet bool, err error) {
+	ended := ctx.Err() != nil
 	admission, err := s.m.codec.Admit(ctx, q, inner, s.client)
 	outcome := Outcome{Err: errUnfinished}
 	if admission.Done != nil {
@@ -66,6 +67,7 @@ func (s *sealer) receive(
 		}()
 	}
 	if err != nil {
+		err = cancelled(ctx, ended, err)
 		outcome.Err = err
 		return out, md, admission.EmptyInstead, err
 	}

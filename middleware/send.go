@@ -20,9 +20,10 @@ func (m *Middleware) seal(ctx context.Context, q Queue, entries []types.SendMess
 	if len(entries) == 0 {
 		return nil, nil
 	}
+	ended := ctx.Err() != nil
 	sealed, err := m.codec.Seal(ctx, q, slices.Clip(entries))
 	if err != nil {
-		return nil, err
+		return nil, cancelled(ctx, ended, err)
 	}
 	if len(sealed) != len(entries) {
 		return nil, fmt.Errorf("middleware: codec sealed %d messages, want %d", len(sealed), len(entries))

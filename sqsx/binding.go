@@ -100,10 +100,10 @@ var (
 
 const (
 	ownContextRemedy   = "set the same pairs on both (SEALQ_ENCRYPTION_CONTEXT)"
-	noQueueRemedy      = "let its producer name the queue (one that is not sealq writes \"" + queueKey + "\" into the encryption context), or set Policy.NoBinding (SEALQ_NO_BINDING) on this consumer, which then opens messages of every queue"
+	noQueueRemedy      = "make its producer name the queue (a producer without sealq writes \"" + queueKey + "\" into the encryption context), or set Policy.NoBinding (SEALQ_NO_BINDING) on this consumer, which then opens messages of every queue"
 	logicalQueueRemedy = "set the same name for this queue on both"
-	topicRemedy        = "if this queue subscribes to the topic, add its ARN to Policy.AcceptTopics; else look for what copies messages"
-	otherQueueRemedy   = "if messages of that queue are expected here, add its ARN to Policy.AcceptQueues; else look for what copies messages"
+	topicRemedy        = "if this queue subscribes to the topic, add its ARN to Policy.AcceptTopics; else find the program that copies messages"
+	otherQueueRemedy   = "if messages of that queue are expected here, add its ARN to Policy.AcceptQueues; else find the program that copies messages"
 )
 
 // sendContext is the encryption context of every message sent to q, which may be a
@@ -184,7 +184,7 @@ func mismatchedQueue(bound, binding string) error {
 	case isARN(bound) && isARN(binding):
 		return advise(otherQueueRemedy, "%w: the message was sealed for queue %.200q, and was received from %q: it was copied or moved", envelope.ErrContextMismatch, bound, binding)
 	case isARN(bound):
-		return advise(logicalQueueRemedy+"; to open what was sealed before, add that ARN to Policy.AcceptQueues meanwhile",
+		return advise(logicalQueueRemedy+"; to open messages that were sealed before, add that ARN to Policy.AcceptQueues for a time",
 			"%w: the message is bound to the ARN %.200q, the consumer to the logical name %q", errLogicalQueue, bound, binding)
 	case isARN(binding):
 		return advise(logicalQueueRemedy, "%w: the message is bound to the logical name %.200q, the consumer to the ARN %q", errLogicalQueue, bound, binding)

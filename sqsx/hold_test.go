@@ -166,7 +166,8 @@ func TestHeldReceive(t *testing.T) {
 			time.AfterFunc(300*time.Millisecond, cancel)
 			start := time.Now()
 			_, err := poll(ctx, client, url)
-			if waited := time.Since(start); !errors.Is(err, context.Canceled) || !errors.Is(err, sqsx.ErrHeld) || waited != 300*time.Millisecond {
+			_, typed := errors.AsType[*smithy.CanceledError](err)
+			if waited := time.Since(start); !errors.Is(err, context.Canceled) || !typed || !errors.Is(err, sqsx.ErrHeld) || waited != 300*time.Millisecond {
 				t.Errorf("got %v after %v, want the caller's cancellation at once, and ErrHeld beside it", err, waited)
 			}
 		})

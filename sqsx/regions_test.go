@@ -2,6 +2,7 @@ package sqsx_test
 
 import (
 	"context"
+	"log/slog"
 	"net"
 	"slices"
 	"strings"
@@ -216,37 +217,66 @@ func TestJunkUnderSeveralKeysSlowsNobody(t *testing.T) {
 	}
 }
 
-// TestJunkUnderAnUnreachableKeyOnAQuietQueue: a message every ten minutes under the
-// consumer's own key, so that no fetch has shown lately that it can be reached, and
-// one a second that decrypts nowhere, under the key that hangs.
+// TestJunkUnderAnUnreachableKeyOnAQuietQueue: no fetch has shown lately that the
+// consumer's own key can be reached, and for two minutes five messages a second
+// decrypt nowhere, under the key that hangs. The healthy one after them does not
+// wait for their turns.
 func TestJunkUnderAnUnreachableKeyOnAQuietQueue(t *testing.T) {
 	t.Parallel()
-	for name, keys := range map[string]func(r *regions) []string{
-		"that key alone": func(r *regions) []string { return []string{r.otherKey} },
-		"both keys":      func(r *regions) []string { return []string{r.key, r.otherKey} },
+	for name, test := range map[string]struct {
+		alias bool // the consumer knows its key by an alias
+		both  bool // the junk names both keys, not only the one that hangs
+		warm  bool // the consumer opened a message six minutes before
+	}{
+		"new process":            {},
+		"new process, alias":     {alias: true},
+		"new process, both keys": {both: true},
+		"warm, alias, both keys": {alias: true, both: true, warm: true},
+		"warm":                   {warm: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				const messages, every = 3, 10 * time.Minute
+				const during, perSecond = 2 * time.Minute, 5
 				r := newRegions(t)
-				client := sqs.NewFromConfig(r.cfg, r.consumer().Install)
-				r.fault(true)
-				junk := r.junk(t, keys(r)...)
-				stop := r.consume(t, client, 1, 0)
-				for range messages {
-					for s := range int(every / time.Second) {
-						if s == int(every/time.Second)/2 {
-							send(t, r.here, r.url, time.Now().Format(time.RFC3339Nano))
-						}
-						junk()
-						time.Sleep(time.Second)
+				keyID, names := r.key, []string{r.otherKey}
+				if test.alias {
+					keyID = "alias/own"
+					if _, err := r.kms.CreateAlias(t.Context(), &kms.CreateAliasInput{AliasName: &keyID, TargetKeyId: &r.key}); err != nil {
+						t.Fatal(err)
 					}
 				}
+				if test.both {
+					names = []string{r.key, r.otherKey}
+				}
+				consumer, err := sqsx.NewFromConfig(r.cfg, keyID, func(o *sqsx.Options) {
+					o.KMSKeyring.DecryptKeys, o.Logger = []string{r.otherKey}, slog.New(slog.DiscardHandler)
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				r.fault(true)
+				healthy := 0
+				put := func() {
+					healthy++
+					send(t, r.here, r.url, time.Now().Format(time.RFC3339Nano))
+				}
+				stop := r.consume(t, sqs.NewFromConfig(r.cfg, consumer.Install), 1, 0)
+				if test.warm {
+					put()
+					time.Sleep(6 * time.Minute)
+				}
+				junk := r.junk(t, names...)
+				for range int(during/time.Second) * perSecond {
+					junk()
+					time.Sleep(time.Second / perSecond)
+				}
+				put()
+				time.Sleep(time.Minute)
 				waits := stop()
 				t.Logf("waits %v", waits)
-				if len(waits) != messages || waits[len(waits)-1] > 15*time.Second {
-					t.Errorf("%d of %d delivered, after %v; want all, within 15s", len(waits), messages, waits)
+				if len(waits) != healthy || waits[len(waits)-1] > 15*time.Second {
+					t.Errorf("%d of %d delivered, after %v; want all, within 15s", len(waits), healthy, waits)
 				}
 			})
 		})

@@ -157,7 +157,7 @@ func (r *reporter) held(ctx context.Context, q middleware.Queue, err error) {
 	)
 }
 
-// log returns the logger, as it is at the time of the line.
+// log returns the logger at the time of the call.
 func (s *settings) log() *slog.Logger {
 	if s.logger == nil {
 		return slog.Default()
@@ -202,7 +202,7 @@ func diagnose(err error) (diagnosis, remedy string) {
 	case errors.Is(err, errAttributeLost):
 		return "header lost", ""
 	case errors.Is(err, errEncodedAgain):
-		return "encoded once more", "something that copies messages encoded a part that is text or bytes already, such as Lambda's binaryValue: let it decode first, or set Policy.BodyCarrier (SEALQ_BODY_CARRIER) on the sender"
+		return "encoded once more", "a program that copies messages encoded a part again, such as Lambda's binaryValue: decode it there first, or set Policy.BodyCarrier (SEALQ_BODY_CARRIER) on the sender"
 	case errors.Is(err, errSNSEnvelope):
 		return "SNS envelope", ""
 	}
@@ -212,7 +212,7 @@ func diagnose(err error) (diagnosis, remedy string) {
 	switch classify(err) {
 	case keyUnavailable:
 		if errors.Is(err, keyerr.ErrNotAsked) {
-			return "not asked of the key service", "nothing is lost: the message becomes visible again; look for who sends messages that do not decrypt: the error names the bound that was reached"
+			return "not asked of the key service", "nothing is lost: the message becomes visible again; find out who sends messages that do not decrypt: the error names the bound that was reached"
 		}
 		if !errors.Is(err, envelope.ErrUnavailable) {
 			return "no time left", "nothing is lost: the message becomes visible again; the caller's context ended before the message was opened: give it more time, or fewer messages"
@@ -233,15 +233,15 @@ func diagnose(err error) (diagnosis, remedy string) {
 	case errors.Is(err, envelope.ErrContextMismatch):
 		return "sealed for another queue", ""
 	case errors.Is(err, envelope.ErrNoMatchingKey) && notDecrypted(err):
-		return "not decrypted by its key", "look for what rewrites messages, or for who sends: to configure further keys does not help"
+		return "not decrypted by its key", "find the program that rewrites messages, or who sends them: configuring more keys does not help"
 	case errors.Is(err, envelope.ErrNoMatchingKey):
-		return "sealed under a key that is not configured", "if the key is yours, do as the error says; else look for who sends"
+		return "sealed under a key that is not configured", "if the key is yours, do as the error says; else find out who sends these messages"
 	case errors.Is(err, envelope.ErrUnsupported):
-		return "unsupported format", "upgrade this consumer, or let the producer do without what the error names"
+		return "unsupported format", "upgrade this consumer, or change the producer so that it does not use what the error names"
 	case errors.Is(err, envelope.ErrAuthentication):
-		return "altered after sealing", "the message was damaged or forged: look for what rewrites bodies or attributes"
+		return "altered after sealing", "the message was damaged or forged: find the program that rewrites bodies or attributes"
 	}
-	return "malformed", "the message was damaged, truncated or forged: look for what rewrites bodies or attributes"
+	return "malformed", "the message was damaged, truncated or forged: find the program that rewrites bodies or attributes"
 }
 
 // notDecrypted reports whether AWS KMS had the key and could not decrypt with

@@ -1,8 +1,10 @@
 package sqsx_test
 
 import (
+	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -33,25 +35,24 @@ func junkUnder(w *world, queue, url, key string) (put func(edit func(*envelope.H
 
 // TestHealthyBesideUndecryptableMessages: a process of four loops meets a steady
 // flood of messages that KMS does not decrypt, after a burst that uses up what may
-// fail at once. Every healthy message, each under a data key that the process has
-// never seen, is delivered. It does not wait longer than the queue is behind.
+// fail at once. It lasts for longer than maxReceiveCount visibility timeouts. Every
+// healthy message, each under a data key that the process has never seen, is
+// delivered soon.
 func TestHealthyBesideUndecryptableMessages(t *testing.T) {
 	t.Parallel()
-	for _, test := range []struct {
-		perSecond int
-		delay     time.Duration
-	}{
-		{400, 5 * time.Second},
-		{1000, 10 * time.Second},
-	} {
-		if testing.Short() && test.perSecond > 400 {
+	for _, perSecond := range []int{400, 1000} {
+		if testing.Short() && perSecond > 400 {
 			continue
 		}
-		t.Run(fmt.Sprint(test.perSecond), func(t *testing.T) {
+		t.Run(fmt.Sprint(perSecond), func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				const seconds, perSecond, burst = 20, 3, 1000 // healthy
-				f := newFleet(t, "orders", 4, "VisibilityTimeout", "5")
+				const (
+					tick, ticks = 100 * time.Millisecond, 60
+					burst       = 1000
+					limit       = 3 * time.Second
+				)
+				f := newFleet(t, "orders", 4, "VisibilityTimeout", "1")
 				f.fault(func(r *sqsxtest.Request) error {
 					switch r.Action {
 					case "kms:Decrypt", "sqs:ReceiveMessage":
@@ -64,22 +65,20 @@ func TestHealthyBesideUndecryptableMessages(t *testing.T) {
 				f.drain(time.Now())
 				warm := f.deliveredCount()
 				junk, body := junkUnder(f.w, "orders", f.url, f.w.key)
-				healthy := f.seal(seconds*perSecond, seconds*perSecond)
+				healthy := f.seal(ticks, ticks)
 				sent := make(map[string]time.Time) // by the body that is delivered
 
 				before := f.w.count("kms:Decrypt")
 				for range burst {
 					junk(nil)
 				}
-				for i, in := range healthy {
-					for range 10 {
-						for range test.perSecond / (10 * perSecond) {
-							junk(nil)
-						}
-						time.Sleep(time.Second / (10 * perSecond))
+				for i := range ticks {
+					for range perSecond / int(time.Second/tick) {
+						junk(nil)
 					}
 					sent[fmt.Sprintf("message-%d", warm+i)] = time.Now()
-					f.send(in)
+					f.send(healthy[i])
+					time.Sleep(tick)
 				}
 				time.Sleep(time.Minute)
 				f.end()
@@ -94,14 +93,13 @@ func TestHealthyBesideUndecryptableMessages(t *testing.T) {
 					slowest = max(slowest, f.delivered[body].Sub(at))
 				}
 				delivered, calls := f.deliveredCount()-warm, f.w.count("kms:Decrypt")-before
-				t.Logf("%d junk messages a second: %d of %d delivered, the slowest after %v; %d dead-lettered; %d Decrypt calls",
-					test.perSecond, delivered, len(healthy), slowest.Round(time.Millisecond), dead, calls)
-				if dead > 0 || delivered != len(healthy) || slowest > test.delay {
-					t.Errorf("%d of %d delivered, %d dead-lettered, the slowest after %v; want all within %v", delivered, len(healthy), dead, slowest, test.delay)
+				t.Logf("%d of %d delivered, the slowest after %v; %d dead-lettered; %d Decrypt calls",
+					delivered, len(healthy), slowest.Round(time.Millisecond), dead, calls)
+				if dead > 0 || delivered != len(healthy) || slowest > limit {
+					t.Errorf("%d of %d delivered, %d dead-lettered, the slowest after %v; want all within %v", delivered, len(healthy), dead, slowest, limit)
 				}
-				// Per message: there is a call for each, whatever its receive count.
-				if junk := burst + seconds*perSecond*10*(test.perSecond/(10*perSecond)); calls > junk+len(healthy) {
-					t.Errorf("%d Decrypt calls for %d junk messages and %d healthy ones, want one for each", calls, junk, len(healthy))
+				if want := burst + ticks*perSecond/int(time.Second/tick) + len(healthy); calls > want {
+					t.Errorf("%d Decrypt calls, want at most %d: one for each message", calls, want)
 				}
 			})
 		})
@@ -130,11 +128,11 @@ func TestJunkUnderADeniedKey(t *testing.T) {
 				url, _ := r.withDLQ("payments", 10, "VisibilityTimeout", "30")
 				client := sqs.NewFromConfig(r.cfg, r.consumer().Install)
 				r.server.Intercept(func(req *sqsxtest.Request) error {
-					if req.Action != "kms:Decrypt" {
-						return nil
+					switch req.Action {
+					case "kms:Decrypt", "sqs:ReceiveMessage":
+						time.Sleep(10 * time.Millisecond)
 					}
-					time.Sleep(10 * time.Millisecond)
-					if strings.Contains(string(req.Body), r.otherKey) {
+					if req.Action == "kms:Decrypt" && strings.Contains(string(req.Body), r.otherKey) {
 						return &smithy.GenericAPIError{Code: "AccessDeniedException", Message: "no", Fault: smithy.FaultClient}
 					}
 					return nil
@@ -148,11 +146,12 @@ func TestJunkUnderADeniedKey(t *testing.T) {
 				for n := range test.junk {
 					put(test.edit(n))
 				}
-				for end := time.Now().Add(5 * time.Minute); time.Now().Before(end); {
-					if _, err := receive(t.Context(), client, url); err == nil {
-						time.Sleep(100 * time.Millisecond)
-					}
-				}
+				ctx, stop := context.WithCancel(t.Context())
+				var wg sync.WaitGroup
+				loop(ctx, &wg, 4, client, url, func(*sqs.ReceiveMessageOutput, error) {})
+				time.Sleep(5 * time.Minute)
+				stop()
+				wg.Wait()
 				calls := r.count("kms:Decrypt") - before
 				t.Logf("%d messages: %d Decrypt calls in five minutes", test.junk, calls)
 				if calls > test.atMost {

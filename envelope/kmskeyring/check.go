@@ -68,10 +68,9 @@ func (k *Keyring) checks(ec envelope.EncryptionContext) []func(context.Context) 
 
 // dryRun asks KMS whether Decrypt with the key of q, which is key, would be
 // allowed. nil means yes: then what is remembered of denials ends.
-func (k *Keyring) dryRun(ctx context.Context, q question, key awsname.KeyARN, ec envelope.EncryptionContext) (err error) {
-	defer func() { keytrace.Checked(ctx, q.keyInfo, err) }()
+func (k *Keyring) dryRun(ctx context.Context, q question, key awsname.KeyARN, ec envelope.EncryptionContext) error {
 	q.op, q.configured, q.dryRun, q.understood = opDecrypt, true, true, k.dryRuns.Load()
-	err = k.ask(ctx, q, func(ctx context.Context, opt func(*kms.Options)) error {
+	err := k.ask(ctx, q, func(ctx context.Context, opt func(*kms.Options)) error {
 		_, err := k.client.Decrypt(ctx, &kms.DecryptInput{
 			KeyId: &q.keyID, EncryptionContext: maps.Clone(ec), GrantTokens: slices.Clone(k.opts.GrantTokens),
 			DryRun: aws.Bool(true), DryRunModifiers: []types.DryRunModifierType{types.DryRunModifierTypeIgnoreCiphertext},
@@ -82,10 +81,12 @@ func (k *Keyring) dryRun(ctx context.Context, q question, key awsname.KeyARN, ec
 	if _, would := errors.AsType[*types.DryRunOperationException](err); would {
 		k.dryRuns.Store(true)
 		k.verdicts.allowed(key.String(), ec, time.Now())
+		keytrace.Checked(ctx, key.String(), nil)
 		return nil
 	}
 	if err == nil {
 		return q.checkUnsupported(errors.New("it succeeded, with nothing to decrypt"))
 	}
+	keytrace.Checked(ctx, key.String(), err)
 	return err
 }

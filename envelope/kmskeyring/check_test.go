@@ -7,7 +7,9 @@ import (
 	"net/http"
 	"runtime"
 	"strings"
+	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,6 +19,7 @@ import (
 
 	"github.com/sealq/sealq/envelope"
 	"github.com/sealq/sealq/envelope/kmskeyring"
+	"github.com/sealq/sealq/internal/keytrace"
 	"github.com/sealq/sealq/sqsx/sqsxtest"
 )
 
@@ -65,6 +68,50 @@ func TestCheckDecrypt(t *testing.T) {
 	var zero *kmskeyring.Keyring
 	if err := zero.CheckDecrypt(t.Context(), ec); err == nil {
 		t.Error("nil keyring: got nil, want an error")
+	}
+}
+
+// TestCheckDecryptNamesTheKey: a cache is told which key an answer is about, by
+// the name that messages have for it, and of no question that was cut short.
+func TestCheckDecryptNamesTheKey(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	client := w.client("us-east-1", ours)
+	id, arn := w.key(client, false)
+	_, second := w.key(client, false)
+	w.alias(client, "alias/orders", id)
+	check := func(kr *kmskeyring.Keyring) map[string]error {
+		var mu sync.Mutex
+		got := make(map[string]error)
+		ctx := keytrace.With(t.Context(), func(info string, err error) {
+			mu.Lock()
+			defer mu.Unlock()
+			got[info] = err
+		})
+		kr.CheckDecrypt(ctx, ec)
+		return got
+	}
+	for _, keyID := range []string{arn, id, "alias/orders"} {
+		kr := w.keyring(client, keyID)
+		if got := check(kr); len(got) != 1 || got[arn] != nil {
+			t.Errorf("%s: got %v, want a yes for %s", keyID, got, arn)
+		}
+	}
+	kr := w.keyring(client, arn, func(o *kmskeyring.Options) { o.DecryptKeys = []string{second} })
+	w.srv.Intercept(only("kms:Decrypt", syscall.ECONNREFUSED))
+	if got := check(kr); len(got) != 2 || !errors.Is(got[arn], envelope.ErrUnavailable) || !errors.Is(got[second], envelope.ErrUnavailable) {
+		t.Errorf("unreachable: got %v, want that for both keys", got)
+	}
+	// One that hangs is cut short by the yes about the other.
+	w.srv.Intercept(func(r *sqsxtest.Request) error {
+		if r.Action == "kms:Decrypt" && strings.Contains(string(r.Body), second) {
+			<-r.Context().Done()
+			return r.Context().Err()
+		}
+		return nil
+	})
+	if got := check(kr); len(got) != 1 || got[arn] != nil {
+		t.Errorf("one hangs: got %v, want a yes for %s and no word of the other", got, arn)
 	}
 }
 

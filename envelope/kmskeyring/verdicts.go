@@ -20,7 +20,7 @@ import (
 // and asks about no more than so many that fail: see budget.
 const (
 	// keptFailures has room for all that can fail within refusalPeriod, so that
-	// no flood makes the keyring forget.
+	// no flood makes the keyring forget. They take about 24 MB.
 	keptFailures = failureBurst + failuresPerSecond*int(refusalPeriod/time.Second)
 
 	// keptOpened is how many of the encrypted data keys that were decrypted are
@@ -68,9 +68,9 @@ type verdicts struct {
 // verdict is why KMS did not decrypt. It is small, because a flood makes very
 // many.
 type verdict struct {
-	until  int64 // in Unix seconds
+	until  uint32 // in Unix seconds, to the year 2106
 	reason reason
-	times  uint8 // that KMS denied it
+	times  uint8 // how often KMS denied it
 }
 
 type reason uint8
@@ -142,7 +142,7 @@ func (v *verdicts) known(s subject, q question, now time.Time) error {
 // answer is known. v.mu is held.
 func (v *verdicts) answer(s subject, q question, now time.Time) error {
 	failed, isFailed := v.failed.get(s.id)
-	isFailed = isFailed && now.Unix() < failed.until
+	isFailed = isFailed && now.Unix() < int64(failed.until)
 	if isFailed && !failed.reason.denies() {
 		return q.remembered(failed.reason)
 	}
@@ -153,8 +153,8 @@ func (v *verdicts) answer(s subject, q question, now time.Time) error {
 	if isFailed && failed.times >= maxDenied {
 		// Whatever happened to denied: a flood can make the keyring forget it.
 		granted, ok := v.granted.get(s.scope)
-		if denies := failed.until - int64(refusalPeriod/time.Second); !ok || granted < denies {
-			denied.until, denied.reason = time.Unix(failed.until, 0), failed.reason
+		if at := int64(failed.until) - int64(refusalPeriod/time.Second); !ok || granted < at {
+			denied.until, denied.reason = time.Unix(int64(failed.until), 0), failed.reason
 		}
 	}
 	if !now.Before(denied.until) {
@@ -202,18 +202,17 @@ func (v *verdicts) note(s subject, err error, asked, now time.Time) (failed bool
 	if !ok {
 		return false
 	}
-	failure := verdict{until: now.Add(refusalPeriod).Unix(), reason: why}
-	switch {
-	case why.denies():
+	failure := verdict{until: unix(now.Add(refusalPeriod)), reason: why}
+	if why.denies() {
 		before, _ := v.failed.get(s.id)
 		failure.times = min(before.times+1, maxDenied)
 		v.deny(s.scope, why, asked, now)
-	case why == isFact:
-		failure.until = now.Add(factPeriod).Unix()
-		fallthrough
-	default:
+	} else {
 		// KMS looked at the ciphertext, so that it denies the key no more.
 		v.denied.forget(s.scope)
+	}
+	if why == isFact {
+		failure.until = unix(now.Add(factPeriod))
 	}
 	v.failed.put(s.id, failure, keptFailures)
 	return true
@@ -258,6 +257,8 @@ func (v *verdicts) forget() {
 	v.failed, v.opened = recent[verdict]{}, recent[struct{}]{}
 	v.denied, v.granted = recent[denial]{}, recent[int64]{}
 }
+
+func unix(t time.Time) uint32 { return uint32(t.Unix()) }
 
 // reasonOf returns why KMS did not decrypt. An outage, and what is wrong with a
 // whole key, is none.

@@ -36,11 +36,11 @@ class Sealer:
     key_arn must be an ARN: with an alias the SDK can seal, but not open.
     """
 
-    def __init__(self, queue_arn, key_arn):
+    def __init__(self, queue_arn, key_arn, kms=None):
         self.queue_arn = queue_arn
         self.client = aws_encryption_sdk.EncryptionSDKClient(max_encrypted_data_keys=MOST_KEYS)
         providers = AwsCryptographicMaterialProviders(config=MaterialProvidersConfig())
-        kms = boto3.client("kms", region_name=key_arn.split(":")[3])
+        kms = kms or boto3.client("kms", region_name=key_arn.split(":")[3])
         self.keyring = providers.create_aws_kms_keyring(
             CreateAwsKmsKeyringInput(kms_key_id=key_arn, kms_client=kms)
         )

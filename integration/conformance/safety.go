@@ -19,7 +19,7 @@ import (
 func safetyCases() []testCase {
 	return []testCase{
 		{"safety: a client that lost its Sealer, or has two, makes no request", sealerLost},
-		{"safety: a queue of which nothing opens does not look empty, and what opens is delivered", held},
+		{"safety: a queue in which nothing opens does not look empty, and what opens is delivered", held},
 		{"safety: StrictQueue withholds what redrive brought", strictQueue},
 		{"safety: NoSeal sends byte for byte", noSeal},
 		{"safety: what opens is delivered beside what KMS refuses", besideRefused},

@@ -1,5 +1,5 @@
 // Package examples_test runs the programs of examples/ as their readers would,
-// on LocalStack.
+// on LocalStack or without an account.
 package examples_test
 
 import (

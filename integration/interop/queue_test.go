@@ -54,8 +54,8 @@ func exampleLanguages() []example {
 
 // program returns a function that runs a program of the example, such as
 // "send", and returns what it prints. An exit code other than 0 is an error
-// with its standard error.
-func (e example) program(t *testing.T, endpoint string) func(name string, args ...string) (string, error) {
+// with its standard error. env is added to its environment.
+func (e example) program(t *testing.T, endpoint string, env ...string) func(name string, args ...string) (string, error) {
 	t.Helper()
 	s := find(t, e.sdk)
 	s.running(t)
@@ -67,7 +67,7 @@ func (e example) program(t *testing.T, endpoint string) func(name string, args .
 	return func(name string, args ...string) (string, error) {
 		cmd := exec.CommandContext(t.Context(), interpreter, append([]string{name + e.ending}, args...)...)
 		cmd.Dir = dir
-		cmd.Env = append(drivers.Environ(), "AWS_ENDPOINT_URL="+endpoint)
+		cmd.Env = append(append(drivers.Environ(), "AWS_ENDPOINT_URL="+endpoint), env...)
 		var stdout, stderr bytes.Buffer
 		cmd.Stdout, cmd.Stderr = &stdout, &stderr
 		err := cmd.Run()

@@ -20,8 +20,9 @@ const width = 80
 
 var wrap = flag.String("wrap", "", "rewrite paragraphs wider than 80 columns in files whose name contains this")
 
-// notYet are files with comments that are too wide still. What is wrapped leaves
-// the list: TestCommentWidth fails for a name in it that need not be there.
+// notYet are files with comments that are too wide still. What is wrapped
+// leaves the list: TestCommentWidth fails for a name in it that need not be
+// there.
 var notYet = []string{
 	"cache/bounds_test.go",
 	"cache/entry.go",

@@ -1,0 +1,60 @@
+package lambdax
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+)
+
+// ErrNotStarted is the error of a message that opened and that the work was not
+// called for: less time was left than the longest call of this invocation has
+// taken, or the invocation was cancelled.
+var ErrNotStarted = errors.New("lambdax: the work was not started: not enough time was left")
+
+// BatchError fails an invocation, so that Lambda keeps all messages of the
+// event. Lambda shows its text and "BatchError" as the error's type.
+type BatchError struct {
+	Messages int // in the event
+	Failed   int // of them, at least 1
+
+	// Errs has the cause for each message that failed, in the order of the
+	// event: what Options.OnError is given. It has Failed elements.
+	Errs []error
+}
+
+// Error counts the messages and quotes the first cause.
+func (e *BatchError) Error() string {
+	if e.Failed == e.Messages {
+		return fmt.Sprintf("lambdax: none of %d messages succeeded, so that all stay in the queue; the first: %v", e.Messages, e.Errs[0])
+	}
+	return fmt.Sprintf("lambdax: %d of %d messages failed, and all stay in the queue, because Options.ReportsFailures is not set; the first: %v", e.Failed, e.Messages, e.Errs[0])
+}
+
+// Unwrap returns the causes.
+func (e *BatchError) Unwrap() []error { return e.Errs }
+
+// PanicError is the error of a message for which the work panicked. Its text
+// does not show a value that is not the runtime's own, because that may hold
+// anything, plaintext too.
+type PanicError struct {
+	Value any    // of the panic; nil if the work ended its goroutine (runtime.Goexit)
+	Stack []byte // of the goroutine, as runtime/debug.Stack formats it
+}
+
+// Error says that there was a panic, and with what type of value.
+func (e *PanicError) Error() string {
+	switch v := e.Value.(type) {
+	case nil:
+		return "lambdax: ended its goroutine (runtime.Goexit)"
+	case runtime.Error:
+		return "lambdax: panicked: " + v.Error()
+	default:
+		return fmt.Sprintf("lambdax: panicked with a value of type %T", v)
+	}
+}
+
+// Unwrap returns the value of the panic if it is an error.
+func (e *PanicError) Unwrap() error {
+	err, _ := e.Value.(error)
+	return err
+}

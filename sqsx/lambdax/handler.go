@@ -1,0 +1,294 @@
+package lambdax
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"strconv"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+
+	"github.com/sealq/sealq/internal/awsname"
+	"github.com/sealq/sealq/sqsx"
+)
+
+// Message is what the work gets: a message that opened. Its memory is the
+// work's to keep and change.
+type Message struct {
+	sqsx.Message
+	QueueARN string // where it was received; in a dead-letter queue, of that queue
+}
+
+// Handler opens the messages of an event, calls the work for each, and tells
+// Lambda what failed. Make one with [New], outside of the function's handler,
+// and give it to lambda.Start. It is safe for concurrent use, keeps nothing
+// between invocations, and has no goroutines while none is running.
+type Handler struct {
+	sealer *sqsx.Sealer
+	work   func(context.Context, Message) error
+	o      Options
+	err    error // of New; every invocation fails with it
+}
+
+// New returns a Handler. Settings that it refuses fail every invocation with a
+// [*sqsx.ConfigError], before anything is opened; so do a nil Sealer and a nil
+// work.
+//
+// work is called once for each message that opened, and its message is deleted
+// if it returns nil. It runs on a goroutine of its own; a panic is its message's
+// failure. Its context ends a little before the function's deadline, so that
+// there is time to report; work that does not return then makes Lambda end the
+// whole invocation, after which all messages of the event come again. No work is
+// started when less time is left than the longest has taken in this invocation.
+func New(s *sqsx.Sealer, work func(context.Context, Message) error, optFns ...func(*Options)) *Handler {
+	o, err := newOptions(optFns)
+	switch {
+	case err != nil:
+	case s == nil:
+		err = &sqsx.ConfigError{Err: errors.New("lambdax: New was given a nil *sqsx.Sealer: check the error of the constructor that made it")}
+	case work == nil:
+		err = &sqsx.ConfigError{Err: errors.New("lambdax: New was given no work: give it a function that is called for each message")}
+	}
+	return &Handler{sealer: s, work: work, o: o, err: err}
+}
+
+var errUninitialized = errors.New("lambdax: the Handler is nil or its zero value: make one with New")
+
+// Invoke makes a *Handler the lambda.Handler of github.com/aws/aws-lambda-go. It
+// is [Handler.Handle] for the JSON of an event and of a response.
+func (h *Handler) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
+	var e Event
+	// Not by json.Unmarshal, which would read the text once more.
+	if err := e.UnmarshalJSON(payload); err != nil {
+		return nil, err
+	}
+	r, err := h.Handle(ctx, e)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(r)
+}
+
+// Handle opens the messages of e, works them off, and returns those that failed.
+// An error keeps all of them in the queue; it is a [*BatchError] if messages
+// failed, and another one if e is not an event of SQS or the Handler is not
+// usable. e is not changed.
+//
+// ctx should have the deadline of the function, as that of lambda.Start has.
+// Without one, opening waits for AWS KMS for 10 seconds, and the work has no
+// limit.
+func (h *Handler) Handle(ctx context.Context, e Event) (Response, error) {
+	if h == nil || h.sealer == nil && h.err == nil {
+		return Response{}, errUninitialized
+	}
+	if h.err != nil {
+		return Response{}, h.err
+	}
+	if err := e.check(); err != nil {
+		return Response{}, err
+	}
+	b := newBatch(h, ctx, e)
+	b.open()
+	b.workOff()
+	b.backOff()
+	return b.answer()
+}
+
+// Of the time that is left, reportShare, at most maxReport, is kept for the
+// report after the last work has ended.
+const (
+	reportShare = 10
+	maxReport   = time.Second
+)
+
+// batch is one invocation.
+type batch struct {
+	*Handler
+	ctx      context.Context
+	items    []*item // in the order of the event
+	opens    time.Time
+	works    time.Time // these three are zero if the invocation has no deadline
+	deadline time.Time
+}
+
+// item is one message of an event.
+type item struct {
+	received types.Message // as in the event, sealed
+	Message                // what the work gets; until it is opened, what was received
+	receives int           // 0: unknown
+	group    string        // of a FIFO queue: its messages with the same group wait for each other
+	opened   bool
+	err      error // nil: the work has succeeded
+}
+
+func newBatch(h *Handler, ctx context.Context, e Event) *batch {
+	b := &batch{Handler: h, ctx: ctx, items: make([]*item, len(e.Records))}
+	for i, r := range e.Records {
+		m := r.message()
+		n := receives(m)
+		b.items[i] = &item{
+			received: m,
+			Message: Message{
+				Message:  sqsx.Message{Message: m, Info: sqsx.Info{Receives: n}},
+				QueueARN: r.EventSourceARN,
+			},
+			receives: n,
+			err:      ErrNotStarted,
+		}
+	}
+	if deadline, ok := ctx.Deadline(); ok {
+		left := max(time.Until(deadline), 0)
+		b.deadline = deadline
+		b.opens = deadline.Add(-min(h.o.Reserve, left/2))
+		b.works = deadline.Add(-min(maxReport, left/reportShare))
+	}
+	return b
+}
+
+func receives(m types.Message) int {
+	n, err := strconv.Atoi(m.Attributes[string(types.MessageSystemAttributeNameApproximateReceiveCount)])
+	if err != nil {
+		return 0
+	}
+	return max(n, 0)
+}
+
+// until returns the invocation's context with an earlier deadline; with a zero
+// one it is only cancelled with it.
+func (b *batch) until(deadline time.Time) (context.Context, context.CancelFunc) {
+	if deadline.IsZero() {
+		return context.WithCancel(b.ctx)
+	}
+	return context.WithDeadline(b.ctx, deadline)
+}
+
+// open opens the messages of one queue after the other, in the time for opening
+// of all. A mapping has one queue.
+func (b *batch) open() {
+	ctx, cancel := b.until(b.opens)
+	defer cancel()
+	var queues []string
+	of := make(map[string][]*item)
+	for _, it := range b.items {
+		if of[it.QueueARN] == nil {
+			queues = append(queues, it.QueueARN)
+		}
+		of[it.QueueARN] = append(of[it.QueueARN], it)
+	}
+	for _, arn := range queues {
+		b.openQueue(ctx, arn, of[arn])
+	}
+}
+
+// openQueue opens the messages of one queue. OpenMessages returns them in order,
+// those that opened and the others apart.
+func (b *batch) openQueue(ctx context.Context, arn string, items []*item) {
+	msgs := make([]types.Message, len(items))
+	for i, it := range items {
+		msgs[i] = it.received
+	}
+	opened, withheld := b.sealer.OpenMessages(ctx, arn, msgs)
+	grouped := isFIFO(arn)
+	for _, it := range items {
+		id := *it.received.MessageId
+		switch {
+		case len(opened) > 0 && aws.ToString(opened[0].MessageId) == id:
+			it.Message.Message, opened = opened[0], opened[1:]
+			it.opened = true
+		case len(withheld) > 0 && aws.ToString(withheld[0].Message.MessageId) == id:
+			it.err, withheld = withheld[0], withheld[1:]
+			b.failed(it)
+		default:
+			it.err = errUnaccounted
+			b.failed(it)
+		}
+		if it.group = it.received.Attributes[string(types.MessageSystemAttributeNameMessageGroupId)]; it.group == "" {
+			grouped = false
+		}
+	}
+	switch {
+	case !isFIFO(arn):
+		// A standard queue has group IDs too, for fair queues: they say
+		// nothing about order.
+		for _, it := range items {
+			it.group = ""
+		}
+	case grouped:
+		for _, it := range items {
+			it.group = arn + " " + it.group
+		}
+	default:
+		// A message that does not tell its group may be of any: they are
+		// all one.
+		for _, it := range items {
+			it.group = arn
+		}
+	}
+}
+
+// errUnaccounted cannot happen: every message that is given to OpenMessages is
+// in one of its results. If it did, the message would stay in the queue.
+var errUnaccounted = errors.New("lambdax: the message was neither opened nor withheld")
+
+func isFIFO(arn string) bool {
+	a, err := awsname.ParseQueueARN(arn)
+	return err == nil && awsname.IsFIFO(a.Resource)
+}
+
+// failed tells the caller's hook of a message that has not succeeded.
+func (b *batch) failed(it *item) {
+	if b.o.OnError == nil {
+		return
+	}
+	if p := recovered(func() { b.o.OnError(b.ctx, it.Message, it.err) }); p != nil {
+		b.o.log().ErrorContext(b.ctx, "sealq: OnError of lambdax panicked", slog.String("error", p.Error()), slog.String("message_id", *it.received.MessageId))
+	}
+}
+
+// answer is the response or the error of the invocation.
+func (b *batch) answer() (Response, error) {
+	r := Response{BatchItemFailures: []Failure{}}
+	named := make(map[string]bool)
+	var errs []error
+	for _, it := range b.items {
+		if it.err == nil {
+			continue
+		}
+		errs = append(errs, it.err)
+		if id := *it.received.MessageId; !named[id] {
+			named[id] = true
+			r.BatchItemFailures = append(r.BatchItemFailures, Failure{id})
+		}
+	}
+	failed, all := len(errs), len(b.items)
+	if failed > 0 && (!b.o.ReportsFailures || failed == all && !b.o.ReportAll) {
+		return Response{}, &BatchError{Messages: all, Failed: failed, Errs: errs}
+	}
+	b.log(failed)
+	return r, nil
+}
+
+// log writes one line for the messages that opened and that are reported as
+// failed, if nobody else tells of them. Those that did not open have lines of
+// the Sealer.
+func (b *batch) log(failed int) {
+	if b.o.OnError != nil {
+		return
+	}
+	for _, it := range b.items {
+		if it.err == nil || !it.opened {
+			continue
+		}
+		b.o.log().WarnContext(b.ctx, "sealq: messages reported as failed",
+			slog.String("queue", it.QueueARN),
+			slog.Int("failed", failed),
+			slog.Int("of", len(b.items)),
+			slog.String("message_id", *it.received.MessageId),
+			slog.String("error", it.err.Error()),
+		)
+		return
+	}
+}
