@@ -27,10 +27,11 @@ func (k *Keyring) Cached(edks []envelope.EncryptedDataKey, ec envelope.Encryptio
 	return false
 }
 
-// ForgetFailures forgets refusals and outages of the next keyring that are
-// remembered for opening, for a caller who has just learned that it answers: the
-// next call for each data key asks again. What is remembered of invalid messages
-// stays. It does not wait, and is safe for concurrent use.
+// ForgetFailures forgets the refusals and outages that are remembered of data
+// keys for opening, for a caller who has just learned that the next keyring
+// answers: the next call for each data key asks again. Invalid messages stay
+// remembered, and so does an outage of one wrapping key among several, which
+// ends when that key answers. It does not wait, and is safe for concurrent use.
 func (k *Keyring) ForgetFailures() {
 	if k == nil || k.next == nil {
 		return

@@ -14,24 +14,26 @@ import (
 	"github.com/sealq/sealq/internal/keyerr"
 )
 
-// A message under a wrapping key that cannot be reached, one of another Region
-// for example, must not hold up those received with it. This file sees to that,
-// by ProviderInfo, the name that messages have for wrapping keys:
+// This file sees to it that a message under a wrapping key that cannot be reached,
+// one of another Region for example, does not hold up those received with it. It
+// knows wrapping keys by the name that messages have for them, ProviderInfo. A
+// question is one call to the next keyring, a flight (flight.go).
 //
-//   - A question about one wrapping key that fails for an outage begins an outage
-//     of that key: messages are told so at once, and one at a time asks again.
-//     Before it fails, once it has been out for patience, no further message
-//     waits for it.
-//   - That is only so while another wrapping key is known to answer, by a data
-//     key or by a yes to CheckDecrypt. Otherwise the outage is everybody's, and
-//     the data keys are paced instead (failure.go), so that its end is noticed
-//     sooner.
-//   - A message under several wrapping keys is one question, which costs one call
-//     if the first of them opens it. But what comes of it tells nothing about any
-//     one of them. So if it has no answer within patience, or fails for an outage,
-//     each wrapping key is asked about alone: askEach. Whatever the next keyring
-//     does, the message then opens by the first key that answers, and an outage is
-//     known by its key.
+// One wrapping key. A question about it that fails for an outage begins an outage
+// of that key: messages are told so at once, and one at a time asks again, the
+// probe. A question that has been out for patience is not waited for by any
+// further message. All this is so only while another wrapping key is known to
+// answer, by a data key or by a yes to CheckDecrypt. Otherwise the outage is
+// everybody's, and data keys are paced instead (failure.go), so that its end is
+// noticed sooner.
+//
+// Several wrapping keys in one message. They are one question, because that costs
+// one call where the first of them opens the message. But what comes of it tells
+// nothing of any one of them. So if it has no answer within patience, or fails for
+// an outage, each wrapping key is asked about alone (askEach). Whatever the next
+// keyring does, the message then opens by the first key that answers, and an
+// outage is known by its key.
+
 const (
 	// patience is how long a question may be out before no further message waits
 	// for an answer, and before one about several wrapping keys is taken apart.
@@ -112,7 +114,8 @@ func (k *Keyring) reachable(edks []envelope.EncryptedDataKey, ask []int, now tim
 		return reachable, rest
 	}
 	// A probe is about one wrapping key, so that its answer is about that, and is
-	// not made where another may open the message at once.
+	// not made where another may open the message at once. If that one does not,
+	// askEach makes it.
 	for _, a := range probes {
 		info := string(edks[a].ProviderInfo)
 		if len(reachable) == 0 || string(edks[reachable[0]].ProviderInfo) == info {

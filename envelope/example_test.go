@@ -120,6 +120,29 @@ func ExampleSplit() {
 	// cut off: true
 }
 
+// Other implementations of the format write a message in one piece.
+func ExampleOpenBytes() {
+	ctx := context.Background()
+	kr := newExampleKeyring("key-1")
+	sealed, err := envelope.Seal(ctx, kr, []byte("hello"), envelope.EncryptionContext{"tenant": "acme"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	message := sealed.Bytes()
+
+	opened, err := envelope.OpenBytes(ctx, kr, message, func(ec envelope.EncryptionContext) error {
+		if ec["tenant"] != "acme" {
+			return fmt.Errorf("%w: message of another tenant", envelope.ErrContextMismatch)
+		}
+		return nil
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Printf("%s\n", opened.Plaintext)
+	// Output: hello
+}
+
 // A wrapping key of 32 random bytes, from a vault. Its namespace and name are
 // written into each message, in clear.
 func ExampleNewRawAESKeyring() {

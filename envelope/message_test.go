@@ -319,6 +319,45 @@ func TestOpenChecksKeyring(t *testing.T) {
 	}
 }
 
+// TestOpenBytes opens messages in one piece as Open opens their parts: whole,
+// cut at every byte, and with each byte altered.
+func TestOpenBytes(t *testing.T) {
+	t.Parallel()
+	for name, m := range map[string]message{
+		"framed": {ec: map[string]string{"k": "v"}, contents: [][]byte{[]byte("0123456789abcdef"), []byte("end")}},
+		"signed": {suite: 0x0578, signer: newSigner(t), ec: map[string]string{"k": "v"}, contents: [][]byte{[]byte("text")}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			whole := m.build(t).Bytes()
+			check := func(what string, b []byte) {
+				t.Helper()
+				got, gotErr := envelope.OpenBytes(t.Context(), &staticKeyring{}, b, acceptAll)
+				parts, wantErr := envelope.Split(b)
+				var want envelope.Opened
+				if wantErr == nil {
+					want, wantErr = envelope.Open(t.Context(), &staticKeyring{}, parts, acceptAll)
+				}
+				if d := cmp.Diff(want, got); d != "" || fmt.Sprint(gotErr) != fmt.Sprint(wantErr) {
+					t.Errorf("%s: got %v, want %v; difference in what it held: %s", what, gotErr, wantErr, d)
+				}
+			}
+			before := bytes.Clone(whole)
+			check("whole", whole)
+			if !bytes.Equal(whole, before) {
+				t.Error("OpenBytes modified its argument")
+			}
+			for i := range whole {
+				check(fmt.Sprintf("cut at %d", i), whole[:i])
+				altered := bytes.Clone(whole)
+				altered[i] ^= 1
+				check(fmt.Sprintf("altered at %d", i), altered)
+			}
+			check("followed by a byte", append(bytes.Clone(whole), 0))
+		})
+	}
+}
+
 func TestNilArguments(t *testing.T) {
 	t.Parallel()
 	m := message{}.build(t)
@@ -331,6 +370,12 @@ func TestNilArguments(t *testing.T) {
 	kr := &staticKeyring{}
 	if _, err := envelope.Open(t.Context(), kr, m, nil); err == nil || !strings.Contains(err.Error(), "nil accept") || kr.calls != 0 {
 		t.Errorf("Open with nil accept: got %v after %d keyring calls", err, kr.calls)
+	}
+	if _, err := envelope.OpenBytes(t.Context(), nil, m.Bytes(), acceptAll); err == nil || err.Error() != "envelope: nil keyring" {
+		t.Errorf("OpenBytes: got %v", err)
+	}
+	if _, err := envelope.OpenBytes(t.Context(), kr, m.Bytes(), nil); err == nil || !strings.Contains(err.Error(), "nil accept") || kr.calls != 0 {
+		t.Errorf("OpenBytes with nil accept: got %v after %d keyring calls", err, kr.calls)
 	}
 	if _, err := envelope.Open(t.Context(), kr, envelope.Message{}, acceptAll); !errors.Is(err, envelope.ErrMalformed) {
 		t.Errorf("Open of the zero Message: got %v", err)

@@ -267,3 +267,19 @@ func TestJoinedTextIsBounded(t *testing.T) {
 		t.Errorf("got %v, want %v", err, envelope.ErrNoMatchingKey)
 	}
 }
+
+// TestErrorTextLimit: the text of joined errors is cut at 3,500 bytes.
+func TestErrorTextLimit(t *testing.T) {
+	t.Parallel()
+	const limit = 3500
+	text := func(n int) string {
+		short := envelope.JoinKeyErrors(envelope.ErrMalformed, errors.New("")).Error()
+		return envelope.JoinKeyErrors(envelope.ErrMalformed, errors.New(strings.Repeat("x", n-len(short)))).Error()
+	}
+	if got := text(limit); len(got) != limit || !strings.HasSuffix(got, "x") {
+		t.Errorf("at the limit: got %d bytes that end in %q, want %d and the end of the last error", len(got), got[len(got)-4:], limit)
+	}
+	if got := text(limit + 1); len(got) != limit+3 || !strings.HasSuffix(got, "x...") {
+		t.Errorf("beyond the limit: got %d bytes that end in %q, want %d and \"...\"", len(got), got[len(got)-4:], limit+3)
+	}
+}

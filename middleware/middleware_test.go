@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -181,5 +182,41 @@ func TestFIPSOnly(t *testing.T) {
 	delivered, withheld := m.OpenMessages(t.Context(), testQueue, []types.Message{message, {Body: aws.String("bad"), MD5OfMessageAttributes: aws.String("x")}})
 	if len(delivered) != 1 || len(withheld) != 1 || delivered[0].MD5OfBody != nil || delivered[0].MD5OfMessageAttributes != nil {
 		t.Errorf("got %v and %v, want one each, without digests", delivered, withheld)
+	}
+}
+
+// countedNames is a codec that counts how often it is asked for its names.
+type countedNames struct {
+	*toyCodec
+	asked atomic.Int64
+}
+
+func (c *countedNames) AttributeNames() []string {
+	c.asked.Add(1)
+	return c.toyCodec.AttributeNames()
+}
+
+// TestNamesAreAskedForOnce: New asks for the names, and no call does.
+func TestNamesAreAskedForOnce(t *testing.T) {
+	t.Parallel()
+	codec := &countedNames{toyCodec: &toyCodec{}}
+	m, err := middleware.New(codec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fake := &fakeSQS{}
+	client := fake.client(m.Install)
+	if _, err := client.SendMessage(t.Context(), &sqs.SendMessageInput{QueueUrl: aws.String(queueURL), MessageBody: aws.String(secret)}); err != nil {
+		t.Fatal(err)
+	}
+	out, err := client.ReceiveMessage(t.Context(), &sqs.ReceiveMessageInput{QueueUrl: aws.String(queueURL)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(out.Messages) != 1 || out.Messages[0].MessageAttributes != nil {
+		t.Errorf("got %v, want one message without attributes", out.Messages)
+	}
+	if got := codec.asked.Load(); got != 1 {
+		t.Errorf("got %d calls of AttributeNames, want 1", got)
 	}
 }

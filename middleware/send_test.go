@@ -7,6 +7,7 @@ import (
 	"errors"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -660,6 +661,35 @@ func TestBrokenCodecSendsNothing(t *testing.T) {
 					t.Error("got no error")
 				}
 			})
+		}
+	}
+}
+
+// TestDigestsOfAnyLength: bodies and attributes are hashed in blocks, and the
+// digest does not depend on where a block ends.
+func TestDigestsOfAnyLength(t *testing.T) {
+	t.Parallel()
+	client, _, _ := setup(t)
+	const block = 1 << 10
+	var entries []types.SendMessageBatchRequestEntry
+	for i, n := range []int{1, block - 1, block, block + 1, 2*block - 1, 2 * block, 5*block + 3} {
+		text := strings.Repeat("0123456789", n/10+1)[:n]
+		entries = append(entries, types.SendMessageBatchRequestEntry{
+			Id: aws.String(strconv.Itoa(i)), MessageBody: aws.String(text),
+			MessageAttributes: map[string]types.MessageAttributeValue{"s": {DataType: aws.String("String"), StringValue: aws.String(text)}, "b": binaryValue([]byte(text))},
+		})
+	}
+	out, err := client.SendMessageBatch(t.Context(), &sqs.SendMessageBatchInput{QueueUrl: aws.String(queueURL), Entries: entries})
+	if err != nil || len(out.Successful) != len(entries) {
+		t.Fatalf("got %d sent, %v, want %d", len(out.Successful), err, len(entries))
+	}
+	for i, r := range out.Successful {
+		text := *entries[i].MessageBody
+		if got, want := aws.ToString(r.MD5OfMessageBody), md5Hex([]byte(text)); got != want {
+			t.Errorf("body of %d bytes: got %q, want %q", len(text), got, want)
+		}
+		if got, want := aws.ToString(r.MD5OfMessageAttributes), attributesMD5(entries[i].MessageAttributes); got != want {
+			t.Errorf("attributes of %d bytes: got %q, want %q", len(text), got, want)
 		}
 	}
 }

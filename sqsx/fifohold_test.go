@@ -417,3 +417,97 @@ func TestFIFOThroughputBesideAPoison(t *testing.T) {
 		}
 	})
 }
+
+// TestFIFOThroughputBesideManyPoisons: junk in as many message groups, which
+// never goes away, leaves most receives as they are, whether all of it
+// is visible again at the same time or one after the other, and whether this
+// process receives all of it or shares it with others.
+func TestFIFOThroughputBesideManyPoisons(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		poisons, processes int
+		spread             time.Duration
+	}{
+		"20 at once":               {20, 1, 0},
+		"20 in turn":               {20, 1, 30 * time.Second},
+		"20 in turn, 4 processes":  {20, 4, 30 * time.Second},
+		"100 at once":              {100, 1, 0},
+		"100 in turn":              {100, 1, 30 * time.Second},
+		"100 in turn, 4 processes": {100, 4, 30 * time.Second},
+	} {
+		if testing.Short() && name != "20 in turn" {
+			continue
+		}
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				// A process that asks for ten all the time receives 100 a second.
+				const healthy, perSecond, round, length = 20, 64, 100 * time.Millisecond, time.Minute
+				w := newWorld(t)
+				url, producer := w.queue("orders.fifo", "VisibilityTimeout", "30"), w.client()
+				n := 0
+				put := func(c *sqs.Client, group string) {
+					n++
+					if _, err := c.SendMessage(t.Context(), &sqs.SendMessageInput{
+						QueueUrl: &url, MessageBody: aws.String("body"), MessageGroupId: &group, MessageDeduplicationId: aws.String(fmt.Sprint(n)),
+					}); err != nil {
+						t.Fatal(err)
+					}
+				}
+				var r recorder
+				w.server.Intercept(r.record(nil))
+				ctx, cancel := context.WithCancel(t.Context())
+				var delivered atomic.Int64
+				var wg sync.WaitGroup
+				defer wg.Wait()
+				defer cancel()
+				for range tc.processes {
+					client := w.client()
+					loop(ctx, &wg, 1, client, url, func(out *sqs.ReceiveMessageOutput, err error) {
+						time.Sleep(round) // the requests
+						if err != nil || len(out.Messages) == 0 {
+							return
+						}
+						in := sqs.DeleteMessageBatchInput{QueueUrl: &url}
+						for i, m := range out.Messages {
+							in.Entries = append(in.Entries, types.DeleteMessageBatchRequestEntry{Id: aws.String(fmt.Sprint(i)), ReceiptHandle: m.ReceiptHandle})
+						}
+						if _, err := client.DeleteMessageBatch(ctx, &in); err != nil && ctx.Err() == nil {
+							t.Error(err)
+						}
+						delivered.Add(int64(len(out.Messages)))
+					})
+				}
+				send := func(length time.Duration) {
+					for i := range int(length.Seconds() * perSecond) {
+						put(producer, fmt.Sprint("healthy-", i%healthy))
+						time.Sleep(time.Second / perSecond)
+					}
+				}
+				send(5 * time.Second) // to all processes
+				for i := range tc.poisons {
+					group := fmt.Sprint("poisoned-", i)
+					put(w.plain, group)
+					put(producer, group)
+					time.Sleep(tc.spread / time.Duration(tc.poisons))
+				}
+				time.Sleep(32 * time.Second) // until each has come back once
+				delivered.Store(0)
+				before := len(r.snapshot())
+				send(length)
+				receives := r.snapshot()[before:]
+				single := 0
+				for _, a := range receives {
+					if a.max == 1 {
+						single++
+					}
+				}
+				rate := float64(delivered.Load()) / length.Seconds()
+				t.Logf("%s: %.0f of %d messages a second, %d of %d receives ask for one", t.Name(), rate, perSecond, single, len(receives))
+				if single*2 > len(receives) || rate < perSecond*95/100 {
+					t.Errorf("%.0f of %d messages a second were delivered, %d of %d receives asked for one; want 95 %% delivered, and half of the receives at most", rate, perSecond, single, len(receives))
+				}
+			})
+		})
+	}
+}

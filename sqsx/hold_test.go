@@ -193,7 +193,7 @@ func TestHeldReceive(t *testing.T) {
 				t.Fatal(err)
 			}
 			// Enough at once, too little after a wait for the next question.
-			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second+time.Millisecond)
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second+time.Nanosecond)
 			defer cancel()
 			_, err := client.ReceiveMessage(ctx, &sqs.ReceiveMessageInput{QueueUrl: &url, WaitTimeSeconds: 20})
 			if !errors.Is(err, sqsx.ErrHeld) || len(r.snapshot()) > 0 {

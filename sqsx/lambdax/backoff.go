@@ -48,7 +48,7 @@ func (b *batch) backOff() {
 	of := make(map[string][]types.ChangeMessageVisibilityBatchRequestEntry)
 	groups := make(map[string]time.Duration) // what a group's first failure got
 	for _, it := range b.items {
-		if it.err == nil || it.received.ReceiptHandle == nil || *it.received.ReceiptHandle == "" {
+		if it.err == nil || it.handle == "" {
 			continue
 		}
 		d, known := groups[it.group]
@@ -65,7 +65,7 @@ func (b *batch) backOff() {
 		}
 		of[it.QueueARN] = append(of[it.QueueARN], types.ChangeMessageVisibilityBatchRequestEntry{
 			Id:                aws.String(strconv.Itoa(len(of[it.QueueARN]))),
-			ReceiptHandle:     it.received.ReceiptHandle,
+			ReceiptHandle:     &it.handle,
 			VisibilityTimeout: int32((d + time.Second - 1) / time.Second),
 		})
 	}
@@ -91,7 +91,7 @@ func (b *batch) pause(it *item) (d time.Duration) {
 		return 0
 	}
 	if p := recovered(func() { d = b.o.BackOff(it.Message, max(it.receives, 1)) }); p != nil {
-		b.o.log().ErrorContext(b.ctx, "sealq: BackOff of lambdax panicked", slog.String("error", p.Error()), slog.String("message_id", *it.received.MessageId))
+		b.o.log().ErrorContext(b.ctx, "sealq: BackOff of lambdax panicked", slog.String("error", p.Error()), slog.String("message_id", it.id))
 		return 0
 	}
 	return d

@@ -131,7 +131,7 @@ func (w *world) visibilityRequests(t *testing.T) (all []entries) {
 func TestBackOffTimes(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	times := []time.Duration{0, -time.Hour, time.Millisecond, 1500 * time.Millisecond, time.Hour, 24 * time.Hour, 1<<63 - 1}
+	times := []time.Duration{time.Millisecond, 0, -time.Hour, 1500 * time.Millisecond, time.Hour, 24 * time.Hour, 1<<63 - 1}
 	want := []int{1, 2, 3600, 42_000, 42_000}
 	msgs := w.sealed(t, "orders", "m", len(times), 1)
 	r := recorder{does: map[string]func(context.Context) error{}}
@@ -185,6 +185,28 @@ func TestBackOffOfAGroup(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, w.visibilityRequests(t)); diff != "" || asked != 1 {
 		t.Errorf("asked %d times; requests (-want +got):\n%s", asked, diff)
+	}
+}
+
+// TestBackOffOfWhatWasNotStarted is not asked for: the message is not to blame.
+func TestBackOffOfWhatWasNotStarted(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	msgs := w.sealed(t, "orders", "m", 3, 1)
+	for i := range msgs {
+		msgs[i].ReceiptHandle = aws.String("h")
+	}
+	r := recorder{does: map[string]func(context.Context) error{"m-0": func(context.Context) error { cancel(); return nil }}}
+	h := lambdax.New(w.sealer(t), r.work, reports, func(o *lambdax.Options) {
+		o.SQS = w.outsider
+		o.BackOff = func(m lambdax.Message, _ int) time.Duration {
+			t.Errorf("asked for %s", *m.MessageId)
+			return 0
+		}
+	})
+	if got, err := h.Handle(ctx, lambdax.NewEvent(arnOf("orders"), msgs)); err != nil || len(got.BatchItemFailures) != 2 {
+		t.Errorf("got %v and error %v, want 2 reported", got, err)
 	}
 }
 

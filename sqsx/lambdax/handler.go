@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"slices"
 	"strconv"
 	"time"
 
@@ -114,12 +115,14 @@ type batch struct {
 	deadline time.Time
 }
 
-// item is one message of an event.
+// item is one message of an event. The work and the hooks own the memory of its
+// Message; what decides about it is kept apart.
 type item struct {
-	received types.Message // as in the event, sealed
-	Message                // what the work gets; until it is opened, what was received
-	receives int           // 0: unknown
-	group    string        // of a FIFO queue: its messages with the same group wait for each other
+	Message  // what the work gets; until it is opened, what was received
+	id       string
+	handle   string // the receipt handle
+	receives int    // 0: unknown
+	group    string // of a FIFO queue: its messages with the same group wait for each other
 	opened   bool
 	err      error // nil: the work has succeeded
 }
@@ -127,15 +130,16 @@ type item struct {
 func newBatch(h *Handler, ctx context.Context, e Event) *batch {
 	b := &batch{Handler: h, ctx: ctx, items: make([]*item, len(e.Records))}
 	for i, r := range e.Records {
-		m := r.message()
-		n := receives(m)
+		n := receives(r)
 		b.items[i] = &item{
-			received: m,
 			Message: Message{
-				Message:  sqsx.Message{Message: m, Info: sqsx.Info{Receives: n}},
+				Message:  sqsx.Message{Message: r.message(), Info: sqsx.Info{Receives: n}},
 				QueueARN: r.EventSourceARN,
 			},
+			id:       r.MessageID,
+			handle:   r.ReceiptHandle,
 			receives: n,
+			group:    r.Attributes[string(types.MessageSystemAttributeNameMessageGroupId)],
 			err:      ErrNotStarted,
 		}
 	}
@@ -148,8 +152,8 @@ func newBatch(h *Handler, ctx context.Context, e Event) *batch {
 	return b
 }
 
-func receives(m types.Message) int {
-	n, err := strconv.Atoi(m.Attributes[string(types.MessageSystemAttributeNameApproximateReceiveCount)])
+func receives(r Record) int {
+	n, err := strconv.Atoi(r.Attributes[string(types.MessageSystemAttributeNameApproximateReceiveCount)])
 	if err != nil {
 		return 0
 	}
@@ -186,45 +190,45 @@ func (b *batch) open() {
 // openQueue opens the messages of one queue. OpenMessages returns them in order,
 // those that opened and the others apart.
 func (b *batch) openQueue(ctx context.Context, arn string, items []*item) {
+	group(arn, items)
 	msgs := make([]types.Message, len(items))
 	for i, it := range items {
-		msgs[i] = it.received
+		msgs[i] = it.Message.Message.Message
 	}
 	opened, withheld := b.sealer.OpenMessages(ctx, arn, msgs)
-	grouped := isFIFO(arn)
 	for _, it := range items {
-		id := *it.received.MessageId
 		switch {
-		case len(opened) > 0 && aws.ToString(opened[0].MessageId) == id:
+		case len(opened) > 0 && aws.ToString(opened[0].MessageId) == it.id:
 			it.Message.Message, opened = opened[0], opened[1:]
 			it.opened = true
-		case len(withheld) > 0 && aws.ToString(withheld[0].Message.MessageId) == id:
+			continue
+		case len(withheld) > 0 && aws.ToString(withheld[0].Message.MessageId) == it.id:
 			it.err, withheld = withheld[0], withheld[1:]
-			b.failed(it)
 		default:
 			it.err = errUnaccounted
-			b.failed(it)
-		}
-		if it.group = it.received.Attributes[string(types.MessageSystemAttributeNameMessageGroupId)]; it.group == "" {
-			grouped = false
 		}
 	}
-	switch {
-	case !isFIFO(arn):
-		// A standard queue has group IDs too, for fair queues: they say
-		// nothing about order.
-		for _, it := range items {
+	for _, it := range items {
+		if !it.opened {
+			b.failed(it)
+		}
+	}
+}
+
+// group makes the message groups of a queue those of the whole event, or none.
+func group(arn string, items []*item) {
+	// A message that does not tell its group may be of any: they are all one.
+	one := slices.ContainsFunc(items, func(it *item) bool { return it.group == "" })
+	for _, it := range items {
+		switch {
+		case !isFIFO(arn):
+			// A standard queue has group IDs too, for fair queues: they
+			// say nothing about order.
 			it.group = ""
-		}
-	case grouped:
-		for _, it := range items {
-			it.group = arn + " " + it.group
-		}
-	default:
-		// A message that does not tell its group may be of any: they are
-		// all one.
-		for _, it := range items {
+		case one:
 			it.group = arn
+		default:
+			it.group = arn + " " + it.group
 		}
 	}
 }
@@ -244,7 +248,7 @@ func (b *batch) failed(it *item) {
 		return
 	}
 	if p := recovered(func() { b.o.OnError(b.ctx, it.Message, it.err) }); p != nil {
-		b.o.log().ErrorContext(b.ctx, "sealq: OnError of lambdax panicked", slog.String("error", p.Error()), slog.String("message_id", *it.received.MessageId))
+		b.o.log().ErrorContext(b.ctx, "sealq: OnError of lambdax panicked", slog.String("error", p.Error()), slog.String("message_id", it.id))
 	}
 }
 
@@ -258,9 +262,9 @@ func (b *batch) answer() (Response, error) {
 			continue
 		}
 		errs = append(errs, it.err)
-		if id := *it.received.MessageId; !named[id] {
-			named[id] = true
-			r.BatchItemFailures = append(r.BatchItemFailures, Failure{id})
+		if !named[it.id] {
+			named[it.id] = true
+			r.BatchItemFailures = append(r.BatchItemFailures, Failure{it.id})
 		}
 	}
 	failed, all := len(errs), len(b.items)
@@ -286,7 +290,7 @@ func (b *batch) log(failed int) {
 			slog.String("queue", it.QueueARN),
 			slog.Int("failed", failed),
 			slog.Int("of", len(b.items)),
-			slog.String("message_id", *it.received.MessageId),
+			slog.String("message_id", it.id),
 			slog.String("error", it.err.Error()),
 		)
 		return

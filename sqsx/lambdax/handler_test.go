@@ -254,7 +254,7 @@ func TestPanics(t *testing.T) {
 }
 
 // TestOnError gets every failure with its cause, also where the invocation
-// fails, and may panic.
+// fails, and may change the message, and panic.
 func TestOnError(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -262,6 +262,7 @@ func TestOnError(t *testing.T) {
 	e := event(t, "orders.fifo", w.send(t, "orders.fifo",
 		message{sealing, "a", "fails"}, message{sealing, "a", "behind"}, message{sealing, "b", "fine"},
 		message{w.outsider, "c", "not sealed"}, message{sealing, "c", "behind it"}))
+	before := marshal(t, e)
 	want := map[string]error{
 		"orders.fifo/0": errWork, "orders.fifo/1": sqsx.ErrGroupHeld, "orders.fifo/3": sqsx.ErrNotSealed, "orders.fifo/4": sqsx.ErrGroupHeld,
 	}
@@ -269,12 +270,18 @@ func TestOnError(t *testing.T) {
 		r := recorder{does: map[string]func(context.Context) error{"fails": fails}}
 		got := make(map[string]error)
 		var log bytes.Buffer
-		_, err := lambdax.New(w.sealer(t), r.work, optFn, func(o *lambdax.Options) {
+		out, err := lambdax.New(w.sealer(t), r.work, optFn, func(o *lambdax.Options) {
 			o.Logger = slog.New(slog.NewTextHandler(&log, nil))
 			o.OnError = func(_ context.Context, m lambdax.Message, err error) {
-				if got[*m.MessageId] = err; m.QueueARN != arnOf("orders.fifo") {
+				if got[strings.Clone(*m.MessageId)] = err; m.QueueARN != arnOf("orders.fifo") {
 					t.Errorf("got queue %q", m.QueueARN)
 				}
+				*m.MessageId, *m.ReceiptHandle = "another", "another"
+				clear(m.Attributes)
+				for _, a := range m.MessageAttributes {
+					clear(a.BinaryValue)
+				}
+				clear(m.MessageAttributes)
 				panic("the secret of this test")
 			}
 		}).Handle(t.Context(), e)
@@ -284,8 +291,14 @@ func TestOnError(t *testing.T) {
 		if diff := cmp.Diff(want, got, cmpopts.EquateErrors()); diff != "" {
 			t.Errorf("%s: causes (-want +got):\n%s", name, diff)
 		}
+		if diff := cmp.Diff(slices.Sorted(maps.Keys(want)), reported(out)); err == nil && diff != "" {
+			t.Errorf("%s: reported (-want +got):\n%s", name, diff)
+		}
 		if lines := log.String(); strings.Count(lines, "OnError of lambdax panicked") != 4 || strings.Contains(lines, "secret") {
 			t.Errorf("%s: got log %s, want a line for each panic, without its value", name, lines)
+		}
+		if after := marshal(t, e); !bytes.Equal(before, after) {
+			t.Errorf("%s: the event has changed:\n%s\n%s", name, before, after)
 		}
 	}
 }
@@ -418,6 +431,38 @@ func TestFIFOMessageWithoutAGroup(t *testing.T) {
 	got, err := lambdax.New(w.sealer(t), r.work, reports, func(o *lambdax.Options) { o.Parallel = 4 }).Handle(t.Context(), lambdax.NewEvent(arnOf("orders.fifo"), msgs))
 	if diff := cmp.Diff([]string{"m-1", "m-2", "m-3"}, reported(got)); err != nil || diff != "" {
 		t.Errorf("got error %v, reported (-want +got):\n%s", err, diff)
+	}
+}
+
+// TestWorkMayChangeItsMessage, as all that it gets is its own: what is reported
+// and made invisible, and the order of groups, do not depend on it.
+func TestWorkMayChangeItsMessage(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	sealing := w.producer(t)
+	msgs := w.send(t, "orders.fifo", message{sealing, "a", "0"}, message{sealing, "a", "1"}, message{sealing, "b", "2"}, message{sealing, "b", "3"})
+	h := lambdax.New(w.sealer(t), func(_ context.Context, m lambdax.Message) error {
+		*m.MessageId, *m.ReceiptHandle = "orders.fifo/2", "another"
+		m.Attributes["MessageGroupId"] = "b"
+		if *m.Body == "0" {
+			return errWork
+		}
+		return nil
+	}, reports, func(o *lambdax.Options) {
+		o.SQS, o.BackOff = w.outsider, func(lambdax.Message, int) time.Duration { return time.Minute }
+	})
+	got, err := h.Handle(t.Context(), event(t, "orders.fifo", msgs))
+	if diff := cmp.Diff([]string{"orders.fifo/0", "orders.fifo/1"}, reported(got)); err != nil || diff != "" {
+		t.Errorf("got error %v, reported (-want +got):\n%s", err, diff)
+	}
+	var handles []string
+	for _, r := range w.visibilityRequests(t) {
+		for _, e := range r.Entries {
+			handles = append(handles, e.ReceiptHandle)
+		}
+	}
+	if diff := cmp.Diff([]string{*msgs[0].ReceiptHandle, *msgs[1].ReceiptHandle}, handles); diff != "" {
+		t.Errorf("made invisible (-want +got):\n%s", diff)
 	}
 }
 

@@ -128,7 +128,7 @@ func (i Installed) Start() (*Driver, error) {
 // error.
 func (d *Driver) Stop() error {
 	d.in.Close() // the end of its input ends a driver
-	force := time.AfterFunc(10*time.Second, func() { d.cmd.Process.Kill() })
+	force := time.AfterFunc(time.Minute, func() { d.cmd.Process.Kill() })
 	defer force.Stop()
 	if err := d.cmd.Wait(); err != nil {
 		return fmt.Errorf("drivers: %s ended with %w\n%s", d.ID, err, tail(d.stderr.Bytes()))

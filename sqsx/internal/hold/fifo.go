@@ -1,6 +1,11 @@
 package hold
 
-import "time"
+import (
+	"cmp"
+	"math"
+	"slices"
+	"time"
+)
 
 const (
 	maxGroups   = 64 // message groups that are remembered
@@ -11,7 +16,10 @@ const (
 // and kept others back. Each response that holds it takes those with it and
 // raises their receive counts. So one message is asked for around the moments
 // when it comes back.
-type groups map[string]*poison
+type groups struct {
+	poisons map[string]*poison
+	missed  int // receives that brought none since the last that did
+}
 
 // poison is the message that does not open.
 type poison struct {
@@ -24,8 +32,9 @@ type poison struct {
 // next message of the group is delivered. Only others that are not invalid
 // themselves count: junk behind junk takes nobody with it.
 func (g *groups) note(messages []Message, now time.Time) {
+	g.missed++
 	for _, m := range messages {
-		_, known := (*g)[m.Group]
+		_, known := g.poisons[m.Group]
 		switch {
 		case m.Behind != "":
 			if m.Opened || m.KeyService {
@@ -34,31 +43,32 @@ func (g *groups) note(messages []Message, now time.Time) {
 		case !m.Opened && known:
 			g.poisoned(m.Group, m.ID, now)
 		case m.Opened && known && m.Group != "":
-			delete(*g, m.Group)
+			delete(g.poisons, m.Group)
 		}
 	}
 }
 
 // poisoned notes that the message was received.
 func (g *groups) poisoned(group, id string, now time.Time) {
-	if *g == nil {
-		*g = make(groups)
+	g.missed = 0
+	if g.poisons == nil {
+		g.poisons = make(map[string]*poison)
 	}
-	if _, known := (*g)[group]; !known && len(*g) >= maxGroups {
+	if _, known := g.poisons[group]; !known && len(g.poisons) >= maxGroups {
 		group = "" // for all that find no room, and for no group: no message that opens ends it
 	}
-	p := (*g)[group]
+	p := g.poisons[group]
 	switch {
 	case p == nil || p.id != id || group == "":
 		p = &poison{id: id}
-		(*g)[group] = p
+		g.poisons[group] = p
 	case now.After(p.seen) && (p.gap == 0 || now.Sub(p.seen) < p.gap):
 		p.gap = now.Sub(p.seen)
 	}
 	p.seen = now
 }
 
-func (g *groups) clear() { *g = nil }
+func (g *groups) clear() { *g = groups{} }
 
 // Around a return, in parts of the gap and for the time that it takes to receive
 // one message of each group.
@@ -67,16 +77,30 @@ const (
 	returnSlack = 3 * time.Second
 )
 
+// maxSingle is the share of the time for which one message is asked for in vain,
+// in parts of the gap. Anyone who may send can write many poisons: the more come
+// back in turn, the less time is taken around the return of each.
+const maxSingle = 3 // a third
+
+// maxMissed is after how many receives that brought no poison those that are
+// overdue are taken to be with other processes. Other groups have their turn.
+const maxMissed = 2
+
+// window is the time around the return of a poison, relative to now.
+type window struct{ early, due, late time.Duration }
+
 // single reports whether one message is to be asked for: because a poison is
 // about to come back, or because it is not known when it does. visibility is the
 // visibility timeout of the queue, or 0 if that is not known. The receive may
 // wait for a message for as long as wait.
 func (g *groups) single(now time.Time, visibility, wait time.Duration) bool {
-	single := false
-	for group, p := range *g {
+	unknown := false
+	var windows []window
+	var period time.Duration // the shortest gap
+	for group, p := range g.poisons {
 		age := now.Sub(p.seen)
 		if age >= groupMemory {
-			delete(*g, group)
+			delete(g.poisons, group)
 			continue
 		}
 		gap := p.gap
@@ -84,16 +108,50 @@ func (g *groups) single(now time.Time, visibility, wait time.Duration) bool {
 			gap = visibility
 		}
 		if gap == 0 {
-			single = true
+			unknown = true
 			continue
+		}
+		if period == 0 || gap < period {
+			period = gap
 		}
 		// The n-th return, if others have received it meanwhile. What is not
 		// known adds up.
-		early := gap/gapSlack + wait
-		n := max((age+early)/gap, 1)
-		if due := n * gap; age >= due-early && age < due+returnSlack*n*time.Duration(len(*g)) {
-			single = true
+		early := gap / gapSlack
+		n := max((age+early+wait)/gap, 1)
+		windows = append(windows, window{early, n*gap - age, returnSlack * n})
+	}
+	if unknown {
+		return true
+	}
+	for i := range windows {
+		windows[i].late *= time.Duration(len(windows))
+	}
+	slices.SortFunc(windows, func(a, b window) int { return cmp.Compare(a.due, b.due) })
+	for covered(windows) > period/maxSingle {
+		for i := range windows {
+			windows[i].early /= 2
+			windows[i].late /= 2
 		}
 	}
-	return single
+	return slices.ContainsFunc(windows, func(w window) bool {
+		// Where one came, the next may be there, too, however long a receive takes.
+		if w.due <= 0 && (-w.due < w.late || g.missed < maxMissed) {
+			return true
+		}
+		// A long poll that begins earlier may end within the window.
+		return 0 < w.due && w.due <= w.early+wait
+	})
+}
+
+// covered returns how long windows are, those that overlap taken together. They
+// are sorted by when they are due.
+func covered(windows []window) (total time.Duration) {
+	end := time.Duration(math.MinInt64)
+	for _, w := range windows {
+		if until := w.due + w.late; until > end {
+			total += until - max(w.due-w.early, end)
+			end = until
+		}
+	}
+	return total
 }

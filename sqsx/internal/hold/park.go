@@ -235,6 +235,7 @@ func (b *Breaker) Empty(name string) error {
 		return nil
 	}
 	q.quiet = true
+	q.groups.missed++
 	if len(q.parking.out) == 0 {
 		return nil
 	}
