@@ -17,6 +17,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sns/types"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
+	"github.com/aws/smithy-go"
 
 	"github.com/sealq/sealq/envelope"
 	"github.com/sealq/sealq/sqsx"
@@ -474,5 +475,31 @@ func TestCheckOfTopic(t *testing.T) {
 	}
 	if err := w.sealer().CheckSeal(t.Context(), topic+":subscription"); err == nil || !strings.Contains(err.Error(), "not the ARN of a topic") {
 		t.Errorf("a subscription: got %v", err)
+	}
+}
+
+// TestRoleForTheTopicOnly: a consumer whose role may decrypt under the topic's name
+// and not under its queue's, as docs/sns.md has it, receives at full pace.
+func TestRoleForTheTopicOnly(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	topic := w.server.NewTopic("orders")
+	url := w.raw(topic, "q")
+	w.server.Intercept(func(r *sqsxtest.Request) error {
+		var in struct{ EncryptionContext map[string]string }
+		if r.Action == "kms:Decrypt" && json.Unmarshal(r.Body, &in) == nil && in.EncryptionContext["sealq:queue"] != topic {
+			return &smithy.GenericAPIError{Code: "AccessDeniedException", Message: "not authorized", Fault: smithy.FaultClient}
+		}
+		return nil
+	})
+	publisher, consumer := w.publisher(), w.accepts(topic)
+	for i := range 3 {
+		text := strconv.Itoa(i)
+		if _, err := publisher.Publish(t.Context(), &sns.PublishInput{TopicArn: &topic, Message: &text}); err != nil {
+			t.Fatal(err)
+		}
+		if got := receiveBodies(t, consumer, url); !slices.Equal(got, []string{text}) {
+			t.Errorf("got %q, want %q", got, text)
+		}
 	}
 }
