@@ -11,9 +11,6 @@ import (
 	"github.com/aws/smithy-go"
 )
 
-// codeInvalidParameter is SNS's code for whatever is wrong with a message.
-const codeInvalidParameter = "InvalidParameter"
-
 // apiError is what SNS would answer, with the SDK's own type for it and the cause
 // in its chain.
 type apiError struct {
