@@ -25,8 +25,11 @@ func (c *codec) AttributeNames() []string { return []string{attributeName} }
 
 func (c *codec) MaxMessageBytes(q middleware.Queue) int {
 	policy, err := c.table.find(c.complete(q))
-	if err != nil || policy.MaxMessageBytes == 0 {
-		return serviceMaxMessageBytes
+	switch {
+	case err == nil && policy.MaxMessageBytes != 0:
+		return policy.MaxMessageBytes
+	case q.Topic:
+		return topicMaxMessageBytes
 	}
-	return policy.MaxMessageBytes
+	return serviceMaxMessageBytes
 }
