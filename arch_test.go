@@ -5,6 +5,7 @@ import (
 	"go/token"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path"
 	"path/filepath"
 	"slices"
@@ -79,6 +80,7 @@ func TestArrows(t *testing.T) {
 		"sqsx/internal/content": {module + "/envelope"},
 		"sqsx/internal/hold":    {module + "/envelope", module + "/internal/backoff", module + "/internal/contain"},
 		"sqsx/lambdax":          {module + "/sqsx", module + "/internal/awsname", module + "/internal/optfn", sdk, smithy},
+		"sqsx/snsx":             {module + "/internal/awsname", module + "/sqsx", sdk, smithy},
 		"sqsx/sqsxtest":         {sdk, smithy},
 	}
 	seen := imports(t)
@@ -107,5 +109,31 @@ func TestArrows(t *testing.T) {
 		if dir != "." && len(seen[dir]) == 0 {
 			t.Errorf("no imports found in %s: has it moved?", dir)
 		}
+	}
+}
+
+// TestWhatUsersCompileIn: the clients of services that only some programs use are
+// in the go.mod of this module, and in no binary of a program that uses sqsx.
+func TestWhatUsersCompileIn(t *testing.T) {
+	t.Parallel()
+	const service = "github.com/aws/aws-sdk-go-v2/service/"
+	deps := func(pkg string) []string {
+		out, err := exec.Command("go", "list", "-deps", pkg).Output()
+		if err != nil {
+			t.Fatalf("go list -deps %s: %v", pkg, err)
+		}
+		return strings.Fields(string(out))
+	}
+	for _, pkg := range []string{"./sqsx", "./sqsx/sqsxtest"} {
+		for _, dep := range deps(pkg) {
+			client, ok := strings.CutPrefix(dep, service)
+			client, _, _ = strings.Cut(client, "/")
+			if ok && !slices.Contains([]string{"internal", "kms", "sqs"}, client) {
+				t.Errorf("%s compiles in %s", pkg, dep)
+			}
+		}
+	}
+	if !slices.Contains(deps("./sqsx/snsx"), service+"sns") {
+		t.Errorf("./sqsx/snsx does not compile in %ssns: the test looks in the wrong place", service)
 	}
 }

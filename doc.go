@@ -27,8 +27,10 @@
 //
 //	sqsx                  what services use: Sealer, options, policies
 //	sqsx/lambdax          a handler for AWS Lambda functions: docs/lambda.md
+//	sqsx/snsx             sealing in an SNS client, for topics that feed queues:
+//	                      docs/sns.md
 //	sqsx/internal/hold    when to receive, and what to put out of the way
-//	sqsx/sqsxtest         SQS and KMS in memory, for tests
+//	sqsx/sqsxtest         SQS, SNS and KMS in memory, for tests
 //	cache                 data key cache, in front of any keyring
 //	envelope              the message format, keyrings, classes of errors
 //	envelope/kmskeyring   data keys from AWS KMS
@@ -39,7 +41,7 @@
 //	                      AWS, errors of key services, backoff, clocks, panics
 //	examples, integration programs to start from; tests against other software
 //
-// Imports go one way: sqsx/lambdax uses sqsx; sqsx uses middleware, cache and
+// Imports go one way: sqsx/lambdax and sqsx/snsx use sqsx; sqsx uses middleware, cache and
 // the keyrings; cache and kmskeyring use envelope; envelope uses the standard
 // library only.
 //

@@ -45,7 +45,9 @@ var statements = []statement{
 	{"docs/format.md", "| frame length | 4 | {envelope.frameLength}. With"},
 
 	{"docs/options.md", "| `DeduplicationKey` | {sqsx.minDeduplicationKey} bytes or more:"},
-	{"docs/options.md", "| `MaxMessageBytes` | …, in bytes, {sqsx.minQueueMessageBytes} to {sqsx.serviceMaxMessageBytes}: … | {sqsx.serviceMaxMessageBytes} |"},
+	{"docs/options.md", "| `MaxMessageBytes` | …, in bytes, {sqsx.minQueueMessageBytes} to {sqsx.serviceMaxMessageBytes}: … | {sqsx.serviceMaxMessageBytes}; of a topic {sqsx.topicMaxMessageBytes} |"},
+	{"docs/sns.md", "A topic takes **{sqsx.topicMaxMessageBytes} bytes**, attributes included, unless its attribute `MaximumMessageSize` says otherwise, up to {sqsx.serviceMaxMessageBytes}."},
+	{"docs/sns.md", "a message with more than {snsx.maxAttributes} attributes"},
 	{"docs/options.md", "| `ReusePeriod` | …, {cache.minReusePeriod} to {cache.maxReusePeriod}; … | {cache.DefaultReusePeriod} |"},
 	{"docs/options.md", "| `MaxMessages` | …, 1 to {cache.maxMaxMessages} | {cache.DefaultMaxMessages} |"},
 	{"docs/options.md", "| `MaxStale` | … | {cache.DefaultMaxStale} |"},
@@ -225,7 +227,7 @@ func (c codeConstant) String() string {
 func constants(t *testing.T) map[string]codeConstant {
 	t.Helper()
 	found := make(map[string]codeConstant)
-	for _, dir := range []string{"envelope", "envelope/kmskeyring", "cache", "sqsx", "sqsx/internal/hold"} {
+	for _, dir := range []string{"envelope", "envelope/kmskeyring", "cache", "sqsx", "sqsx/internal/hold", "sqsx/snsx"} {
 		fset := token.NewFileSet()
 		var files []*ast.File
 		names, err := filepath.Glob(filepath.Join(filepath.FromSlash(dir), "*.go"))

@@ -206,7 +206,7 @@ func TestDocsCiteTestsThatExist(t *testing.T) {
 func TestSectionsNameTheirTests(t *testing.T) {
 	t.Parallel()
 	exists := testFunctions(t)
-	for _, name := range []string{"docs/security.md", "docs/operations.md", "docs/lambda.md"} {
+	for _, name := range []string{"docs/security.md", "docs/operations.md", "docs/lambda.md", "docs/sns.md"} {
 		sections := strings.Split(prose(read(t, name)), "\n## ")[1:]
 		for _, section := range sections {
 			title, text, _ := strings.Cut(section, "\n")
@@ -634,12 +634,12 @@ func unindented(code string) string {
 	return b.String()
 }
 
-// TestPoliciesAreJSON parses the IAM and key policies of docs/operations.md and
-// docs/lambda.md.
+// TestPoliciesAreJSON parses the IAM and key policies of docs/operations.md,
+// docs/lambda.md and docs/sns.md.
 func TestPoliciesAreJSON(t *testing.T) {
 	t.Parallel()
 	actions := make(map[string]bool)
-	for _, m := range fence.FindAllStringSubmatch(read(t, "docs/operations.md")+read(t, "docs/lambda.md"), -1) {
+	for _, m := range fence.FindAllStringSubmatch(read(t, "docs/operations.md")+read(t, "docs/lambda.md")+read(t, "docs/sns.md"), -1) {
 		if m[1] != "json" {
 			continue
 		}

@@ -136,6 +136,16 @@ func ExampleParseQueueARN() {
 	// Output: 000000000000 eu-central-1 orders
 }
 
+// A codec seals for SNS topics as for queues.
+func ExampleParseTopicARN() {
+	q, err := middleware.ParseTopicARN("arn:aws:sns:eu-central-1:000000000000:orders.fifo")
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(q.Topic, q.FIFO(), q)
+	// Output: true true arn:aws:sns:eu-central-1:000000000000:orders.fifo
+}
+
 // Messages that do not open are reported beside those that do.
 func ExampleWithheld() {
 	m, err := middleware.New(rot13{})

@@ -37,6 +37,8 @@ type TooLargeError struct {
 	Plain  int  // as the caller wrote it
 	Sealed int  // as it would travel
 	Limit  int  // on Sealed
+
+	topic bool // the limit is that of a topic
 }
 
 // Error names the code and the sizes.
@@ -55,7 +57,7 @@ func (e *TooLargeError) ErrorMessage() string {
 	if e.Batch {
 		return fmt.Sprintf("the messages of the batch are %d bytes sealed (%d as written), the limit is %d: send fewer or smaller messages in one batch", e.Sealed, e.Plain, e.Limit)
 	}
-	return fmt.Sprintf("the message is %d bytes sealed (%d as written), the limit of the queue is %d: send a smaller message (sealing adds a third and a header)", e.Sealed, e.Plain, e.Limit)
+	return fmt.Sprintf("the message is %d bytes sealed (%d as written), the limit of the %s is %d: send a smaller message (sealing adds a third and a header)", e.Sealed, e.Plain, Queue{Topic: e.topic}.noun(), e.Limit)
 }
 
 // ErrorFault returns smithy.FaultClient.
@@ -81,7 +83,7 @@ func (m *Middleware) maxMessageBytes(q Queue) int {
 // checkLimits compares one sealed entry with what SQS takes, and with what it
 // would have taken of the caller's: a sealed message is never empty, so that
 // SQS would no longer notice an empty one.
-func checkLimits(e types.SendMessageBatchRequestEntry, c Content, names []string, limit int) error {
+func checkLimits(q Queue, e types.SendMessageBatchRequestEntry, c Content, names []string, limit int) error {
 	if *e.MessageBody == "" {
 		return errNoBody()
 	}
@@ -94,7 +96,7 @@ func checkLimits(e types.SendMessageBatchRequestEntry, c Content, names []string
 		return invalidParameter("number of message attributes %d exceeds the limit of %d (%d as written): remove an attribute", n, maxAttributes, len(e.MessageAttributes))
 	}
 	if n := messageBytes(c.Body, c.Attributes); n > limit {
-		return &TooLargeError{Plain: messageBytes(*e.MessageBody, e.MessageAttributes), Sealed: n, Limit: limit}
+		return &TooLargeError{Plain: messageBytes(*e.MessageBody, e.MessageAttributes), Sealed: n, Limit: limit, topic: q.Topic}
 	}
 	return nil
 }

@@ -91,6 +91,26 @@ func (m *Middleware) SealMessage(ctx context.Context, q Queue, in *sqs.SendMessa
 	return withContent(&written, sealed[0].Content), nil
 }
 
+// SealEntries is SealMessage for several messages, which SQS need not be the one
+// to get: q may be a topic. What concerns one entry only is in its Sealed.Err. An
+// error of the call concerns all; so does, on a FIFO queue or topic, that of an
+// entry, and the others then need no Content. The sum of the entries, and their
+// number, are not checked.
+//
+// Each entry must have an ID and a body, which may be empty. The results have the
+// length and the order of entries and share no map with them. entries is not
+// modified.
+func (m *Middleware) SealEntries(ctx context.Context, q Queue, entries []types.SendMessageBatchRequestEntry) ([]Sealed, error) {
+	if !m.usable() {
+		return nil, ErrUninitialized
+	}
+	own, complete := ownEntries(entries)
+	if !complete {
+		return nil, errors.New("sealq: an entry has no ID or no body")
+	}
+	return m.seal(ctx, q, own)
+}
+
 // OpenMessages returns what an installed client would deliver of messages that
 // were received from q by another road (a Lambda event, a pipe, an archive),
 // and a report of the others, each in their order. Messages keep all attributes

@@ -13,24 +13,29 @@ import (
 	"github.com/sealq/sealq/internal/awsname"
 )
 
-// Queue identifies an SQS queue, as far as a call tells.
+// Queue identifies an SQS queue, as far as a call tells, or an SNS topic: a codec
+// seals for both. Of a topic all parts are known, and URL is empty.
 type Queue struct {
 	URL       string // as the caller gave it
 	Partition string // for example "aws"
 	Region    string // without FIPS marks, for example "eu-central-1"
 	Account   string // empty if URL is a bare queue name
 	Name      string // with the suffix ".fifo" of a FIFO queue
+	Topic     bool   // it is an SNS topic
 }
 
-// ARN returns the queue's Amazon Resource Name, or "" if a part is unknown.
+// ARN returns the Amazon Resource Name, or "" if a part is unknown.
 func (q Queue) ARN() string {
 	if q.Partition == "" || q.Region == "" || q.Account == "" || q.Name == "" {
 		return ""
 	}
+	if q.Topic {
+		return awsname.TopicARN(q.Partition, q.Region, q.Account, q.Name).String()
+	}
 	return awsname.QueueARN(q.Partition, q.Region, q.Account, q.Name).String()
 }
 
-// FIFO reports whether the queue is a FIFO queue, by its name's suffix. (A
+// FIFO reports whether this is a FIFO queue or topic, by its name's suffix. (A
 // message group does not tell: standard queues have groups too.)
 func (q Queue) FIFO() bool { return awsname.IsFIFO(q.Name) }
 
@@ -113,6 +118,24 @@ func ParseQueueARN(s string) (Queue, error) {
 		return Queue{}, fmt.Errorf("middleware: %w", err)
 	}
 	return Queue{Partition: arn.Partition, Region: arn.Region, Account: arn.Account, Name: arn.Resource}, nil
+}
+
+// ParseTopicARN returns the topic of an ARN like
+// "arn:aws:sns:us-east-1:123456789012:orders".
+func ParseTopicARN(s string) (Queue, error) {
+	arn, err := awsname.ParseTopicARN(s)
+	if err != nil {
+		return Queue{}, fmt.Errorf("middleware: %w", err)
+	}
+	return Queue{Partition: arn.Partition, Region: arn.Region, Account: arn.Account, Name: arn.Resource, Topic: true}, nil
+}
+
+// noun is what messages call it.
+func (q Queue) noun() string {
+	if q.Topic {
+		return "topic"
+	}
+	return "queue"
 }
 
 // queueOfCall is the queue of a call in progress.

@@ -42,7 +42,7 @@ func (m *Middleware) seal(ctx context.Context, q Queue, entries []types.SendMess
 				return nil, fmt.Errorf("middleware: codec returned neither a body nor an error for message %d", i)
 			}
 			s.DeduplicationID = cmp.Or(s.DeduplicationID, e.MessageDeduplicationId)
-			s.Err = checkLimits(e, s.Content, m.names, limit)
+			s.Err = checkLimits(q, e, s.Content, m.names, limit)
 		}
 	}
 	return sealed, nil

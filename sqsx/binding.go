@@ -28,7 +28,7 @@ const (
 	reservedName   = "sealq"
 
 	// queueKey holds the ARN or the logical name of the queue that a message was
-	// sealed for. It is deliberately not the "aws:sqs:arn" of server-side
+	// sealed for, or the ARN of the SNS topic: key policies demand this name. It is deliberately not the "aws:sqs:arn" of server-side
 	// encryption: existing key policies let the SQS service itself decrypt under
 	// that context.
 	queueKey = "sealq:queue"
@@ -99,6 +99,8 @@ var (
 	errOwnContext = fmt.Errorf("%w: producer and consumer differ in Options.EncryptionContext", envelope.ErrContextMismatch)
 	// errNoQueue: the message names none.
 	errNoQueue = fmt.Errorf("%w: the message names no queue", envelope.ErrContextMismatch)
+	// errTopic: the message was published to a topic that is not accepted.
+	errTopic = fmt.Errorf("%w: the reader does not accept the topic", envelope.ErrContextMismatch)
 	// errLogicalQueue: at least one of the two is bound to a logical name.
 	errLogicalQueue = fmt.Errorf("%w: producer and consumer differ in Policy.LogicalQueue", envelope.ErrContextMismatch)
 )
@@ -107,10 +109,12 @@ const (
 	ownContextRemedy   = "set the same pairs on both (SEALQ_ENCRYPTION_CONTEXT)"
 	noQueueRemedy      = "make its producer name the queue (a producer without sealq writes \"" + queueKey + "\" into the encryption context), or set Policy.NoBinding (SEALQ_NO_BINDING) on this consumer, which then opens messages of every queue"
 	logicalQueueRemedy = "set the same name for this queue on both"
+	topicRemedy        = "if this queue subscribes to the topic, add its ARN to Policy.AcceptTopics; else find the program that copies messages"
 	otherQueueRemedy   = "if messages of that queue are expected here, add its ARN to Policy.AcceptQueues; else find the program that copies messages"
 )
 
-// sendContext is the encryption context of every message sent to q.
+// sendContext is the encryption context of every message sent to q, which may be a
+// topic.
 func (s *settings) sendContext(p *compiledPolicy, q middleware.Queue) (envelope.EncryptionContext, error) {
 	name, err := p.bindingName(q)
 	if err != nil {
@@ -191,6 +195,8 @@ func (s *settings) accept(p *compiledPolicy, q middleware.Queue, binding string,
 func mismatchedQueue(bound, binding string) error {
 	isARN := func(name string) bool { return strings.HasPrefix(name, "arn:") }
 	switch {
+	case awsname.IsTopicARN(bound):
+		return advise(topicRemedy, "%w: the message was published to %.400q, and was received from %q", errTopic, bound, binding)
 	case isARN(bound) && isARN(binding):
 		return advise(otherQueueRemedy, "%w: the message was sealed for queue %.200q, and was received from %q: it was copied or moved", envelope.ErrContextMismatch, bound, binding)
 	case isARN(bound):

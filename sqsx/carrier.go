@@ -38,13 +38,13 @@ var (
 		"%w: the body is plaintext", ErrNotSealed)
 	errAlreadyOpened = advise("an installed client delivers messages opened: handle them as they are, and give OpenMessages only what arrived by another way",
 		"%w: this Sealer has opened the message already", ErrNotSealed)
-	errSNSPlain = advise("SNS does not seal: seal in the publisher, by Sealer.SealMessage for this queue, publish the body and the attributes that it returns, and set RawMessageDelivery on the subscription",
+	errSNSPlain = advise("SNS does not seal: let the publisher seal, by package snsx or Sealer.SealMessage for the topic's ARN, list that in Policy.AcceptTopics here, and set RawMessageDelivery on the subscription",
 		"%w: the body is an SNS notification", ErrNotSealed)
 	errAttributeLost = advise("let what copies messages copy attributes, too; for OpenMessages receive with MessageAttributeNames \"All\", and in Lambda convert MessageAttributes; or set Policy.BodyCarrier (SEALQ_BODY_CARRIER) on the sender",
 		"%w: the body is the second half of a sealed message whose %q attribute was lost on the way", envelope.ErrMalformed, attributeName)
 	errRewritten    = fmt.Errorf("%w: the body is a sealed message, or half of one, with something in front of it or in it that is not its own (white space, a quotation mark, an escape): something between sender and receiver rewrites bodies", envelope.ErrMalformed)
 	errEncodedAgain = fmt.Errorf("%w: encoded once more", envelope.ErrMalformed)
-	errSNSEnvelope  = advise("set RawMessageDelivery on the SNS subscription", "%w: a sealed message inside an SNS notification", envelope.ErrUnsupported)
+	errSNSEnvelope  = advise("set RawMessageDelivery on the SNS subscription: notifications are not opened, because their signature would no longer be right", "%w: a sealed message inside an SNS notification", envelope.ErrUnsupported)
 	errVersion1     = advise("let its producer use a committing algorithm suite", "%w: the body is a version 1 AWS Encryption SDK message, which does not commit to its key", envelope.ErrUnsupported)
 	errNotUTF8      = fmt.Errorf("%w: the body is not UTF-8, which SQS does not carry", envelope.ErrMalformed)
 

@@ -11,6 +11,7 @@ import (
 	"github.com/aws/smithy-go"
 
 	"github.com/sealq/sealq/envelope"
+	"github.com/sealq/sealq/internal/awsname"
 	"github.com/sealq/sealq/middleware"
 )
 
@@ -24,8 +25,12 @@ type CheckError struct {
 
 // Error names the halves that fail and why.
 func (e *CheckError) Error() string {
+	noun := "queue"
+	if awsname.IsTopicARN(e.Queue) {
+		noun = "topic"
+	}
 	if sameCause(e.Seal, e.Open) {
-		return fmt.Sprintf("sqsx: queue %q: cannot seal or open: %v", e.Queue, e.Seal)
+		return fmt.Sprintf("sqsx: %s %q: cannot seal or open: %v", noun, e.Queue, e.Seal)
 	}
 	var parts []string
 	if e.Seal != nil {
@@ -34,7 +39,7 @@ func (e *CheckError) Error() string {
 	if e.Open != nil {
 		parts = append(parts, fmt.Sprintf("cannot open: %v", e.Open))
 	}
-	return fmt.Sprintf("sqsx: queue %q: %s", e.Queue, strings.Join(parts, "; "))
+	return fmt.Sprintf("sqsx: %s %q: %s", noun, e.Queue, strings.Join(parts, "; "))
 }
 
 // sameCause reports whether two errors have one cause, so that one text is
@@ -93,8 +98,8 @@ func (e *CheckError) Unwrap() []error {
 var errOpenUnchecked = errors.New("not checked: this role cannot generate a data key to decrypt")
 
 // Check reports whether this process can seal messages to queue and open
-// messages from it. queue is an ARN, or a URL if [Options.Region] is known. It
-// returns nil or a [*CheckError] with the errors of CheckSeal and CheckOpen. A
+// messages from it. queue is an ARN, or a URL if [Options.Region] is known; it
+// may be the ARN of an SNS topic (see [Sealer.CheckOpen]). It returns nil or a [*CheckError] with the errors of CheckSeal and CheckOpen. A
 // role that only sends calls [Sealer.CheckSeal] instead, and a role that only
 // receives calls [Sealer.CheckOpen].
 //
@@ -152,8 +157,9 @@ func (s *Sealer) warnOfMaxAge(ctx context.Context, c *check) {
 }
 
 // CheckSeal reports whether this process can seal messages to queue. queue is
-// an ARN, or a URL if [Options.Region] is known. It returns nil, or why not:
-// the error says which permission is missing. With a [Policy.NoSeal] it returns
+// an ARN, or a URL if [Options.Region] is known; it may be the ARN of an SNS
+// topic. It returns nil, or why not: the error says which permission is missing.
+// With a [Policy.NoSeal] it returns
 // nil and asks nothing, unless the queue itself is invalid.
 //
 // It generates a data key under the context of that queue, through the data key
@@ -177,6 +183,10 @@ func (s *Sealer) CheckSeal(ctx context.Context, queue string) error {
 // CheckOpen reports whether this process can open messages from queue. queue is
 // an ARN, or a URL if [Options.Region] is known. It returns nil, or why not:
 // the error says which permission is missing.
+//
+// Of an SNS topic's ARN it says whether messages that were published to the topic
+// can be opened: a consumer asks it of each topic in [Policy.AcceptTopics],
+// because the check of the queue asks under the queue's own name.
 //
 // If the keyring is an [envelope.DecryptChecker], as that of AWS KMS is, it is
 // asked, under the context of that queue, and it is enough that one of its

@@ -25,16 +25,11 @@ func (c *codec) AttributeNames() []string { return []string{attributeName} }
 
 func (c *codec) MaxMessageBytes(q middleware.Queue) int {
 	policy, err := c.table.find(c.complete(q))
-	if err != nil || policy.MaxMessageBytes == 0 {
-		return serviceMaxMessageBytes
+	switch {
+	case err == nil && policy.MaxMessageBytes != 0:
+		return policy.MaxMessageBytes
+	case q.Topic:
+		return topicMaxMessageBytes
 	}
-	return policy.MaxMessageBytes
-}
-
-// complete fills in the account of a queue that the caller gave by name.
-func (c *codec) complete(q middleware.Queue) middleware.Queue {
-	if q.Account == "" {
-		q.Account = c.account
-	}
-	return q
+	return serviceMaxMessageBytes
 }

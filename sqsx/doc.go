@@ -81,6 +81,10 @@
 // redrive, or [Policy.AcceptQueues] lists its queue. To migrate a queue in use,
 // set [Policy.AcceptPlaintext] for a time; docs/migration.md has the steps.
 //
+// Messages also reach queues by SNS topics. Package sqsx/snsx seals in the
+// publisher, and [Policy.AcceptTopics] lists the topics that a queue subscribes
+// to. A topic's own policy is found by its ARN only.
+//
 // # What it does not do
 //
 // Message attributes stay visible, unless Policy.SealAttributes is set. Message

@@ -71,7 +71,8 @@ const (
 //	SEALQ_MAX_AGE             seconds for Policy.MaxAge, of all queues
 //
 // Lists are separated by commas. Queues are names or ARNs, or either with one
-// trailing "*"; "*" alone means all. A queue that several variables match gets
+// trailing "*"; "*" alone means all queues. Topics are named by ARNs
+// ("arn:aws:sns:*"), and by nothing else. A queue that several variables match gets
 // all their settings, on top of its policy in code; settings that contradict
 // each other there are an error. If a queue is used by a bare name, and its
 // account decides whether a setting is for it, the call fails: see

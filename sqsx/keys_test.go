@@ -489,7 +489,7 @@ func TestCheckOfNothing(t *testing.T) {
 		want   string
 	}{
 		"nil Sealer": {none, arnOf("orders"), sqsx.ErrUninitialized.Error()},
-		"no queue":   {newWorld(t).sealer(), "arn:aws:sns:us-east-1:123456789012:orders", "not the ARN of a queue"},
+		"no queue":   {newWorld(t).sealer(), "arn:aws:s3:us-east-1:123456789012:orders", "not the ARN of a queue"},
 	} {
 		for half, check := range map[string]func(context.Context, string) error{"CheckSeal": tc.sealer.CheckSeal, "CheckOpen": tc.sealer.CheckOpen} {
 			if err := check(t.Context(), tc.queue); err == nil || !strings.Contains(err.Error(), tc.want) {

@@ -628,6 +628,7 @@ func printedTypes() map[string]printed {
 		"sqsx.Policy":        {value: func(_ *testing.T, f *fixture) any { return sqsx.Policy{Keyring: f.raw} }},
 		"sqsx.ReceiveError":  nothing,
 		"sqsx.RefusedError":  nothing, // an alias of envelope's
+		"sqsx.SealedEntry":   nothing, // an alias of middleware's
 		"sqsx.Sealer":        {value: func(_ *testing.T, f *fixture) any { return f.sealer }},
 		"sqsx.TooLargeError": nothing,
 		"sqsx.Stats":         {value: func(_ *testing.T, f *fixture) any { return f.sealer.Stats() }},

@@ -25,7 +25,7 @@ import (
 // default. Constructors check them once and keep a copy; what the fields refer
 // to (callbacks, keyrings, logger) must be safe for concurrent use.
 type Options struct {
-	// Policy is for every queue that Queues does not name.
+	// Policy is for every queue that Queues does not name. It is for no topic.
 	Policy Policy
 
 	// Queues holds the policies of particular queues, by queue name or ARN, or
@@ -33,6 +33,10 @@ type Options struct {
 	// and a longer prefix over a shorter one. The one policy that matches applies
 	// as a whole: nothing is inherited from Policy, or from the policy of a wider
 	// pattern.
+	//
+	// SNS topics are named by an ARN, or the beginning of one with one trailing
+	// "*" ("arn:aws:sns:*"). A name, "*" alone included, means queues. A topic that
+	// no such key names has the zero Policy.
 	Queues map[string]Policy
 
 	// EncryptionContext is authenticated with every message: each pair must be
@@ -166,7 +170,11 @@ func compile(kr envelope.Keyring, o Options, switches []policySwitch) (*settings
 			accepted, _ := awsname.ParseARNPattern(text) // validated above
 			c.accept = append(c.accept, accepted)
 		}
-		c.AcceptQueues = slices.Clone(p.AcceptQueues)
+		for _, text := range p.AcceptTopics {
+			accepted, _ := awsname.ParseTopicPattern(text) // likewise
+			c.accept = append(c.accept, accepted)
+		}
+		c.AcceptQueues, c.AcceptTopics = slices.Clone(p.AcceptQueues), slices.Clone(p.AcceptTopics)
 		c.ClearAttributes = slices.Clone(p.ClearAttributes)
 		c.AuthenticateAttributes = slices.Clone(p.AuthenticateAttributes)
 		if p.Keyring != nil {
@@ -186,6 +194,10 @@ func compile(kr envelope.Keyring, o Options, switches []policySwitch) (*settings
 	if err != nil {
 		return nil, fmt.Errorf("sqsx: Policy: %w", err)
 	}
+	topicFallback, err := compilePolicy(Policy{})
+	if err != nil {
+		return nil, fmt.Errorf("sqsx: %w", err)
+	}
 	policies := make(map[string]*compiledPolicy, len(o.Queues))
 	for text, p := range o.Queues {
 		if policies[text], err = compilePolicy(p); err != nil {
@@ -195,7 +207,7 @@ func compile(kr envelope.Keyring, o Options, switches []policySwitch) (*settings
 	if o.Cache != (cache.Options{}) && !caches.any {
 		return nil, errors.New("sqsx: Options.Cache is set and has no effect: the keyring has a cache of its own; give these options to cache.New")
 	}
-	table, err := newPolicyTable(fallback, policies, switches)
+	table, err := newPolicyTable(fallback, topicFallback, policies, switches)
 	if err != nil {
 		return nil, fmt.Errorf("sqsx: Queues: %w", err)
 	}
@@ -212,8 +224,13 @@ func compile(kr envelope.Keyring, o Options, switches []policySwitch) (*settings
 
 // caches returns every distinct cache that the policies use.
 func (s *settings) caches() []*cache.Keyring {
+	// The fallback of topics has the Sealer's own keyring, whose cache counts
+	// although every queue has another.
 	all := []*cache.Keyring{s.table.fallback.keyring}
-	for _, rule := range s.table.rules {
+	if own := s.table.topics.fallback.keyring; own != all[0] {
+		all = append(all, own)
+	}
+	for _, rule := range slices.Concat(s.table.rules, s.table.topics.rules) {
 		if !slices.Contains(all, rule.policy.keyring) {
 			all = append(all, rule.policy.keyring)
 		}

@@ -12,9 +12,10 @@ import (
 	"github.com/sealq/sealq/middleware"
 )
 
-// Policy says how one queue, or a group of queues, is sealed and opened. The
-// zero value is the strictest: everything sent is sealed, only sealed messages
-// of this very queue are delivered.
+// Policy says how one queue, or a group of queues, is sealed and opened, or how
+// an SNS topic is sealed (package snsx). The zero value is the strictest:
+// everything sent is sealed, only sealed messages of this very queue are
+// delivered.
 type Policy struct {
 	// NoSeal sends plaintext, byte for byte as the caller wrote it: for a queue
 	// that is never sealed, or to roll back. It concerns sends only: sealed
@@ -32,11 +33,18 @@ type Policy struct {
 	// ARN, or the beginning of one with one trailing "*".
 	AcceptQueues []string
 
+	// AcceptTopics lists the SNS topics whose messages may be opened here, for a
+	// queue that subscribes to them. Each is a topic ARN, or the beginning of one
+	// with one trailing "*". A message is bound to its topic, not to one of the
+	// subscribers: anyone who may receive it from one queue and send to another
+	// that accepts the topic can copy it there, and it opens.
+	AcceptTopics []string
+
 	// StrictQueue turns off one default in favour of availability: a message that
 	// SQS marks as coming from another queue of the same account and Region by
 	// redrive (DeadLetterQueueSourceArn) is otherwise opened if it would be in
-	// that queue: under its name or LogicalQueue, those of its AcceptQueues, or
-	// any name under NoBinding.
+	// that queue: under its name or LogicalQueue, those of its AcceptQueues and
+	// AcceptTopics, or any name under NoBinding.
 	StrictQueue bool
 
 	// LogicalQueue binds messages to this name in place of the queue's ARN, for
@@ -119,7 +127,7 @@ type Policy struct {
 	Compress bool
 
 	// MaxAge withholds messages that were sealed longer ago, with [ErrExpired]:
-	// whoever may send to the queue cannot replay older ones. The time is sealed
+	// anyone who may send to the queue cannot replay older ones. The time is sealed
 	// in the message, so that it survives redrive. A message sealed more than 5
 	// minutes from now, by another clock, is withheld for the time being
 	// ([ErrClockAhead]). Useful values are above the retention of the queue and
@@ -133,8 +141,9 @@ type Policy struct {
 	// for migration: as long as it is set, such messages can be replayed.
 	AcceptUndated bool
 
-	// MaxMessageBytes is the queue's MaximumMessageSize when that is below the
-	// service's limit, in bytes, 1,024 to 1,048,576. 0: 1,048,576.
+	// MaxMessageBytes is the queue's or the topic's MaximumMessageSize when that
+	// is not the usual one, in bytes, 1,024 to 1,048,576. 0: 1,048,576 for a
+	// queue, and 262,144 for a topic.
 	MaxMessageBytes int
 
 	// NoDigests leaves the MD5 fields in outputs nil (MD5OfBody, MD5OfMessageBody,
@@ -145,10 +154,12 @@ type Policy struct {
 	NoDigests bool
 }
 
-// Limits of SQS (SQS API reference: CreateQueue, MaximumMessageSize).
+// Limits of SQS and SNS (API references of both: CreateQueue and CreateTopic,
+// MaximumMessageSize).
 const (
 	serviceMaxMessageBytes = 1 << 20
 	minQueueMessageBytes   = 1 << 10
+	topicMaxMessageBytes   = 1 << 18 // of a topic that sets no other
 )
 
 // maxLogicalQueue bounds a name that every message carries in its header.
@@ -170,18 +181,26 @@ func (p *Policy) validate() error {
 			return fmt.Errorf("LogicalQueue %q holds characters other than printable ASCII", p.LogicalQueue)
 		}
 	}
-	if p.NoBinding && (p.StrictQueue || len(p.AcceptQueues) > 0) {
-		return fmt.Errorf("NoBinding opens messages of every queue, so that StrictQueue and AcceptQueues mean nothing beside it: bind, or leave those out")
+	if p.NoBinding && (p.StrictQueue || len(p.AcceptQueues) > 0 || len(p.AcceptTopics) > 0) {
+		return fmt.Errorf("NoBinding opens messages of every queue and topic, so that StrictQueue, AcceptQueues and AcceptTopics mean nothing beside it: bind, or leave those out")
 	}
 	if err := p.validateContent(); err != nil {
 		return err
 	}
 	for _, text := range p.AcceptQueues {
 		if _, err := awsname.ParseARNPattern(text); err != nil {
+			if awsname.IsTopicARN(text) {
+				return fmt.Errorf("AcceptQueues: %w; topics belong in AcceptTopics", err)
+			}
 			if !strings.HasPrefix(text, "arn:") {
 				return fmt.Errorf("AcceptQueues: %w; for messages that are bound to a logical name, set the same LogicalQueue", err)
 			}
 			return fmt.Errorf("AcceptQueues: %w", err)
+		}
+	}
+	for _, text := range p.AcceptTopics {
+		if _, err := awsname.ParseTopicPattern(text); err != nil {
+			return fmt.Errorf("AcceptTopics: %w; queues belong in AcceptQueues", err)
 		}
 	}
 	return nil
@@ -191,11 +210,12 @@ func isPrintableASCII(s string) bool {
 	return !strings.ContainsFunc(s, func(r rune) bool { return r < 0x20 || r > 0x7e })
 }
 
-// policyTable finds the policy of a queue. It is immutable.
+// policyTable finds the policy of a queue or a topic. It is immutable.
 type policyTable struct {
 	fallback *compiledPolicy
-	rules    []policyRule // best match first
+	rules    []policyRule // of queues; best match first
 	switches []policySwitch
+	topics   *policyTable // the same of topics; it has no further one
 }
 
 type policyRule struct {
@@ -213,35 +233,73 @@ type policySwitch struct {
 // newPolicyTable orders the rules, the most exact first. Patterns that would
 // make two rules equally good for one queue are refused, and so are switches
 // that contradict a policy that they would be added to, or one another.
-func newPolicyTable(fallback *compiledPolicy, policies map[string]*compiledPolicy, switches []policySwitch) (*policyTable, error) {
-	t := &policyTable{fallback: fallback, switches: switches}
+//
+// Rules and switches of topics are those that are written as ARNs of topics. A
+// name, "*" included, is one of queues: what a policy gives up for the queue
+// "orders" it must not give up for a topic of that name. Nor does the policy of
+// all other queues, fallback, hold for topics: all others have topicFallback.
+func newPolicyTable(fallback, topicFallback *compiledPolicy, policies map[string]*compiledPolicy, switches []policySwitch) (*policyTable, error) {
+	queues, topics := &policyTable{fallback: fallback}, &policyTable{fallback: topicFallback}
+	queues.topics = topics
+	table := func(p awsname.Pattern) *policyTable {
+		if p.Topic {
+			return topics
+		}
+		return queues
+	}
 	for text, policy := range policies {
 		p, err := awsname.ParsePattern(text)
 		if err != nil {
 			return nil, err
 		}
+		t := table(p)
 		t.rules = append(t.rules, policyRule{p, policy})
 	}
+	for _, s := range switches {
+		t := table(s.Pattern)
+		t.switches = append(t.switches, s)
+	}
+	for _, t := range []*policyTable{queues, topics} {
+		if err := t.settle(); err != nil {
+			return nil, err
+		}
+	}
+	return queues, nil
+}
+
+// settle orders the rules and checks them.
+func (t *policyTable) settle() error {
 	slices.SortFunc(t.rules, func(a, b policyRule) int { return awsname.MoreExact(a.Pattern, b.Pattern) })
 	for i, a := range t.rules {
 		for _, b := range t.rules[i+1:] {
 			if a.IsARN != b.IsARN && a.Exact == b.Exact && a.Name() == b.Name() && a.Name() != "" {
-				return nil, fmt.Errorf("queue patterns %q and %q may name the same queue, and neither is the more exact: keep one of them", a.Text, b.Text)
+				return fmt.Errorf("queue patterns %q and %q may name the same queue, and neither is the more exact: keep one of them", a.Text, b.Text)
 			}
 		}
 	}
 	for _, w := range t.witnesses() {
 		if err := t.lookup(w.name, w.arn).validate(); err != nil {
-			return nil, fmt.Errorf("the policy of %q with what the environment adds to it: %w", strings.ReplaceAll(w.name, unnamed, "*"), err)
+			return fmt.Errorf("the policy of %q with what the environment adds to it: %w", strings.ReplaceAll(w.name, unnamed, "*"), err)
 		}
 	}
-	return t, nil
+	return nil
+}
+
+// complete fills in the account of a queue that the caller gave by name.
+func (s *settings) complete(q middleware.Queue) middleware.Queue {
+	if q.Account == "" {
+		q.Account = s.account
+	}
+	return q
 }
 
 // find returns the policy of q. A queue whose account is unknown must not slip
 // past a rule or a switch that is written as an ARN.
 func (t *policyTable) find(q middleware.Queue) (*compiledPolicy, error) {
 	arn := q.ARN()
+	if q.Topic { // whose ARN is always known
+		return t.topics.lookup(q.Name, arn), nil
+	}
 	if arn == "" {
 		for _, rule := range t.rules {
 			if rule.IsARN && rule.MayMatch(q.Name) {

@@ -241,6 +241,8 @@ func diagnose(err error) (diagnosis, remedy string) {
 		return "sealed under another encryption context", ""
 	case errors.Is(err, errNoQueue):
 		return "sealed for no queue", ""
+	case errors.Is(err, errTopic):
+		return "published to another topic", ""
 	case errors.Is(err, errLogicalQueue):
 		return "sealed for another logical queue", ""
 	case errors.Is(err, envelope.ErrContextMismatch):

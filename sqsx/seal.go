@@ -71,9 +71,13 @@ func (c *codec) checkEntry(p *compiledPolicy, q middleware.Queue, e *types.SendM
 		return err
 	}
 	if q.FIFO() && e.MessageDeduplicationId == nil && c.deduplicationKey == nil {
+		noun := "queue"
+		if q.Topic {
+			noun = "topic"
+		}
 		return &smithy.GenericAPIError{
 			Code:    "InvalidParameterValue", // as SQS answers where content-based deduplication is off
-			Message: fmt.Sprintf("a message to the FIFO queue %q has no MessageDeduplicationId: content-based deduplication cannot recognise sealed bodies, whose bytes differ at every send; set MessageDeduplicationId, or set Options.DeduplicationKey to have it derived", q.Name),
+			Message: fmt.Sprintf("a message to the FIFO %s %q has no MessageDeduplicationId: content-based deduplication cannot recognise sealed bodies, whose bytes differ at every send; set MessageDeduplicationId, or set Options.DeduplicationKey to have it derived", noun, q.Name),
 			Fault:   smithy.FaultClient,
 		}
 	}

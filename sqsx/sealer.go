@@ -16,6 +16,7 @@ import (
 
 	"github.com/sealq/sealq/envelope"
 	"github.com/sealq/sealq/envelope/kmskeyring"
+	"github.com/sealq/sealq/internal/awsname"
 	"github.com/sealq/sealq/internal/optfn"
 	"github.com/sealq/sealq/middleware"
 )
@@ -156,7 +157,9 @@ func (s *Sealer) InstallConfig(cfg *aws.Config) {
 
 // SealMessage returns a copy of in whose body is sealed for queue, for senders
 // that are not an *sqs.Client. queue is an ARN, or a URL if [Options.Region] is
-// known. in.QueueUrl is copied as it is, and in is not changed. Errors are
+// known. It may be the ARN of an SNS topic: the body and the attributes of the
+// result are then what to publish. (Package snsx does so in an *sns.Client.)
+// in.QueueUrl is copied as it is, and in is not changed. Errors are
 // those of a SendMessage through the middleware. Send the result with a client
 // that has no Sealer installed.
 func (s *Sealer) SealMessage(ctx context.Context, queue string, in *sqs.SendMessageInput) (*sqs.SendMessageInput, error) {
@@ -167,10 +170,57 @@ func (s *Sealer) SealMessage(ctx context.Context, queue string, in *sqs.SendMess
 	return s.middleware.SealMessage(ctx, q, in)
 }
 
+// SealEntries is SealMessage for several messages, for senders that have batches
+// of their own. queue is an ARN, of a queue or an SNS topic, or a URL if
+// [Options.Region] is known. Each entry must have an ID and a body. What concerns
+// one entry only is in its Err. An error of the call concerns all; so does, for a
+// FIFO queue or topic, the Err of an entry: send none then. The limits of each
+// message are checked, those of the batch are not. entries is not changed.
+func (s *Sealer) SealEntries(ctx context.Context, queue string, entries []types.SendMessageBatchRequestEntry) ([]SealedEntry, error) {
+	q, err := s.queue(queue)
+	if err != nil {
+		return nil, err
+	}
+	return s.middleware.SealEntries(ctx, q, entries)
+}
+
+// SealedEntry is what [Sealer.SealEntries] returns for one entry. Its fields are
+//
+//	Body            string                                 // what to send
+//	Attributes      map[string]types.MessageAttributeValue // all to send with it; the caller's to change
+//	DeduplicationID *string                                // likewise; nil: none
+//	NoDigests       bool                                   // Policy.NoDigests
+//	AsIs            bool                                   // it is not sealed, because of Policy.NoSeal
+//	Err             error                                  // why it cannot be sent; the others mean nothing then
+//
+// Err is a smithy.APIError with the code that SQS would answer, and holds no
+// plaintext.
+type SealedEntry = middleware.Sealed
+
+// PolicyOf returns the policy that applies to queue, with what the environment
+// adds to it and with MaxMessageBytes filled in. queue is an ARN, of a queue or an
+// SNS topic, or a URL if [Options.Region] is known. To change the result changes
+// nothing else.
+func (s *Sealer) PolicyOf(queue string) (Policy, error) {
+	q, err := s.queue(queue)
+	if err != nil {
+		return Policy{}, err
+	}
+	found, err := s.codec.table.find(q)
+	if err != nil {
+		return Policy{}, err
+	}
+	policy := found.Policy
+	policy.AcceptQueues, policy.AcceptTopics = slices.Clone(policy.AcceptQueues), slices.Clone(policy.AcceptTopics)
+	policy.MaxMessageBytes = s.codec.MaxMessageBytes(q)
+	return policy, nil
+}
+
 // OpenMessages opens messages that arrived in another way than through an
 // *sqs.Client: from Lambda, from EventBridge Pipes, or in a tool. queue is an
 // ARN (a Lambda record's EventSourceARN), or a URL if [Options.Region] is
-// known. It returns the messages that open, in order and with what is known of
+// known; for messages that SNS delivered in another way than to a queue it is the
+// topic's ARN. It returns the messages that open, in order and with what is known of
 // each, and an error for each of the others, which the caller must not delete.
 // For Lambda that means to report them as batch item failures. msgs is not
 // changed.
@@ -238,7 +288,11 @@ func (s *Sealer) queue(queue string) (middleware.Queue, error) {
 		return middleware.Queue{}, ErrUninitialized
 	}
 	if strings.HasPrefix(queue, "arn:") {
-		q, err := middleware.ParseQueueARN(queue)
+		parse := middleware.ParseQueueARN
+		if awsname.IsTopicARN(queue) {
+			parse = middleware.ParseTopicARN
+		}
+		q, err := parse(queue)
 		if err != nil {
 			err = fmt.Errorf("%w: %w", errQueueUnknown, err)
 		}

@@ -491,7 +491,7 @@ func TestSealedSize(t *testing.T) {
 	for _, tc := range []struct {
 		queue string
 		n     int
-	}{{arnOf("q"), 0}, {arnOf("q"), -1}, {arnOf("q"), 1<<20 + 1}, {"arn:aws:sns:us-east-1:000000000000:t", 1}} {
+	}{{arnOf("q"), 0}, {arnOf("q"), -1}, {arnOf("q"), 1<<20 + 1}, {"arn:aws:s3:us-east-1:000000000000:t", 1}} {
 		if _, err := s.SealedSize(tc.queue, tc.n); err == nil {
 			t.Errorf("SealedSize(%q, %d) has no error", tc.queue, tc.n)
 		}

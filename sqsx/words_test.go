@@ -116,7 +116,7 @@ func misfits(t testing.TB, w *world) map[string]misfit {
 		"plaintext": {types.Message{MessageId: aws.String("m"), Body: aws.String("hello")}, nil, "not sealed",
 			[]string{"install sealq in its producer", "Only while producers are being migrated", "SEALQ_ACCEPT_PLAINTEXT", "anyone who may send", "forge"}, nil},
 		"SNS notification": {notification("hello"), nil, "SNS notification",
-			[]string{"SNS does not seal", "RawMessageDelivery", "SealMessage"}, []string{"AcceptPlaintext", "ACCEPT_PLAINTEXT"}},
+			[]string{"SNS does not seal", "RawMessageDelivery", "snsx", "SealMessage", "Policy.AcceptTopics"}, []string{"AcceptPlaintext", "ACCEPT_PLAINTEXT"}},
 		"SNS notification, compact": {types.Message{MessageId: aws.String("m"), Body: aws.String(`{"MessageId":"1","Type":"Notification","Message":"hello"}`)}, nil, "SNS notification",
 			[]string{"SNS does not seal"}, []string{"AcceptPlaintext", "ACCEPT_PLAINTEXT"}},
 		"JSON of another type": {types.Message{MessageId: aws.String("m"), Body: aws.String(`{"Type":"Order","Message":"Notification"}`)}, nil, "not sealed",

@@ -20,7 +20,11 @@ func Run(t *testing.T, target Target) {
 	met := &metDifferences{}
 	// A subtest, so that all parallel cases have ended when it returns.
 	t.Run("case", func(t *testing.T) {
-		for _, c := range slices.Concat(protocolCases(), kmsCases(), sealedCases(), contentCases(), receiveCases(), queueCases(), keyCases(), safetyCases()) {
+		cases := slices.Concat(protocolCases(), kmsCases(), sealedCases(), contentCases(), receiveCases(), queueCases(), keyCases(), safetyCases())
+		if target.Topics {
+			cases = append(cases, topicCases()...)
+		}
+		for _, c := range cases {
 			t.Run(strings.ReplaceAll(c.name, " ", "_"), func(t *testing.T) {
 				t.Parallel()
 				s := newSuite(target, c.name)

@@ -12,6 +12,10 @@ type Target struct {
 	Name, Version string
 	SQS, KMS      aws.Config // KMS may be another server's
 
+	// Topics says that the server of SQS has SNS, too, with raw delivery of Binary
+	// attributes.
+	Topics bool
+
 	// Stored shows what lies in a queue, as it came over the wire, without
 	// receiving it. Nil: the suite takes it with a plain client.
 	Stored func(ctx context.Context, queueURL string) ([]types.Message, error)
@@ -46,6 +50,10 @@ const (
 	NoSourceARN              Difference = "a dead-letter queue's messages lack DeadLetterQueueSourceArn: opened with AcceptQueues"
 	ARNsOfOneRegion          Difference = "ARNs of queues name the Region `elasticmq`: Policy.AcceptQueues and OpenMessages need the client's Region in its place"
 	NoTraceHeader            Difference = "AWSTraceHeader is lost"
+	TopicBatchLosesBinary    Difference = "PublishBatch loses the values of Binary attributes: publish in the body carrier"
+	TopicCountsBase64        Difference = "Binary attributes count as base64 towards the size of a message to a topic"
+	NoSubscriptionRedrive    Difference = "a subscription's dead-letter queue gets nothing"
+	TopicKeepsDuplicates     Difference = "a FIFO topic hands duplicates on, and leaves it to FIFO queues to recognise them"
 	NoMoveTask               Difference = "StartMessageMoveTask is not implemented"
 	TamperedBlobDecrypts     Difference = "KMS decrypts a blob that was changed"
 	WrongKeyIDDecrypts       Difference = "KMS decrypts whatever key the request names"

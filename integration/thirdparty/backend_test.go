@@ -19,6 +19,7 @@ import (
 // the wire.
 type backend struct {
 	cfg    aws.Config
+	key    string // ARN
 	sealer *sqsx.Sealer
 	wire   *wire
 }
@@ -55,17 +56,27 @@ func newBackend(t *testing.T, cfg aws.Config) *backend {
 	w := &wire{next: cfg.HTTPClient}
 	cfg.HTTPClient = w
 	sealer.InstallConfig(&cfg)
-	return &backend{cfg: cfg, sealer: sealer, wire: w}
+	return &backend{cfg: cfg, key: *key.KeyMetadata.Arn, sealer: sealer, wire: w}
 }
 
-// wire counts sends, and those of them that do not look sealed.
+// wire counts sends to SQS, those of them that do not look sealed, and requests to
+// SNS with the word "s3cret".
 type wire struct {
-	next          aws.HTTPClient
-	sends, unlike atomic.Int64
+	next                   aws.HTTPClient
+	sends, unlike, secrets atomic.Int64
 }
 
 func (w *wire) Do(r *http.Request) (*http.Response, error) {
 	switch r.Header.Get("X-Amz-Target") {
+	case "": // SNS
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			return nil, err
+		}
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		if bytes.Contains(body, []byte("s3cret")) {
+			w.secrets.Add(1)
+		}
 	case "AmazonSQS.SendMessage", "AmazonSQS.SendMessageBatch":
 		body, err := io.ReadAll(r.Body)
 		if err != nil {

@@ -1,6 +1,6 @@
 // Package awsname has the names of AWS that sealq reads: account IDs, Regions,
-// partitions, ARNs of KMS keys and SQS queues, names of queues, and patterns of
-// queues. It makes no calls and needs no AWS SDK.
+// partitions, ARNs of KMS keys, SQS queues and SNS topics, their names, and
+// patterns of queues and topics. It makes no calls and needs no AWS SDK.
 //
 // Names arrive from configuration, from SQS and in messages that anyone may
 // write. What a function of this package accepts is short, and plain ASCII
@@ -46,7 +46,7 @@ func beginsCode(s string) bool { return len(s) <= maxCode && only(s, lower+digit
 // ARN is an Amazon Resource Name. ARNs of one resource are equal.
 type ARN struct {
 	Partition string // for example "aws"
-	Service   string // "kms" or "sqs"
+	Service   string // "kms", "sqs" or "sns"
 	Region    string // for example "eu-central-1"
 	Account   string // 12 digits
 	Resource  string // may hold colons

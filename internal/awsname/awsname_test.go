@@ -125,7 +125,13 @@ func TestPatterns(t *testing.T) {
 		"https://sqs.us-east-1.amazonaws.com/": false,
 		"arn:*":                                false,
 		"arn:aws:sq*":                          false,
-		"arn:aws:sns:*":                        false,
+		"arn:aws:sns*":                         false,
+		"arn:aws:sns":                          false,
+		"arn:aws:sns:*":                        true,
+		"arn:aws:sns:us-east-1:123456789012:*": true,
+		"arn:aws:sns:us-east-1:1234:orders":    false,
+		"arn:aws:sns:us-east-1:123456789012:orders:1234": false, // of a subscription
+		"arn:aws:sns:us-east-1:123456789012:endpoint/*":  false,
 		"arn:aws:sqs":                          false,
 		"arn:aws:sqs*":                         false,
 		"arn::sqs:*":                           false,
@@ -142,6 +148,50 @@ func TestPatterns(t *testing.T) {
 	} {
 		if p, err := awsname.ParsePattern(text); (err == nil) != want || want && p.Text != text {
 			t.Errorf("%q: got %+v and error %v, want valid: %t", text, p, err, want)
+		}
+	}
+}
+
+// TestTopicNames holds the rules of CreateTopic, and that names of topics are
+// only ever in ARNs: a pattern without one is of queues.
+func TestTopicNames(t *testing.T) {
+	t.Parallel()
+	const prefix = "arn:aws:sns:us-east-1:123456789012:"
+	for name, want := range map[string]bool{
+		"orders-EU_2":                      true,
+		"orders.fifo":                      true,
+		strings.Repeat("t", 256):           true,
+		strings.Repeat("t", 251) + ".fifo": true,
+		"":                                 false,
+		".fifo":                            false,
+		"or.ders":                          false,
+		"or:ders":                          false,
+		"orders:6b0e71bd-7e97-4d97-80ce-4a0994e55286": false, // a subscription
+		"endpoint/GCM/app/x":                          false,
+		"app/GCM/x":                                   false,
+		strings.Repeat("t", 257):                      false,
+		strings.Repeat("t", 252) + ".fifo":            false,
+	} {
+		arn, err := awsname.ParseTopicARN(prefix + name)
+		if (err == nil) != want || want && (arn.Resource != name || arn.String() != prefix+name || arn != awsname.TopicARN("aws", "us-east-1", "123456789012", name)) {
+			t.Errorf("ParseTopicARN(%q): got %+v and error %v, want valid: %t", name, arn, err, want)
+		}
+		for _, parse := range []func(string) (awsname.Pattern, error){awsname.ParsePattern, awsname.ParseTopicPattern} {
+			p, err := parse(prefix + name)
+			if (err == nil) != want || want && (!p.Topic || p.Name() != name || !p.Matches("", prefix+name)) {
+				t.Errorf("pattern %q: got %+v and error %v, want valid: %t", name, p, err, want)
+			}
+		}
+		if _, err := awsname.ParseARNPattern(prefix + name); err == nil {
+			t.Errorf("ParseARNPattern(%q) takes the ARN of a topic for one of a queue", name)
+		}
+	}
+	for _, text := range []string{"orders", "*", "arn:aws:sqs:us-east-1:123456789012:orders"} {
+		if p, err := awsname.ParsePattern(text); err != nil || p.Topic {
+			t.Errorf("ParsePattern(%q): got %+v and error %v, want a pattern of queues", text, p, err)
+		}
+		if _, err := awsname.ParseTopicPattern(text); err == nil {
+			t.Errorf("ParseTopicPattern(%q) has no error", text)
 		}
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
+	"github.com/aws/aws-sdk-go-v2/service/sns"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/smithy-go"
 
@@ -209,6 +210,24 @@ func ExampleServer_NewQueue() {
 	// received: 1
 	// received: 0
 	// dead: one pallet
+}
+
+// A queue gets what is published to a topic, as it was published.
+func ExampleServer_NewTopic() {
+	server := sqsxtest.Start()
+	defer server.Close()
+	topic, queue := server.NewTopic("orders"), server.NewQueue("billing")
+	server.Subscribe(topic, queue, "RawMessageDelivery", "true")
+
+	client := sns.NewFromConfig(server.Config())
+	if _, err := client.Publish(context.Background(), &sns.PublishInput{TopicArn: &topic, Message: aws.String("hello")}); err != nil {
+		fmt.Println(err)
+		return
+	}
+	for _, m := range server.Stored(queue) {
+		fmt.Println(*m.Body)
+	}
+	// Output: hello
 }
 
 // What a service does without a permission.

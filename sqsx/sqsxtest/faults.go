@@ -41,14 +41,14 @@ func (f *faults) add(change func(n int)) (end func()) {
 //
 //	allow := server.Deny("kms:Decrypt")
 //
-// KMS answers AccessDeniedException, and SQS its own AccessDenied with status
-// 403. Dry runs are refused, too. Requests that are refused still show in
+// KMS answers AccessDeniedException, SQS its own AccessDenied and SNS its
+// AuthorizationError, both with status 403. Dry runs are refused, too. Requests that are refused still show in
 // [Server.Requests], and [Server.Intercept] sees them first.
 //
 // Actions are written as in IAM, and may end in a "*": "kms:*",
 // "kms:GenerateDataKey*". As there, "sqs:SendMessage" covers SendMessageBatch
-// (likewise DeleteMessage and ChangeMessageVisibility), and "kms:ReEncryptFrom"
-// and "kms:ReEncryptTo" are parts of ReEncrypt; the names of the operations
+// (likewise DeleteMessage, ChangeMessageVisibility and "sns:Publish"), and
+// "kms:ReEncryptFrom" and "kms:ReEncryptTo" are parts of ReEncrypt; the names of the operations
 // themselves are taken as well. Deny panics if the Server knows no such action:
 // a misspelt one would deny nothing.
 //
@@ -114,8 +114,11 @@ func (f *faults) refuse(ex *exchange) error {
 	for denied, n := range f.denied {
 		if n > 0 && covers(denied, ex.request.Action) {
 			code := "AccessDeniedException"
-			if ex.service == sqsAPI {
+			switch ex.service {
+			case sqsAPI:
 				code = "AccessDenied"
+			case snsAPI:
+				code = "AuthorizationError"
 			}
 			return &smithy.GenericAPIError{Code: code, Fault: smithy.FaultClient, Message: fmt.Sprintf(
 				"User: arn:%s:iam::%s:user/sqsxtest is not authorized to perform: %s with an explicit deny (Server.Deny)",
@@ -137,7 +140,7 @@ func covers(denied, operation string) bool {
 // have its own name.
 func iamActions(operation string) []string {
 	switch operation {
-	case "sqs:SendMessageBatch", "sqs:DeleteMessageBatch", "sqs:ChangeMessageVisibilityBatch":
+	case "sqs:SendMessageBatch", "sqs:DeleteMessageBatch", "sqs:ChangeMessageVisibilityBatch", "sns:PublishBatch":
 		return []string{strings.TrimSuffix(operation, "Batch")}
 	case "kms:ReEncrypt":
 		return []string{"kms:ReEncryptFrom", "kms:ReEncryptTo"}
@@ -155,7 +158,8 @@ func (s *Server) knows(denied string) bool {
 			return true
 		}
 	}
-	return slices.ContainsFunc(sqsOperations(), func(operation string) bool { return covers(denied, "sqs:"+operation) })
+	return slices.ContainsFunc(sqsOperations(), func(operation string) bool { return covers(denied, "sqs:"+operation) }) ||
+		slices.ContainsFunc(snsOperations(), func(operation string) bool { return covers(denied, "sns:"+operation) })
 }
 
 func sqsOperations() []string {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/url"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -71,6 +72,50 @@ func (s *Server) NewQueue(name string, attributes ...string) (url string) {
 		panic(fmt.Sprintf("sqsxtest: NewQueue: %q: %v", name, err))
 	}
 	return out.(queueURLOutput).QueueUrl
+}
+
+// NewTopic makes an SNS topic and returns its ARN. The attributes are those of
+// SNS's CreateTopic, as name, value, name, value; a name that ends in ".fifo"
+// makes a FIFO topic. Account, Region and requests are as with [Server.NewKey].
+// It panics if the service would refuse the request.
+func (s *Server) NewTopic(name string, attributes ...string) (arn string) {
+	in := form{url.Values{"Name": {name}}}
+	if strings.HasSuffix(name, ".fifo") {
+		attributes = append([]string{"FifoTopic", "true"}, attributes...)
+	}
+	in.setPairs("NewTopic", attributes)
+	return s.mustSNS("NewTopic", "CreateTopic", in).(topicOutput).TopicArn
+}
+
+// Subscribe has a queue get the messages of a topic, and returns the ARN of the
+// subscription. The attributes are those of SNS's Subscribe, as name, value,
+// name, value: for sealed messages "RawMessageDelivery", "true". The queue is
+// named by its URL, and need not exist; a URL that names no Region is of
+// [DefaultRegion]. It panics if the service would refuse the request.
+func (s *Server) Subscribe(topicARN, queueURL string, attributes ...string) (arn string) {
+	in := form{url.Values{"TopicArn": {topicARN}, "Protocol": {"sqs"}, "Endpoint": {mustQueueID("Subscribe", queueURL).arn()}}}
+	in.setPairs("Subscribe", attributes)
+	return s.mustSNS("Subscribe", "Subscribe", in).(subscribeOutput).SubscriptionArn
+}
+
+// setPairs writes the attributes of a topic or a subscription.
+func (f form) setPairs(method string, attributes []string) {
+	if len(attributes)%2 != 0 {
+		panic("sqsxtest: " + method + ": an attribute has no value")
+	}
+	for i := 0; i < len(attributes); i += 2 {
+		at := fmt.Sprintf("Attributes.entry.%d.", i/2+1)
+		f.Set(at+"key", attributes[i])
+		f.Set(at+"value", attributes[i+1])
+	}
+}
+
+func (s *Server) mustSNS(method, operation string, in form) any {
+	out, err := s.sns.call(caller{region: DefaultRegion, account: DefaultAccount}, operation, in)
+	if err != nil {
+		panic(fmt.Sprintf("sqsxtest: %s: %v", method, err))
+	}
+	return out
 }
 
 // RedrivePolicy returns the value of a queue's attribute RedrivePolicy: a

@@ -29,6 +29,7 @@ type exchange struct {
 	operation string
 	baseURL   string // scheme and host that the client used
 	queryMode bool   // the client asked for the error codes of the older query protocol
+	form      form   // the parameters of a request to SNS
 	intercept func(*Request) error
 	tooLong   bool
 	readErr   error
@@ -47,6 +48,7 @@ const (
 	noService service = iota
 	sqsAPI
 	kmsAPI
+	snsAPI
 )
 
 // accept reads a request, whole, and records it.
@@ -68,6 +70,11 @@ func (s *Server) accept(r *http.Request) *exchange {
 		ex.service, action = sqsAPI, "sqs:"+operation
 	case "TrentService":
 		ex.service, action = kmsAPI, "kms:"+operation
+	case "":
+		if parameters, ok := snsForm(r.Header, body); ok {
+			operation = parameters.text("Action")
+			ex.service, action, ex.form = snsAPI, "sns:"+operation, parameters
+		}
 	}
 	ex.operation = operation
 
@@ -159,12 +166,17 @@ func (s *Server) carryOut(ctx context.Context, ex *exchange) (any, error) {
 		return s.faults.alter(ex, out)
 	case kmsAPI:
 		return s.kms.call(ctx, ex.request.Region, ex.request.Account, ex.operation, ex.request.Body)
+	case snsAPI:
+		return s.sns.call(caller{region: ex.request.Region, account: ex.request.Account, baseURL: ex.baseURL}, ex.operation, ex.form)
 	default:
-		return nil, refusal("UnknownOperationException", "The X-Amz-Target header names neither AmazonSQS nor TrentService (KMS).")
+		return nil, refusal("UnknownOperationException", "The X-Amz-Target header names neither AmazonSQS nor TrentService (KMS), and the body is no form of SNS's query protocol.")
 	}
 }
 
 func (ex *exchange) reply(out any) *response {
+	if ex.service == snsAPI {
+		return ex.snsReply(out)
+	}
 	if out == nil {
 		return ex.respond(http.StatusOK, struct{}{})
 	}
@@ -175,7 +187,11 @@ func (ex *exchange) reply(out any) *response {
 func (ex *exchange) refuse(err error) *response {
 	apiErr, _ := errors.AsType[smithy.APIError](err)
 	w := kmsWireError(apiErr)
-	if ex.service != kmsAPI {
+	switch ex.service {
+	case kmsAPI:
+	case snsAPI:
+		w = wireError{status: snsStatus(apiErr)}
+	default:
 		w = sqsWireError(apiErr)
 	}
 	if own, ok := errors.AsType[interface {
@@ -183,6 +199,9 @@ func (ex *exchange) refuse(err error) *response {
 		HTTPStatusCode() int
 	}](err); ok && own.HTTPStatusCode() >= 100 && own.HTTPStatusCode() <= 999 {
 		w.status = own.HTTPStatusCode()
+	}
+	if ex.service == snsAPI {
+		return snsRefuse(apiErr, w.status)
 	}
 	resp := ex.respond(w.status, struct {
 		Type    string `json:"__type"`

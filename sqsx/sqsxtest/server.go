@@ -18,10 +18,11 @@ const (
 	DefaultAccount = "000000000000" // of access key IDs that are not an account ID; LocalStack has the same
 )
 
-// Server is an SQS and a KMS in memory.
+// Server is an SQS, an SNS and a KMS in memory.
 // All methods may be called by several goroutines at once.
 type Server struct {
 	sqs *sqsService
+	sns *snsService
 	kms *kmsService
 	log requestLog
 
@@ -49,7 +50,8 @@ func New(tb testing.TB) *Server {
 // Start returns a Server for a program that is not a test. Call Close when done
 // with it.
 func Start() *Server {
-	s := &Server{sqs: newSQS(), kms: newKMS()}
+	queues := newSQS()
+	s := &Server{sqs: queues, sns: newSNS(queues), kms: newKMS()}
 	s.ctx, s.close = context.WithCancel(context.Background())
 	return s
 }
@@ -68,8 +70,8 @@ func (s *Server) Close() {
 
 // Config returns a configuration whose clients talk to the Server in this
 // process, without a socket: Region [DefaultRegion], and static credentials of
-// [DefaultAccount]. sqs.NewFromConfig and kms.NewFromConfig need no further
-// options.
+// [DefaultAccount]. sqs.NewFromConfig, sns.NewFromConfig and kms.NewFromConfig
+// need no further options.
 //
 // Each call returns a value of its own, free to change. Another Region is set
 // as usual; another account by credentials whose access key ID is its 12
@@ -106,11 +108,11 @@ func (s *Server) URL() string {
 
 // Request is a request that reached the Server.
 type Request struct {
-	Action  string      // service and operation, as IAM writes them: "sqs:SendMessage", "kms:GenerateDataKey"
+	Action  string      // service and operation, as IAM writes them: "sqs:SendMessage", "sns:Publish", "kms:GenerateDataKey"
 	Region  string      // from the signature; DefaultRegion if there is none
 	Account string      // from the access key ID; DefaultAccount if that is not an account ID
 	Header  http.Header // of the HTTP request
-	Body    []byte      // JSON
+	Body    []byte      // JSON; for SNS a form
 
 	ctx context.Context
 }
@@ -176,8 +178,8 @@ func (s *Server) Intercept(fn func(r *Request) error) {
 	s.intercept.Store(&fn)
 }
 
-// ServeHTTP serves both services, told apart by the X-Amz-Target header. Any
-// server may carry it.
+// ServeHTTP serves all services. The X-Amz-Target header tells SQS and KMS apart;
+// requests to SNS have none. Any server may carry it.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ex := s.accept(r)
 	resp, err := s.answer(r.Context(), ex)
