@@ -4,6 +4,8 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -102,5 +104,49 @@ func TestFormatMessageVector(t *testing.T) {
 		if want := vectorRow(t, "Test vectors", "plaintext body"); *m.Body != want {
 			t.Errorf("%s: got %q, want %q", *m.MessageId, *m.Body, want)
 		}
+	}
+}
+
+// The content of docs/format.md, sealed and received.
+func TestFormatContentVector(t *testing.T) {
+	t.Parallel()
+	row := func(label string) string { return vectorRow(t, "Sealed content", label) }
+	kr, err := envelope.NewRawAESKeyring("example", "vector", make([]byte, 32))
+	if err != nil {
+		t.Fatal(err)
+	}
+	sealer, err := sqsx.New(kr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const queue = "arn:aws:sqs:eu-central-1:111122223333:orders"
+	m, err := envelope.Seal(t.Context(), kr, unhex(t, row("content, hex")), envelope.EncryptionContext{"sealq:queue": queue, "sealq:content": "1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	opened, withheld := sealer.OpenMessages(t.Context(), queue, []types.Message{{
+		Body:              aws.String(base64.StdEncoding.EncodeToString(m.Bytes())),
+		MessageAttributes: map[string]types.MessageAttributeValue{"added": {DataType: aws.String("String"), StringValue: aws.String("x")}},
+	}})
+	if len(opened) != 1 {
+		t.Fatalf("got %v, want the message", withheld)
+	}
+	got := opened[0]
+	if *got.Body != row("body") {
+		t.Errorf("got body %q, want %q", *got.Body, row("body"))
+	}
+	if ms := strconv.FormatInt(got.Info.SealedAt.UnixMilli(), 10); ms != row("time") {
+		t.Errorf("got time %s, want %s", ms, row("time"))
+	}
+	var attributes []string
+	for name, v := range got.MessageAttributes {
+		attributes = append(attributes, name+" "+*v.DataType+" "+*v.StringValue)
+	}
+	slices.Sort(attributes)
+	if want := []string{row("sealed attribute"), row("clear attribute")}; !slices.Equal(attributes, want) {
+		t.Errorf("got attributes %q, want %q", attributes, want)
+	}
+	if flags := unhex(t, row("content, hex"))[0]; strconv.Itoa(int(flags)) != row("flags") {
+		t.Errorf("got flags %d, want %s", flags, row("flags"))
 	}
 }

@@ -98,6 +98,10 @@ type Admission struct {
 	// MaxMessages caps the number of messages asked for. 0 leaves it as the
 	// caller asked.
 	MaxMessages int32
+	// AttributeNames are message attributes that the codec has to see, beside
+	// those of [Codec.AttributeNames]. The receive asks SQS for them; the caller
+	// sees those that it asked for.
+	AttributeNames []string
 	// MaxWaitSeconds caps the time that the receive waits for a message. 0 leaves
 	// it as the caller asked.
 	MaxWaitSeconds int32

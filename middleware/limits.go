@@ -92,7 +92,9 @@ func checkLimits(q Queue, e types.SendMessageBatchRequestEntry, c Content, names
 			return invalidParameter("message attribute name %q is reserved for the sealed message: if the message is sealed already, send it with a client that has no sealer; else rename the attribute", name)
 		}
 	}
-	if n := len(c.Attributes); n > maxAttributes {
+	// Of attributes that do not travel as such SQS would take no more either: a
+	// queue that is no longer sealed must take the caller's messages.
+	if n := max(len(c.Attributes), len(e.MessageAttributes)); n > maxAttributes {
 		return invalidParameter("number of message attributes %d exceeds the limit of %d (%d as written): remove an attribute", n, maxAttributes, len(e.MessageAttributes))
 	}
 	if n := messageBytes(c.Body, c.Attributes); n > limit {

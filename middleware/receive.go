@@ -72,7 +72,7 @@ func (s *sealer) receive(
 		return out, md, admission.EmptyInstead, err
 	}
 
-	added := askFor(inner, s.m.names)
+	added := askFor(inner, slices.Concat(s.m.names, admission.AttributeNames))
 	if admission.MaxMessages > 0 && inner.MaxNumberOfMessages > admission.MaxMessages {
 		inner.MaxNumberOfMessages = admission.MaxMessages
 	}

@@ -23,7 +23,7 @@ import (
 const (
 	// reservedPrefix marks the context names of this format. A reader refuses
 	// those it does not know: a message of a later release that uses one
-	// (sealed attributes, compression) would otherwise be delivered as garbage.
+	// would otherwise be delivered as garbage.
 	reservedPrefix = reservedName + ":"
 	reservedName   = "sealq"
 
@@ -32,6 +32,13 @@ const (
 	// encryption: existing key policies let the SQS service itself decrypt under
 	// that context.
 	queueKey = "sealq:queue"
+
+	// contentKey says that what is sealed is content, in the version that its
+	// value names, and not a body alone. It is the same for every message of a
+	// queue whose policy asks for anything of it: each distinct context needs a
+	// data key of its own.
+	contentKey     = "sealq:content"
+	contentVersion = "1"
 )
 
 // Policies of IAM and KMS compare the names of an encryption context without
@@ -113,10 +120,13 @@ func (s *settings) sendContext(p *compiledPolicy, q middleware.Queue) (envelope.
 	if err != nil {
 		return nil, err
 	}
-	ec := make(envelope.EncryptionContext, len(s.context)+1)
+	ec := make(envelope.EncryptionContext, len(s.context)+2)
 	maps.Copy(ec, s.context)
 	if name != "" {
 		ec[queueKey] = name
+	}
+	if p.writesContent() {
+		ec[contentKey] = contentVersion
 	}
 	return ec, nil
 }
@@ -129,6 +139,9 @@ func (s *settings) ownContext(binding string, m *types.Message, ec envelope.Encr
 	pairs := len(s.context)
 	if binding != "" {
 		pairs++
+	}
+	if _, present := ec[contentKey]; present {
+		pairs++ // producers and consumers of one queue may differ in what they write
 	}
 	if len(ec) != pairs || ec[queueKey] != binding || m.Attributes[string(types.MessageSystemAttributeNameDeadLetterQueueSourceArn)] != "" {
 		return false
@@ -146,12 +159,15 @@ func (s *settings) ownContext(binding string, m *types.Message, ec envelope.Encr
 // name of q itself.
 func (s *settings) accept(p *compiledPolicy, q middleware.Queue, binding string, m *types.Message, ec envelope.EncryptionContext) error {
 	for name := range ec {
-		if hasReservedPrefix(name) && name != queueKey {
+		if hasReservedPrefix(name) && name != queueKey && name != contentKey {
 			return advise("upgrade this consumer", "%w: the message uses %.80q, a feature of a later release of sealq", envelope.ErrUnsupported, name)
 		}
 		if s.shadows(name) {
 			return advise(ownContextRemedy, "%w: the message's name %.80q differs from the consumer's in case only", errOwnContext, name)
 		}
+	}
+	if err := p.acceptsContent(ec); err != nil {
+		return err
 	}
 	for name, want := range s.context {
 		switch got, present := ec[name]; {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 
@@ -11,6 +12,7 @@ import (
 
 	"github.com/sealq/sealq/envelope"
 	"github.com/sealq/sealq/internal/awsname"
+	"github.com/sealq/sealq/middleware"
 )
 
 // CheckError reports what a service cannot do with a queue. At least one of its
@@ -111,6 +113,9 @@ var errOpenUnchecked = errors.New("not checked: this role cannot generate a data
 // GenerateDataKey that failed is repeated after one second at the earliest,
 // later after ten, and each Check meanwhile costs the calls of a CheckOpen.
 //
+// For a FIFO queue with a [Policy.MaxAge] Check and CheckOpen log at level WARN
+// that the queue needs a dead-letter queue.
+//
 // Check is safe for concurrent use.
 func (s *Sealer) Check(ctx context.Context, queue string) error {
 	ctx = clippedSpans{ctx} // several dry runs may start spans side by side
@@ -119,6 +124,7 @@ func (s *Sealer) Check(ctx context.Context, queue string) error {
 		return &CheckError{Queue: queue, Seal: err, Open: err}
 	}
 	result := &CheckError{Queue: queue}
+	s.warnOfMaxAge(ctx, c)
 	var key *envelope.DataKey
 	key, result.Seal = c.seal(ctx)
 	switch {
@@ -136,6 +142,18 @@ func (s *Sealer) Check(ctx context.Context, queue string) error {
 		return nil
 	}
 	return result
+}
+
+// warnOfMaxAge says what Check cannot see: whether an expired message of a FIFO
+// queue is moved out of the way of those behind it.
+func (s *Sealer) warnOfMaxAge(ctx context.Context, c *check) {
+	if c.policy.MaxAge == 0 || !c.queue.FIFO() {
+		return
+	}
+	s.codec.log().LogAttrs(ctx, slog.LevelWarn, "sealq: Policy.MaxAge on a FIFO queue: an expired message blocks its message group unless a dead-letter queue takes it",
+		slog.String("queue", c.queue.String()),
+		slog.String("remedy", "give the queue a redrive policy, if it has none (Check does not look)"),
+	)
 }
 
 // CheckSeal reports whether this process can seal messages to queue. queue is
@@ -190,11 +208,13 @@ func (s *Sealer) CheckOpen(ctx context.Context, queue string) error {
 	if err != nil {
 		return err
 	}
+	s.warnOfMaxAge(ctx, c)
 	return c.open(ctx)
 }
 
 // check is a queue whose policy is known.
 type check struct {
+	queue   middleware.Queue
 	policy  *compiledPolicy
 	context envelope.EncryptionContext // of messages sent to the queue
 }
@@ -214,7 +234,7 @@ func (s *Sealer) check(ctx context.Context, queue string) (*check, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &check{policy, ec}, nil
+	return &check{q, policy, ec}, nil
 }
 
 // seal returns a data key to seal with. It is nil without an error where

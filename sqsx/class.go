@@ -13,7 +13,7 @@ type class int
 
 const (
 	messageFault   class = iota // the message's own
-	keyUnavailable              // the key service could not answer, or there was no time to ask
+	keyUnavailable              // the key service could not answer, there was no time to ask, or a clock is ahead
 	keyRefused                  // the key service said no
 	classes
 )
@@ -26,7 +26,7 @@ func classify(err error) class {
 	switch {
 	case envelope.MessageAtFault(err):
 		return messageFault
-	case errors.Is(err, envelope.ErrUnavailable),
+	case errors.Is(err, envelope.ErrUnavailable), errors.Is(err, ErrClockAhead),
 		errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return keyUnavailable
 	}

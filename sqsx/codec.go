@@ -2,6 +2,7 @@ package sqsx
 
 import (
 	"github.com/sealq/sealq/middleware"
+	"github.com/sealq/sealq/sqsx/internal/content"
 	"github.com/sealq/sealq/sqsx/internal/hold"
 )
 
@@ -14,6 +15,8 @@ type codec struct {
 	reporter *reporter
 	opened   *recent
 	dropped  *evictions
+
+	compressor content.Compressor
 }
 
 var _ middleware.Codec = (*codec)(nil)

@@ -23,7 +23,7 @@ type Stats struct {
 	// Messages received but not delivered, by cause. Healthy ones
 	// that were held back ([ErrGroupHeld]) are in none of these.
 	WithheldMessage     uint64 // the message's own
-	WithheldUnavailable uint64 // the key service could not answer, or there was no time to ask
+	WithheldUnavailable uint64 // the key service could not answer, there was no time to ask, or the producer's clock is ahead
 	WithheldRefused     uint64 // the key service said no, or a setting is wrong
 
 	Held      uint64 // receives that failed with ErrHeld

@@ -87,8 +87,8 @@
 //
 // # What it does not do
 //
-// Message attributes, message group and deduplication IDs, sizes and times stay
-// visible. Anyone who controls the queue can withhold, repeat or reorder
+// Message attributes stay visible, unless Policy.SealAttributes is set. Message
+// group and deduplication IDs, sizes and times always do. Anyone who controls the queue can withhold, repeat or reorder
 // messages, but not read or change them. A middleware that is added in front of
 // this one sees plaintext.
 package sqsx

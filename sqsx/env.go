@@ -36,6 +36,11 @@ const (
 	envNoHold            = "SEALQ_NO_HOLD"
 	envNoReceiveErrors   = "SEALQ_NO_RECEIVE_ERRORS"
 	envNoDigests         = "SEALQ_NO_DIGESTS"
+	envSealAttributes    = "SEALQ_SEAL_ATTRIBUTES"
+	envCompress          = "SEALQ_COMPRESS"
+	envAcceptUndated     = "SEALQ_ACCEPT_UNDATED"
+	envClearAttributes   = "SEALQ_CLEAR_ATTRIBUTES"
+	envMaxAge            = "SEALQ_MAX_AGE"
 )
 
 // NewFromEnv is [NewFromConfig] with the key, and other settings that operators
@@ -58,6 +63,12 @@ const (
 //	SEALQ_NO_HOLD             queues for Policy.NoHold
 //	SEALQ_NO_RECEIVE_ERRORS   queues for Policy.NoReceiveErrors
 //	SEALQ_NO_DIGESTS          queues for Policy.NoDigests
+//	SEALQ_SEAL_ATTRIBUTES     queues for Policy.SealAttributes
+//	SEALQ_COMPRESS            queues for Policy.Compress
+//	SEALQ_ACCEPT_UNDATED      queues for Policy.AcceptUndated
+//	SEALQ_CLEAR_ATTRIBUTES    message attributes for Policy.ClearAttributes, of
+//	                          all queues
+//	SEALQ_MAX_AGE             seconds for Policy.MaxAge, of all queues
 //
 // Lists are separated by commas. Queues are names or ARNs, or either with one
 // trailing "*"; "*" alone means all queues. Topics are named by ARNs
@@ -74,8 +85,8 @@ const (
 // lists and maps, and switches settings of policies on, never off.
 //
 // Settings that give up protection (SEALQ_ACCEPT_PLAINTEXT, SEALQ_NO_SEAL,
-// SEALQ_NO_BINDING) are logged by [Options.Logger]: one line at level WARN for
-// each queue pattern in them, when the Sealer is made.
+// SEALQ_NO_BINDING, SEALQ_ACCEPT_UNDATED) are logged by [Options.Logger]: one
+// line at level WARN for each queue pattern in them, when the Sealer is made.
 func NewFromEnv(cfg aws.Config, optFns ...func(*Options)) (*Sealer, error) {
 	env, err := sealqEnvironment(os.Environ())
 	if err != nil {
@@ -124,6 +135,7 @@ func sealqEnvironment(environ []string) (map[string]string, error) {
 	known := []string{
 		envKeyID, envReusePeriod, envMaxStale, envDecryptKeys, envAccount, envEncryptionContext,
 		envAcceptPlaintext, envNoSeal, envBodyCarrier, envStrictQueue, envNoBinding, envNoHold, envNoReceiveErrors, envNoDigests,
+		envSealAttributes, envCompress, envAcceptUndated, envClearAttributes, envMaxAge,
 	}
 	env := make(map[string]string)
 	for _, pair := range environ {
@@ -224,11 +236,14 @@ func policyFlags() []policyFlag {
 		{envNoHold, func(p *Policy) { p.NoHold = true }, ""},
 		{envNoReceiveErrors, func(p *Policy) { p.NoReceiveErrors = true }, ""},
 		{envNoDigests, func(p *Policy) { p.NoDigests = true }, ""},
+		{envSealAttributes, func(p *Policy) { p.SealAttributes = true }, ""},
+		{envCompress, func(p *Policy) { p.Compress = true }, ""},
+		{envAcceptUndated, func(p *Policy) { p.AcceptUndated = true }, "messages that were sealed without a time are accepted: anyone who may send to the queue can replay them"},
 	}
 }
 
 // switchesFromEnvironment reads the lists of queues that variables switch
-// settings on for. A policyTable applies them.
+// settings on for, and what is set for all queues. A policyTable applies them.
 func switchesFromEnvironment(env map[string]string) ([]policySwitch, error) {
 	var switches []policySwitch
 	for _, flag := range policyFlags() {
@@ -237,8 +252,24 @@ func switchesFromEnvironment(env map[string]string) ([]policySwitch, error) {
 			if err != nil {
 				return nil, fmt.Errorf("sqsx: %s: %w", flag.variable, err)
 			}
-			switches = append(switches, policySwitch{p, flag.set})
+			switches = append(switches, policySwitch{p, false, flag.set})
 		}
+	}
+	everywhere, err := awsname.ParsePattern("*")
+	if err != nil {
+		return nil, err
+	}
+	if names := list(env[envClearAttributes]); len(names) > 0 {
+		switches = append(switches, policySwitch{everywhere, true, func(p *Policy) {
+			p.ClearAttributes = slices.Concat(p.ClearAttributes, names) // allocates: p is a copy, its slice is not
+		}})
+	}
+	if text, set := env[envMaxAge]; set {
+		age, err := seconds(envMaxAge, text, minMaxAge, math.MaxInt32*time.Second)
+		if err != nil {
+			return nil, err
+		}
+		switches = append(switches, policySwitch{everywhere, true, func(p *Policy) { p.MaxAge = age }})
 	}
 	return switches, nil
 }

@@ -203,6 +203,7 @@ func TestEnvironmentThatGivesUpProtectionIsLogged(t *testing.T) {
 		"SEALQ_NO_SEAL":          "legacy-*, exact,legacy-*",
 		"SEALQ_ACCEPT_PLAINTEXT": "legacy-in*",
 		"SEALQ_NO_BINDING":       "anywhere",
+		"SEALQ_ACCEPT_UNDATED":   "old-*",
 		"SEALQ_BODY_CARRIER":     "*",
 		"SEALQ_STRICT_QUEUE":     "strict",
 	})
@@ -224,6 +225,7 @@ func TestEnvironmentThatGivesUpProtectionIsLogged(t *testing.T) {
 		`WARN msg="sealq: messages are sent in plaintext" variable=SEALQ_NO_SEAL queue=exact`,
 		`WARN msg="sealq: messages are sent in plaintext" variable=SEALQ_NO_SEAL queue=legacy-*`,
 		`WARN msg="sealq: messages are bound to no queue, and those of any queue are opened" variable=SEALQ_NO_BINDING queue=anywhere`,
+		`WARN msg="sealq: messages that were sealed without a time are accepted: anyone who may send to the queue can replay them" variable=SEALQ_ACCEPT_UNDATED queue=old-*`,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("log: %s", diff)

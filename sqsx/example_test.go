@@ -6,7 +6,11 @@ import (
 	"fmt"
 	"log"
 	"log/slog"
+	"maps"
 	"os"
+	"slices"
+	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
@@ -355,4 +359,67 @@ func ExampleSealer_SealedSize() {
 	// Output:
 	// 190000 true
 	// 200000 false
+}
+
+// Attributes travel sealed; one that an SNS filter or a router reads stays in
+// clear, and must arrive as it was sent.
+func ExamplePolicy_sealAttributes() {
+	server := sqsxtest.Start()
+	defer server.Close()
+	ctx, url := context.Background(), server.NewQueue("orders")
+	sealer, err := sqsx.NewFromConfig(server.Config(), server.NewKey(), func(o *sqsx.Options) {
+		o.Policy = sqsx.Policy{
+			SealAttributes:         true,
+			ClearAttributes:        []string{"kind"},
+			AuthenticateAttributes: []string{"kind"},
+			MaxAge:                 30 * 24 * time.Hour,
+		}
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	client := sqs.NewFromConfig(server.Config(), sealer.Install)
+	text := func(s string) types.MessageAttributeValue {
+		return types.MessageAttributeValue{DataType: aws.String("String"), StringValue: &s}
+	}
+	if _, err := client.SendMessage(ctx, &sqs.SendMessageInput{
+		QueueUrl:          &url,
+		MessageBody:       aws.String("order 4711"),
+		MessageAttributes: map[string]types.MessageAttributeValue{"kind": text("order"), "tenant": text("acme")},
+	}); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println("in the queue:", slices.Sorted(maps.Keys(server.Stored(url)[0].MessageAttributes)))
+
+	out, err := client.ReceiveMessage(ctx, &sqs.ReceiveMessageInput{QueueUrl: &url, MessageAttributeNames: []string{"All"}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	m := out.Messages[0]
+	info, _ := sqsx.InfoOf(out.ResultMetadata, *m.MessageId)
+	fmt.Println("delivered:", *m.Body, *m.MessageAttributes["tenant"].StringValue, *m.MessageAttributes["kind"].StringValue)
+	fmt.Println("authenticated:", info.AuthenticatedAttributes)
+	// Output:
+	// in the queue: [kind sealq]
+	// delivered: order 4711 acme order
+	// authenticated: [kind tenant]
+}
+
+// A producer finds out whether a message with its attributes fits.
+func ExampleSealer_SealedMessageSize() {
+	server := sqsxtest.Start()
+	defer server.Close()
+	sealer, err := sqsx.NewFromConfig(server.Config(), server.NewKey(), func(o *sqsx.Options) { o.Policy.SealAttributes = true })
+	if err != nil {
+		log.Fatal(err)
+	}
+	n, err := sealer.SealedMessageSize(server.NewQueue("orders"), &sqs.SendMessageInput{
+		MessageBody:       aws.String(strings.Repeat("x", 190_000)),
+		MessageAttributes: map[string]types.MessageAttributeValue{"tenant": {DataType: aws.String("String"), StringValue: aws.String("acme")}},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println("fits into 262,144 bytes:", n <= 262_144)
+	// Output: fits into 262,144 bytes: true
 }

@@ -23,8 +23,8 @@ import (
 // Admit before the request and Open with the response. For each message, Open
 // unpacks the carrier (carrier.go), has envelope.Open parse it, decides whether
 // its encryption context belongs here (binding.go), looks for its data key in
-// the cache, and has the rest verified and decrypted. The middleware delivers
-// what opened, and withholds and reports the rest (report.go).
+// the cache, has the rest verified and decrypted, and takes apart what was sealed
+// beside the body (content.go). The middleware delivers what opened, and withholds and reports the rest (report.go).
 
 // Admit implements middleware.Codec.
 func (c *codec) Admit(ctx context.Context, q middleware.Queue, in *sqs.ReceiveMessageInput, client func() *sqs.Client) (middleware.Admission, error) {
@@ -40,6 +40,7 @@ func (c *codec) Admit(ctx context.Context, q middleware.Queue, in *sqs.ReceiveMe
 		return middleware.Admission{}, err
 	}
 	admission, err := c.admit(ctx, q, policy, in, client)
+	admission.AttributeNames = policy.AuthenticateAttributes
 	admission.EmptyInstead = policy.NoReceiveErrors && (err == nil || errors.Is(err, ErrHeld))
 	return admission, err
 }
@@ -136,7 +137,7 @@ func (r *response) open(ctx context.Context, i int) middleware.Opened {
 	case !ok && !r.policy.AcceptPlaintext:
 		return withhold(r.notSealed(m))
 	case !ok:
-		return r.deliver(i, aws.ToString(m.Body))
+		return r.deliver(i, aws.ToString(m.Body), m.MessageAttributes)
 	}
 	accept := func(ec envelope.EncryptionContext) error { return r.accept(r.policy, r.queue, r.binding, m, ec) }
 	k := &r.lookups[i]
@@ -145,17 +146,24 @@ func (r *response) open(ctx context.Context, i int) middleware.Opened {
 	if err != nil {
 		return withhold(ownDeadline(err))
 	}
+	inside, err := r.inside(r.policy, result, m.MessageAttributes)
+	if err != nil {
+		return withhold(err)
+	}
 	k.opened = hold.DataKey{Encrypted: result.Key, Header: sealed.Header}
 	r.codec.opened.add(aws.ToString(m.MessageId))
-	r.known[i] = openedInfo{sealed: true, messageID: result.MessageID, key: result.Key, context: result.EncryptionContext}
-	return r.deliver(i, string(result.Plaintext))
+	r.known[i] = openedInfo{
+		sealed: true, messageID: result.MessageID, key: result.Key, context: result.EncryptionContext,
+		sealedAt: inside.sealedAt, authenticated: inside.authenticated,
+	}
+	return r.deliver(i, inside.body, inside.attributes)
 }
 
-func (r *response) deliver(i int, body string) middleware.Opened {
+func (r *response) deliver(i int, body string, attributes map[string]types.MessageAttributeValue) middleware.Opened {
 	m, info := &r.messages[i], &r.known[i]
 	info.receives = receives(m)
 	// The middleware takes out the attribute that it was told about.
-	content := middleware.Content{Body: body, Attributes: m.MessageAttributes, NoDigests: r.policy.NoDigests}
+	content := middleware.Content{Body: body, Attributes: attributes, NoDigests: r.policy.NoDigests}
 	return middleware.Opened{Content: content, Info: info}
 }
 
@@ -195,20 +203,27 @@ type openedInfo struct {
 	messageID [32]byte
 	key       envelope.EncryptedDataKey
 	context   envelope.EncryptionContext
+
+	// Of sealed content.
+	sealedAt      time.Time
+	authenticated []string
 }
 
-// info returns the Info of a message. Its EncryptionContext is that of i.
+// info returns the Info of a message. Its EncryptionContext and
+// AuthenticatedAttributes are those of i.
 func (i *openedInfo) info() Info {
 	if !i.sealed {
 		return Info{Receives: i.receives}
 	}
 	return Info{
-		Sealed:            true,
-		SealID:            hex.EncodeToString(i.messageID[:]),
-		Receives:          i.receives,
-		KeyProvider:       i.key.ProviderID,
-		Key:               string(i.key.ProviderInfo),
-		EncryptionContext: i.context,
+		Sealed:                  true,
+		SealID:                  hex.EncodeToString(i.messageID[:]),
+		Receives:                i.receives,
+		KeyProvider:             i.key.ProviderID,
+		Key:                     string(i.key.ProviderInfo),
+		EncryptionContext:       i.context,
+		SealedAt:                i.sealedAt,
+		AuthenticatedAttributes: i.authenticated,
 	}
 }
 

@@ -175,6 +175,8 @@ func compile(kr envelope.Keyring, o Options, switches []policySwitch) (*settings
 			c.accept = append(c.accept, accepted)
 		}
 		c.AcceptQueues, c.AcceptTopics = slices.Clone(p.AcceptQueues), slices.Clone(p.AcceptTopics)
+		c.ClearAttributes = slices.Clone(p.ClearAttributes)
+		c.AuthenticateAttributes = slices.Clone(p.AuthenticateAttributes)
 		if p.Keyring != nil {
 			var err error
 			if c.keyring, err = caches.of(p.Keyring); err != nil {

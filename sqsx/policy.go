@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/sealq/sealq/envelope"
 	"github.com/sealq/sealq/internal/awsname"
@@ -90,6 +91,58 @@ type Policy struct {
 	// settings, and of the context stay errors.
 	NoReceiveErrors bool
 
+	// SealAttributes seals the caller's message attributes with the body: they
+	// travel inside, names included, and anybody else's attributes are not
+	// delivered. Some stay in clear: those in ClearAttributes, and those that
+	// tracers read and write on the wire (_datadog, traceparent, tracestate, b3,
+	// X-B3-*, sentry-trace, newrelic, elastic-apm-traceparent, uber-trace-id).
+	//
+	// It is for sends, as Compress is. Every receive opens what they write,
+	// whatever its policy: update consumers first, because a release that does
+	// not know sealed content withholds it.
+	SealAttributes bool
+
+	// ClearAttributes are names of message attributes that SealAttributes leaves
+	// in clear, because others read them: SNS filters, EventBridge Pipes, routers.
+	// Each is a name, or the beginning of names with one trailing "*". Copies are
+	// sealed too, and it is the copies that are delivered. Without
+	// SealAttributes it has no effect. The policy of an SNS topic that has
+	// SealAttributes must say it, if need be as an empty list: a filter of a
+	// subscription that reads a sealed attribute matches nothing, without a word.
+	ClearAttributes []string
+
+	// AuthenticateAttributes are names of message attributes in clear that must
+	// arrive as they were sent: a message on which one was changed or removed
+	// fails with [ErrAuthentication], and one that was added to it is not
+	// delivered. A receive asks SQS for them, and delivers them to callers that
+	// asked; for OpenMessages, receive with MessageAttributeNames "All". They are
+	// String or Binary: SQS changes how a Number is written. With SealAttributes
+	// they must be among ClearAttributes. Set it on producers first: on
+	// messages that were sealed before, these attributes are not delivered.
+	AuthenticateAttributes []string
+
+	// Compress compresses bodies (DEFLATE) before they are sealed, if that makes
+	// them smaller. SQS charges for each 64 KiB, so that it saves money for
+	// bodies above 48.7 KB only. Lengths of sealed messages can be seen: do not
+	// set it where one message holds a secret beside text that an attacker
+	// chooses, for the length then tells how alike the two are.
+	Compress bool
+
+	// MaxAge withholds messages that were sealed longer ago, with [ErrExpired]:
+	// whoever may send to the queue cannot replay older ones. The time is sealed
+	// in the message, so that it survives redrive. A message sealed more than 5
+	// minutes from now, by another clock, is withheld for the time being
+	// ([ErrClockAhead]). Useful values are above the retention of the queue and
+	// of its dead-letter queue together. On a FIFO queue without a dead-letter
+	// queue an expired message blocks its message group. 0: no limit; else at
+	// least a second.
+	MaxAge time.Duration
+
+	// AcceptUndated delivers messages that MaxAge withholds because they were
+	// sealed without a time, by a producer without any of these settings. It is
+	// for migration: as long as it is set, such messages can be replayed.
+	AcceptUndated bool
+
 	// MaxMessageBytes is the queue's or the topic's MaximumMessageSize when that
 	// is not the usual one, in bytes, 1,024 to 1,048,576. 0: 1,048,576 for a
 	// queue, and 262,144 for a topic.
@@ -133,6 +186,9 @@ func (p *Policy) validate() error {
 	if p.NoBinding && (p.StrictQueue || len(p.AcceptQueues) > 0 || len(p.AcceptTopics) > 0) {
 		return fmt.Errorf("NoBinding opens messages of every queue and topic, so that StrictQueue, AcceptQueues and AcceptTopics mean nothing beside it: bind, or leave those out")
 	}
+	if err := p.validateContent(); err != nil {
+		return err
+	}
 	for _, text := range p.AcceptQueues {
 		if _, err := awsname.ParseARNPattern(text); err != nil {
 			if awsname.IsTopicARN(text) {
@@ -152,6 +208,14 @@ func (p *Policy) validate() error {
 	return nil
 }
 
+// validateForTopic checks what a policy must say if it is one of topics.
+func (p *Policy) validateForTopic() error {
+	if p.SealAttributes && p.ClearAttributes == nil {
+		return fmt.Errorf("SealAttributes for a topic needs ClearAttributes (SEALQ_CLEAR_ATTRIBUTES): filter policies of subscriptions read attributes in clear, and one that reads a sealed attribute matches nothing, without any error; list what filters read, or set an empty list ([]string{}) if no subscription has a filter")
+	}
+	return nil
+}
+
 func isPrintableASCII(s string) bool {
 	return !strings.ContainsFunc(s, func(r rune) bool { return r < 0x20 || r > 0x7e })
 }
@@ -162,6 +226,7 @@ type policyTable struct {
 	rules    []policyRule // of queues; best match first
 	switches []policySwitch
 	topics   *policyTable // the same of topics; it has no further one
+	ofTopics bool         // this is that one
 }
 
 type policyRule struct {
@@ -173,7 +238,8 @@ type policyRule struct {
 // every queue that the pattern matches.
 type policySwitch struct {
 	awsname.Pattern
-	set func(*Policy)
+	topicsToo bool // it is for all, though the pattern is of queues
+	set       func(*Policy)
 }
 
 // newPolicyTable orders the rules, the most exact first. Patterns that would
@@ -185,7 +251,7 @@ type policySwitch struct {
 // "orders" it must not give up for a topic of that name. Nor does the policy of
 // all other queues, fallback, hold for topics: all others have topicFallback.
 func newPolicyTable(fallback, topicFallback *compiledPolicy, policies map[string]*compiledPolicy, switches []policySwitch) (*policyTable, error) {
-	queues, topics := &policyTable{fallback: fallback}, &policyTable{fallback: topicFallback}
+	queues, topics := &policyTable{fallback: fallback}, &policyTable{fallback: topicFallback, ofTopics: true}
 	queues.topics = topics
 	table := func(p awsname.Pattern) *policyTable {
 		if p.Topic {
@@ -200,10 +266,18 @@ func newPolicyTable(fallback, topicFallback *compiledPolicy, policies map[string
 		}
 		t := table(p)
 		t.rules = append(t.rules, policyRule{p, policy})
+		if p.Topic {
+			if err := policy.validateForTopic(); err != nil {
+				return nil, fmt.Errorf("%q: %w", text, err)
+			}
+		}
 	}
 	for _, s := range switches {
-		t := table(s.Pattern)
-		t.switches = append(t.switches, s)
+		for _, t := range []*policyTable{queues, topics} {
+			if s.topicsToo || t == table(s.Pattern) {
+				t.switches = append(t.switches, s)
+			}
+		}
 	}
 	for _, t := range []*policyTable{queues, topics} {
 		if err := t.settle(); err != nil {
@@ -224,7 +298,12 @@ func (t *policyTable) settle() error {
 		}
 	}
 	for _, w := range t.witnesses() {
-		if err := t.lookup(w.name, w.arn).validate(); err != nil {
+		policy := t.lookup(w.name, w.arn)
+		err := policy.validate()
+		if err == nil && t.ofTopics {
+			err = policy.validateForTopic()
+		}
+		if err != nil {
 			return fmt.Errorf("the policy of %q with what the environment adds to it: %w", strings.ReplaceAll(w.name, unnamed, "*"), err)
 		}
 	}

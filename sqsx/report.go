@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -62,6 +63,16 @@ type Info struct {
 	// EncryptionContext is the authenticated context of the message, pairs that
 	// the reader does not require included. It is a copy.
 	EncryptionContext map[string]string
+	// SealedAt is when the message was sealed, by its producer's clock, in whole
+	// milliseconds, UTC. It is authenticated. It is zero for messages without
+	// sealed content: those of producers without Policy.SealAttributes,
+	// AuthenticateAttributes, Compress and MaxAge.
+	SealedAt time.Time
+	// AuthenticatedAttributes are the names, sorted, of the message attributes
+	// that were sealed with the message, asked for or not: their values are
+	// delivered as they were sent. Anybody who may send to the queue could have
+	// written the message's other attributes. It is a copy.
+	AuthenticatedAttributes []string
 }
 
 // InfoOf returns what is known about one delivered message, from the
@@ -74,6 +85,7 @@ func InfoOf(md smithymiddleware.Metadata, messageID string) (Info, bool) {
 	}
 	info := known.info()
 	info.EncryptionContext = maps.Clone(info.EncryptionContext)
+	info.AuthenticatedAttributes = slices.Clone(info.AuthenticatedAttributes)
 	return info, true
 }
 
@@ -211,6 +223,9 @@ func diagnose(err error) (diagnosis, remedy string) {
 	}
 	switch classify(err) {
 	case keyUnavailable:
+		if errors.Is(err, ErrClockAhead) {
+			return "sealed in the future", ""
+		}
 		if errors.Is(err, keyerr.ErrNotAsked) {
 			return "not asked of the key service", "nothing is lost: the message becomes visible again; find out who sends messages that do not decrypt: the error names the bound that was reached"
 		}
@@ -232,6 +247,8 @@ func diagnose(err error) (diagnosis, remedy string) {
 		return "sealed for another logical queue", ""
 	case errors.Is(err, envelope.ErrContextMismatch):
 		return "sealed for another queue", ""
+	case errors.Is(err, ErrExpired):
+		return "expired", ""
 	case errors.Is(err, envelope.ErrNoMatchingKey) && notDecrypted(err):
 		return "not decrypted by its key", "find the program that rewrites messages, or who sends them: configuring more keys does not help"
 	case errors.Is(err, envelope.ErrNoMatchingKey):

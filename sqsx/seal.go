@@ -39,14 +39,14 @@ func (c *codec) Seal(ctx context.Context, q middleware.Queue, entries []types.Se
 	}
 	done, refused := 0, 0
 	for i := range entries {
-		if sealed[i].Err = c.checkEntry(q, &entries[i]); sealed[i].Err != nil {
+		if sealed[i].Err = c.checkEntry(policy, q, &entries[i]); sealed[i].Err != nil {
 			refused++
 		}
 	}
 	if refused == len(entries) || refused > 0 && q.FIFO() {
 		return sealed, nil // nothing is sent
 	}
-	s := sending{codec: c, policy: policy, queue: q, context: ec, bare: headerSize(ec, 0)}
+	s := sending{codec: c, policy: policy, queue: q, context: ec, bare: headerSize(ec, 0), compress: policy.compresses(entries)}
 	for i := range entries {
 		if sealed[i].Err != nil {
 			continue
@@ -64,9 +64,9 @@ func (c *codec) Seal(ctx context.Context, q middleware.Queue, entries []types.Se
 }
 
 // checkEntry returns what the middleware cannot know: that a message is sealed
-// already, and that sealing takes away what a FIFO queue needs to recognise a
-// message sent twice.
-func (c *codec) checkEntry(q middleware.Queue, e *types.SendMessageBatchRequestEntry) error {
+// already, that sealing takes away what a FIFO queue needs to recognise a message
+// sent twice, and what SQS would answer to attributes that it does not get to see.
+func (c *codec) checkEntry(p *compiledPolicy, q middleware.Queue, e *types.SendMessageBatchRequestEntry) error {
 	if err := sealedAlready(aws.ToString(e.MessageBody)); err != nil {
 		return err
 	}
@@ -81,6 +81,9 @@ func (c *codec) checkEntry(q middleware.Queue, e *types.SendMessageBatchRequestE
 			Fault:   smithy.FaultClient,
 		}
 	}
+	if p.writesContent() {
+		return checkAttributes(e.MessageAttributes, p.AuthenticateAttributes)
+	}
 	return nil
 }
 
@@ -91,6 +94,8 @@ type sending struct {
 	queue   middleware.Queue
 	context envelope.EncryptionContext // of each message
 	bare    int                        // size in bytes of a header without encrypted data keys
+
+	compress bool // bodies, if that makes them smaller
 }
 
 func (s *sending) seal(ctx context.Context, e *types.SendMessageBatchRequestEntry) (middleware.Content, error) {
@@ -99,12 +104,16 @@ func (s *sending) seal(ctx context.Context, e *types.SendMessageBatchRequestEntr
 	if err != nil {
 		return middleware.Content{}, err
 	}
-	m, err := envelope.Seal(ctx, s.policy.keyring, []byte(body), s.context)
+	plaintext, err := s.plaintext(e)
+	if err != nil {
+		return middleware.Content{}, err
+	}
+	m, err := envelope.Seal(ctx, s.policy.keyring, plaintext, s.context)
 	if err != nil {
 		return middleware.Content{}, err
 	}
 	s.policy.keySize.note(len(m.Header) - s.bare)
-	content := pack(m, e.MessageAttributes, s.policy.BodyCarrier)
+	content := pack(m, s.policy.wireAttributes(e.MessageAttributes), s.policy.BodyCarrier)
 	content.DeduplicationID, content.NoDigests = deduplication, s.policy.NoDigests
 	return content, nil
 }

@@ -5,6 +5,10 @@ import (
 	"fmt"
 	"sync/atomic"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+
 	"github.com/sealq/sealq/envelope"
 )
 
@@ -12,11 +16,22 @@ import (
 // with a body of plaintextBytes and no attributes of its own. queue is an ARN,
 // or a URL if [Options.Region] is known. It is exact once this Sealer has sealed
 // a message, to any queue, under the keyring of queue, and before that an
-// estimate that is not too low for one KMS key. Add
-// the names, types and values of the message's own attributes, and compare with
-// the queue's MaximumMessageSize. A message with 9 or 10 attributes travels in
-// the body carrier, whatever the policy: ask a Sealer whose policy says so.
+// estimate that is not too low for one KMS key. It counts the body as if it were
+// not compressed (Policy.Compress). Compare it with the queue's
+// MaximumMessageSize. [Sealer.SealedMessageSize] is for a message with
+// attributes.
 func (s *Sealer) SealedSize(queue string, plaintextBytes int) (int, error) {
+	return s.sealedSize(queue, plaintextBytes, nil)
+}
+
+// SealedMessageSize is SealedSize for a message with attributes, which it
+// counts as they travel: sealed with the body (Policy.SealAttributes), in clear,
+// or both. It looks at in.MessageBody and in.MessageAttributes only.
+func (s *Sealer) SealedMessageSize(queue string, in *sqs.SendMessageInput) (int, error) {
+	return s.sealedSize(queue, len(aws.ToString(in.MessageBody)), in.MessageAttributes)
+}
+
+func (s *Sealer) sealedSize(queue string, plaintextBytes int, attributes map[string]types.MessageAttributeValue) (int, error) {
 	q, err := s.queue(queue)
 	if err != nil {
 		return 0, err
@@ -29,18 +44,19 @@ func (s *Sealer) SealedSize(queue string, plaintextBytes int) (int, error) {
 		return 0, err
 	}
 	if policy.NoSeal {
-		return plaintextBytes, nil
+		return plaintextBytes + writtenBytes("", attributes), nil
 	}
 	ec, err := s.codec.sendContext(policy, q)
 	if err != nil {
 		return 0, err
 	}
 	header := headerSize(ec, policy.keySize.estimate())
-	body := bodySize(plaintextBytes)
-	if policy.BodyCarrier {
-		return base64.StdEncoding.EncodedLen(header + body), nil
+	body := bodySize(policy.contentSize(plaintextBytes, attributes))
+	wire := policy.wireAttributes(attributes)
+	if policy.BodyCarrier || len(wire) >= crowdedAttributes {
+		return base64.StdEncoding.EncodedLen(header+body) + writtenBytes("", wire), nil
 	}
-	return len(attributeName) + len(attributeType) + header + base64.StdEncoding.EncodedLen(body), nil
+	return len(attributeName) + len(attributeType) + header + base64.StdEncoding.EncodedLen(body) + writtenBytes("", wire), nil
 }
 
 // lengthSize is the size of the field in front of a name, a value or a part of

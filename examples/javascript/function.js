@@ -13,7 +13,7 @@ const reserve = 5_000 // milliseconds for the message that is begun last, and th
 const patience = 4_000 // milliseconds that opening may take: the SDK has no timeout of its own
 const sealers = new Map() // by queue; a mapping has one
 
-async function work(text, record) {
+async function work({ text, attributes }, record) {
   console.log(`order: ${text.length} characters, received ${record.attributes.ApproximateReceiveCount} times`)
 }
 

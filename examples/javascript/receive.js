@@ -1,7 +1,7 @@
-// Prints the texts of a batch of messages: node receive.js QUEUE_URL KEY_ARN
+// Prints a batch of messages, texts and attributes: node receive.js QUEUE_URL KEY_ARN
 
 import { DeleteMessageCommand, ReceiveMessageCommand, SQSClient } from '@aws-sdk/client-sqs'
-import { attributeName, NotOpened, queueArn, Sealer } from './sealed.js'
+import { NotOpened, queueArn, Sealer } from './sealed.js'
 
 const [QueueUrl, keyArn] = process.argv.slice(2)
 const sqs = new SQSClient()
@@ -11,14 +11,14 @@ const received = await sqs.send(
     QueueUrl,
     MaxNumberOfMessages: 10,
     WaitTimeSeconds: 5,
-    MessageAttributeNames: [attributeName], // without it there is no header, and nothing opens
+    MessageAttributeNames: ['All'], // without "sealq" there is no header, and nothing opens
     MessageSystemAttributeNames: ['DeadLetterQueueSourceArn'],
   })
 )
 for (const message of received.Messages ?? []) {
-  let text
+  let text, attributes
   try {
-    text = await sealer.open(message)
+    ;({ text, attributes } = await sealer.open(message))
   } catch (e) {
     if (!(e instanceof NotOpened)) throw e
     // Not deleted: the queue's redrive policy decides what becomes of it.
@@ -27,5 +27,8 @@ for (const message of received.Messages ?? []) {
     continue
   }
   console.log(text)
+  for (const [name, a] of Object.entries(attributes).sort()) {
+    console.log(`  ${name}: ${a.StringValue ?? Buffer.from(a.BinaryValue).toString('hex')}`)
+  }
   await sqs.send(new DeleteMessageCommand({ QueueUrl, ReceiptHandle: message.ReceiptHandle }))
 }

@@ -9,6 +9,7 @@ import {
   CommitmentPolicy,
   KmsKeyringNode,
 } from '@aws-crypto/client-node'
+import { contentName, contentVersion, decode, delivered } from './content.js'
 
 export const attributeName = 'sealq'
 const queueName = 'sealq:queue'
@@ -46,7 +47,8 @@ export class Sealer {
     return result.toString('base64')
   }
 
-  // open returns the text of a message as ReceiveMessage returned it.
+  // open returns the text and the attributes of a message as ReceiveMessage
+  // returned it.
   async open(received) {
     const message = joined(received)
     let opened
@@ -56,7 +58,7 @@ export class Sealer {
       throw new NotOpened(`not opened: ${e.message}`, { cause: e })
     }
     const context = opened.messageHeader.encryptionContext
-    if (Object.keys(context).some((k) => k.startsWith('sealq:') && k !== queueName)) {
+    if (Object.keys(context).some((k) => k.startsWith('sealq:') && ![queueName, contentName].includes(k))) {
       throw new NotOpened('uses a feature of a later release of sealq')
     }
     // The SDK proves that the context is genuine. That it is the right one is
@@ -64,7 +66,18 @@ export class Sealer {
     if (![this.queueArn, this.#redrivenFrom(received)].includes(context[queueName])) {
       throw new NotOpened(`sealed for ${context[queueName]}, received from ${this.queueArn}`)
     }
-    return opened.plaintext.toString()
+    const { [attributeName]: _, ...wire } = received.MessageAttributes ?? {}
+    if (!(contentName in context)) return { text: opened.plaintext.toString(), attributes: wire }
+    if (context[contentName] !== contentVersion) {
+      throw new NotOpened('uses sealed content of a later release of sealq')
+    }
+    let content
+    try {
+      content = decode(opened.plaintext)
+    } catch (e) {
+      throw new NotOpened(`not opened: sealed content: ${e.message}`, { cause: e })
+    }
+    return { text: content.body, attributes: delivered(content, wire) }
   }
 
   // The queue whose dead-letter queue this is, if it is a neighbour.

@@ -27,7 +27,7 @@ kms = boto3.client(
 sealers = {}  # by queue; a mapping has one
 
 
-def work(text, record):
+def work(text, attributes, record):
     print(f"order: {len(text)} characters, received {record['attributes']['ApproximateReceiveCount']} times")
 
 
@@ -45,7 +45,7 @@ def handler(event, context):
                 raise TimeoutError("not enough time was left")
             if queue not in sealers:
                 sealers[queue] = Sealer(queue, KEY_ARN, kms)
-            work(sealers[queue].open(received(record)), record)
+            work(*sealers[queue].open(received(record)), record)
         except Exception as e:  # one bad message must not stop the others
             print(f"message {record['messageId']}: {type(e).__name__}: {e}", file=sys.stderr)
             failed_groups.add((queue, group))

@@ -10,6 +10,7 @@ from urllib.parse import urlparse
 
 import aws_encryption_sdk
 import boto3
+import content
 from aws_cryptographic_material_providers.mpl import AwsCryptographicMaterialProviders
 from aws_cryptographic_material_providers.mpl.config import MaterialProvidersConfig
 from aws_cryptographic_material_providers.mpl.models import CreateAwsKmsKeyringInput
@@ -58,20 +59,29 @@ class Sealer:
         return base64.b64encode(message).decode()
 
     def open(self, received):
-        """The text of a message as receive_message returned it."""
+        """The text and the attributes of a message as receive_message returned it."""
         message = joined(received)
         try:
             plaintext, header = self.client.decrypt(source=message, keyring=self.keyring)
         except Exception as e:  # a wrong tag is an InvalidTag, no error of the SDK's own
             raise NotOpened(f"not opened: {type(e).__name__}: {e}") from e
         context = header.encryption_context
-        if any(k.startswith("sealq:") and k != QUEUE for k in context):
+        if any(k.startswith("sealq:") and k not in (QUEUE, content.NAME) for k in context):
             raise NotOpened("uses a feature of a later release of sealq")
         # The SDK proves that the context is genuine. That it is the right one
         # is ours to check: else a message copied from another queue passes.
         if context.get(QUEUE) not in (self.queue_arn, self._redriven_from(received)):
             raise NotOpened(f"sealed for {context.get(QUEUE)!r}, received from {self.queue_arn!r}")
-        return plaintext.decode()
+        wire = {n: a for n, a in received.get("MessageAttributes", {}).items() if n != ATTRIBUTE}
+        if content.NAME not in context:
+            return plaintext.decode(), wire
+        if context[content.NAME] != content.VERSION:
+            raise NotOpened("uses sealed content of a later release of sealq")
+        try:
+            inside = content.decode(plaintext)
+        except ValueError as e:
+            raise NotOpened(f"not opened: sealed content: {e}") from e
+        return inside.body, inside.attributes(wire)
 
     def _redriven_from(self, received):
         """The queue whose dead-letter queue this is, if it is a neighbour."""

@@ -20,7 +20,7 @@ func Run(t *testing.T, target Target) {
 	met := &metDifferences{}
 	// A subtest, so that all parallel cases have ended when it returns.
 	t.Run("case", func(t *testing.T) {
-		cases := slices.Concat(protocolCases(), kmsCases(), sealedCases(), receiveCases(), queueCases(), keyCases(), safetyCases())
+		cases := slices.Concat(protocolCases(), kmsCases(), sealedCases(), contentCases(), receiveCases(), queueCases(), keyCases(), safetyCases())
 		if target.Topics {
 			cases = append(cases, topicCases()...)
 		}
