@@ -44,6 +44,7 @@ func TestEmptyInstead(t *testing.T) {
 		"refused soon":                    {wait: 20, admits: time.Second, refuses: true, leaves: never, took: 20 * time.Second, emptied: errHeld},
 		"refused late":                    {wait: 20, admits: 30 * time.Second, refuses: true, leaves: never, took: 30 * time.Second, emptied: errHeld},
 		"refused, no long poll":           {admits: time.Second, refuses: true, leaves: never, took: time.Second, emptied: errHeld},
+		"refused at once, no long poll":   {refuses: true, leaves: never, took: time.Second, emptied: errHeld},
 		"refused, longer than SQS allows": {wait: 1000, admits: time.Second, refuses: true, leaves: never, took: 20 * time.Second, emptied: errHeld},
 		"refused, negative wait":          {wait: -5, admits: time.Second, refuses: true, leaves: never, took: time.Second, emptied: errHeld},
 		"refused, the caller leaves":      {wait: 20, admits: time.Second, refuses: true, leaves: 5 * time.Second, took: 5 * time.Second, err: context.Canceled},

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -183,6 +184,14 @@ func (m *Middleware) sort(q Queue, msgs []types.Message, results []Opened, r rec
 	return o
 }
 
+// receiver says what the caller of a receive is to see of each message.
+type receiver struct {
+	// asked is what went to SQS less what askFor added: what the caller asked
+	// for, and middlewares inside this one, tracing agents for instance. Nil
+	// shows every attribute but the codec's.
+	asked *asked
+}
+
 // deliver returns msg with another content, as the receiver is to see it.
 func (r receiver) deliver(msg types.Message, c Content, codecs []string, d *digester) types.Message {
 	msg.MessageAttributes = r.attributes(c.Attributes, codecs)
@@ -196,6 +205,51 @@ func (r receiver) deliver(msg types.Message, c Content, codecs []string, d *dige
 		msg.MD5OfBody, msg.MD5OfMessageAttributes = &own.md5, d.attributes(msg.MessageAttributes)
 	}
 	return msg
+}
+
+// attributes returns what the caller sees of a message's attributes: a new map,
+// nil if empty.
+func (r receiver) attributes(all map[string]types.MessageAttributeValue, codecs []string) map[string]types.MessageAttributeValue {
+	return filter(all, func(name string) bool {
+		return !slices.Contains(codecs, name) && (r.asked == nil || askedFor(r.asked.message, name))
+	})
+}
+
+// systemAttributes is the same for the attributes that SQS itself sets.
+func (r receiver) systemAttributes(all map[string]string) map[string]string {
+	return filter(all, func(name string) bool {
+		if r.asked == nil || !slices.Contains(systemNames[:], types.MessageSystemAttributeName(name)) {
+			return true
+		}
+		return slices.Contains(r.asked.system, types.MessageSystemAttributeNameAll) ||
+			slices.Contains(r.asked.system, types.MessageSystemAttributeName(name)) ||
+			slices.Contains(r.asked.queue, types.QueueAttributeNameAll) ||
+			slices.Contains(r.asked.queue, types.QueueAttributeName(name))
+	})
+}
+
+func filter[V any](all map[string]V, keep func(name string) bool) map[string]V {
+	var some map[string]V
+	for name, v := range all {
+		if keep(name) {
+			if some == nil {
+				some = make(map[string]V)
+			}
+			some[name] = v
+		}
+	}
+	return some
+}
+
+// askedFor reports whether a receive that asks for asked is to see the message
+// attribute of that name. It reads "prefix.*" broadly, as names that start with
+// "prefix", because SQS has matched them already: nothing that it returned for
+// the caller may be lost here.
+func askedFor(asked []string, name string) bool {
+	return slices.ContainsFunc(asked, func(a string) bool {
+		prefix, wild := strings.CutSuffix(a, ".*")
+		return a == name || asksForAll(a) || wild && strings.HasPrefix(name, prefix)
+	})
 }
 
 func withhold(q Queue, msg types.Message, err error, temporary bool) *OpenError {

@@ -39,7 +39,7 @@ func TestAllocations(t *testing.T) { // not parallel: it counts what the process
 			t.Errorf("OpenMessages, body carrier %t: got %v allocations a message, want at most %d", inBody, got, maxOpenAllocs)
 		}
 	}
-	// To parse a header takes five: it is parsed once, whatever the carrier.
+	// To parse a header takes four: it is parsed once, whatever the carrier.
 	if opened[true] > opened[false]+2 {
 		t.Errorf("OpenMessages: got %v allocations a message in the body carrier, want about %v as with the attribute", opened[true], opened[false])
 	}

@@ -33,11 +33,3 @@ func (c *codec) MaxMessageBytes(q middleware.Queue) int {
 	}
 	return serviceMaxMessageBytes
 }
-
-// complete fills in the account of a queue that the caller gave by name.
-func (c *codec) complete(q middleware.Queue) middleware.Queue {
-	if q.Account == "" {
-		q.Account = c.account
-	}
-	return q
-}

@@ -256,7 +256,7 @@ var (
 	requestID = regexp.MustCompile(`RequestID: [0-9A-Za-z-]*`)
 	someID    = regexp.MustCompile(`message_id=[0-9a-f-]+`)
 	counts    = regexp.MustCompile(`(receive_count|more_since_last_line)=\d+`)
-	fromCache = regexp.MustCompile(`cache: answered from memory, next attempt in [0-9.a-z]+: `)
+	fromCache = regexp.MustCompile(`(cache: )?answered from memory, next attempt in [0-9.a-z]+: `)
 	queueARN  = regexp.MustCompile(`arn:aws:sqs:us-east-1:000000000000:orders`)
 )
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
+	"runtime"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -49,15 +50,14 @@ func (c *codec) Admit(ctx context.Context, q middleware.Queue, in *sqs.ReceiveMe
 // of the KMS keyring with all its attempts.
 const openTimeout = 10 * time.Second
 
-// smallBody is the length, in bytes as received, up to which a message whose
-// data key is cached is opened by the goroutine that opens the others: to start
-// one takes about as long. A receive of ten of 1 KiB takes a sixth less time for
-// it.
-const smallBody = 16 << 10
+// largeBody is the length of a body, in bytes as received, from which opening it
+// takes much longer than to start a goroutine for that. A receive of ten of 1 KiB
+// takes a sixth less time without.
+const largeBody = 16 << 10
 
-// Open implements middleware.Codec. No message waits for another: what is large,
-// or waits for a data key, leaves the others to a goroutine of their own. The
-// cache makes one call for messages under the same data key.
+// Open implements middleware.Codec. Large messages are opened by as many
+// goroutines as there are processors, and no message waits for the data key of
+// another. The cache makes one call for messages under the same data key.
 func (c *codec) Open(ctx context.Context, q middleware.Queue, messages []types.Message) []middleware.Opened {
 	q = c.complete(q)
 	c.counters.begin(ctx, q)
@@ -81,6 +81,9 @@ func (c *codec) Open(ctx context.Context, q middleware.Queue, messages []types.M
 	r := response{
 		codec: c, policy: policy, queue: q, binding: binding,
 		messages: messages, opened: opened, known: make([]openedInfo, len(messages)), lookups: make([]lookup, len(messages)),
+	}
+	for range min(r.large(), runtime.GOMAXPROCS(0)) - 1 {
+		r.share(ctx)
 	}
 	r.openAll(ctx)
 	r.goroutines.Wait()
@@ -109,19 +112,26 @@ type response struct {
 	goroutines sync.WaitGroup
 }
 
+// large is the number of messages with a large body.
+func (r *response) large() int {
+	n := 0
+	for i := range r.messages {
+		if len(aws.ToString(r.messages[i].Body)) >= largeBody {
+			n++
+		}
+	}
+	return n
+}
+
 // openAll opens messages until all are taken.
 func (r *response) openAll(ctx context.Context) {
 	for i := int(r.taken.Add(1)) - 1; i < len(r.messages); i = int(r.taken.Add(1)) - 1 {
-		if len(aws.ToString(r.messages[i].Body)) > smallBody {
-			r.leave(ctx)
-		}
 		r.opened[i] = r.open(ctx, i)
 	}
 }
 
-// leave has another goroutine open the messages that are not taken, because this
-// one is about to be busy.
-func (r *response) leave(ctx context.Context) {
+// share has another goroutine take messages too, if there are any left.
+func (r *response) share(ctx context.Context) {
 	if int(r.taken.Load()) < len(r.messages) {
 		r.goroutines.Go(func() { r.openAll(ctx) })
 	}
@@ -171,8 +181,8 @@ func withhold(err error) middleware.Opened {
 	return middleware.Opened{Err: err, Temporary: classify(err) != messageFault}
 }
 
-// lookup finds the data key of one message. If it has to wait for it, it leaves
-// the other messages of the response to another goroutine first.
+// lookup finds the data key of one message. If it has to wait for it, another
+// goroutine takes the other messages of the response first.
 type lookup struct {
 	*cache.Keyring
 	response *response
@@ -192,7 +202,7 @@ func (k *lookup) DecryptDataKey(ctx context.Context, edks []envelope.EncryptedDa
 	if key, ok := k.TryDecryptDataKey(now, edks, ec); ok {
 		return key, nil
 	}
-	k.response.leave(ctx)
+	k.response.share(ctx)
 	return k.Keyring.DecryptDataKey(ctx, edks, ec)
 }
 

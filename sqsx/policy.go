@@ -310,6 +310,14 @@ func (t *policyTable) settle() error {
 	return nil
 }
 
+// complete fills in the account of a queue that the caller gave by name.
+func (s *settings) complete(q middleware.Queue) middleware.Queue {
+	if q.Account == "" {
+		q.Account = s.account
+	}
+	return q
+}
+
 // find returns the policy of q. A queue whose account is unknown must not slip
 // past a rule or a switch that is written as an ARN.
 func (t *policyTable) find(q middleware.Queue) (*compiledPolicy, error) {

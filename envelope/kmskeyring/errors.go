@@ -236,14 +236,18 @@ func (q question) remembered(why reason) error {
 }
 
 // denied reports what KMS said of a key and encryption context before.
-func (q question) denied(why reason, next time.Duration) error {
+func (q question) denied(before error, next time.Duration) error {
+	return &envelope.RefusedError{Reach: envelope.ReachEntry, Err: fmt.Errorf("answered from memory, next attempt in %v: %w", next.Round(time.Millisecond), before)}
+}
+
+// deniedBefore is what KMS said, where its own words are forgotten.
+func (q question) deniedBefore(why reason) error {
 	code, hint := "AccessDeniedException", q.permissionRemedy()
 	if why == invalidGrant {
 		code, hint = "InvalidGrantTokenException", grantRemedy
 	}
-	return q.refused(&smithy.GenericAPIError{
-		Code: code, Message: fmt.Sprintf("answered from memory, next attempt in %v", next.Round(time.Millisecond)), Fault: smithy.FaultClient,
-	}, &envelope.RefusedError{Reach: envelope.ReachEntry}, hint)
+	err := &smithy.GenericAPIError{Code: code, Message: "KMS denied it before", Fault: smithy.FaultClient}
+	return fmt.Errorf("kmskeyring: %s: %w%s", q, err, remedy(hint))
 }
 
 // refused is a refusal, of the reach of r. For a key that only the message

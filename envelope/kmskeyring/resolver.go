@@ -145,7 +145,8 @@ func (r *resolver) resolveAfter(ctx context.Context, n uint64, welcome func(awsn
 	return known, err
 }
 
-// respite reports whether the last messages that waited did so for nothing. r.mu is held.
+// respite reports whether the last messages that waited did so for nothing. r.mu
+// is held.
 func (r *resolver) respite(now time.Time) bool {
 	return r.vain > 0 && clock.Elapsed(r.vainLast, now) < backoff.Exponential(minDescribeRespite, maxDescribeRespite, r.vain)
 }

@@ -88,10 +88,10 @@ func (r reason) denies() bool { return r == accessDenied || r == invalidGrant }
 
 // denial is the state of a scope that KMS denied to this process.
 type denial struct {
-	at     time.Time // the last one
-	until  time.Time // answered from memory before that
-	count  int       // in a row
-	reason reason
+	at    time.Time // the last one
+	until time.Time // answered from memory before that
+	count int       // in a row
+	err   error     // of RefusedError
 }
 
 // fingerprint is a SHA-256, cut to 128 bits.
@@ -154,13 +154,16 @@ func (v *verdicts) answer(s subject, q question, now time.Time) error {
 		// Whatever happened to denied: a flood can make the keyring forget it.
 		granted, ok := v.granted.get(s.scope)
 		if at := int64(failed.until) - int64(refusalPeriod/time.Second); !ok || granted < at {
-			denied.until, denied.reason = time.Unix(int64(failed.until), 0), failed.reason
+			denied.until = time.Unix(int64(failed.until), 0)
 		}
 	}
 	if !now.Before(denied.until) {
 		return nil
 	}
-	return q.denied(denied.reason, denied.until.Sub(now))
+	if denied.err == nil {
+		denied.err = q.deniedBefore(failed.reason)
+	}
+	return q.denied(denied.err, denied.until.Sub(now))
 }
 
 // begin is to be called right before a call. It returns what has become known
@@ -198,7 +201,7 @@ func (v *verdicts) note(s subject, err error, asked, now time.Time) (failed bool
 		v.grant(s.scope, now)
 		return false
 	}
-	why, ok := reasonOf(err)
+	why, refused, ok := reasonOf(err)
 	if !ok {
 		return false
 	}
@@ -206,7 +209,7 @@ func (v *verdicts) note(s subject, err error, asked, now time.Time) (failed bool
 	if why.denies() {
 		before, _ := v.failed.get(s.id)
 		failure.times = min(before.times+1, maxDenied)
-		v.deny(s.scope, why, asked, now)
+		v.deny(s.scope, refused.Err, asked, now)
 	} else {
 		// KMS looked at the ciphertext, so that it denies the key no more.
 		v.denied.forget(s.scope)
@@ -219,13 +222,14 @@ func (v *verdicts) note(s subject, err error, asked, now time.Time) (failed bool
 }
 
 // deny records a denial. v.mu is held.
-func (v *verdicts) deny(scope fingerprint, why reason, asked, now time.Time) {
+func (v *verdicts) deny(scope fingerprint, err error, asked, now time.Time) {
 	denied, again := v.denied.get(scope)
 	if again && asked.Before(denied.at) {
 		return // calls that were made side by side are one denial
 	}
 	denied.count++
-	denied.at, denied.until, denied.reason = now, now.Add(backoff.Exponential(minDenial, maxDenial, denied.count)), why
+	denied.at, denied.err = now, err
+	denied.until = now.Add(backoff.Exponential(minDenial, maxDenial, denied.count))
 	if again {
 		v.denied.set(scope, denied)
 	} else {
@@ -260,9 +264,9 @@ func (v *verdicts) forget() {
 
 func unix(t time.Time) uint32 { return uint32(t.Unix()) }
 
-// reasonOf returns why KMS did not decrypt. An outage, and what is wrong with a
-// whole key, is none.
-func reasonOf(err error) (reason, bool) {
+// reasonOf returns why KMS did not decrypt, and the refusal if it denied that. An
+// outage, and what is wrong with a whole key, is no reason.
+func reasonOf(err error) (reason, *envelope.RefusedError, bool) {
 	var code string
 	api, answered := errors.AsType[smithy.APIError](err)
 	if answered {
@@ -271,17 +275,18 @@ func reasonOf(err error) (reason, bool) {
 	if envelope.MessageAtFault(err) {
 		// Without KMS's own error it was decrypted, and is no data key.
 		if !answered || code == "InvalidCiphertextException" || code == "IncorrectKeyException" {
-			return isFact, true
+			return isFact, nil, true
 		}
-		return isRefused, true
+		return isRefused, nil, true
 	}
-	if refused, ok := errors.AsType[*envelope.RefusedError](err); !ok || refused.Reach != envelope.ReachEntry {
-		return 0, false
+	refused, ok := errors.AsType[*envelope.RefusedError](err)
+	if !ok || refused.Reach != envelope.ReachEntry {
+		return 0, nil, false
 	}
 	if code == "InvalidGrantTokenException" || code == "InvalidGrantIdException" {
-		return invalidGrant, true
+		return invalidGrant, refused, true
 	}
-	return accessDenied, true
+	return accessDenied, refused, true
 }
 
 // recent is a map of bounded size that drops what was put in first.
