@@ -129,7 +129,7 @@ type Policy struct {
 	Compress bool
 
 	// MaxAge withholds messages that were sealed longer ago, with [ErrExpired]:
-	// whoever may send to the queue cannot replay older ones. The time is sealed
+	// anyone who may send to the queue cannot replay older ones. The time is sealed
 	// in the message, so that it survives redrive. A message sealed more than 5
 	// minutes from now, by another clock, is withheld for the time being
 	// ([ErrClockAhead]). Useful values are above the retention of the queue and
