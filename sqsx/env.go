@@ -252,7 +252,7 @@ func switchesFromEnvironment(env map[string]string) ([]policySwitch, error) {
 			if err != nil {
 				return nil, fmt.Errorf("sqsx: %s: %w", flag.variable, err)
 			}
-			switches = append(switches, policySwitch{p, flag.set})
+			switches = append(switches, policySwitch{p, false, flag.set})
 		}
 	}
 	everywhere, err := awsname.ParsePattern("*")
@@ -260,7 +260,7 @@ func switchesFromEnvironment(env map[string]string) ([]policySwitch, error) {
 		return nil, err
 	}
 	if names := list(env[envClearAttributes]); len(names) > 0 {
-		switches = append(switches, policySwitch{everywhere, func(p *Policy) {
+		switches = append(switches, policySwitch{everywhere, true, func(p *Policy) {
 			p.ClearAttributes = slices.Concat(p.ClearAttributes, names) // allocates: p is a copy, its slice is not
 		}})
 	}
@@ -269,7 +269,7 @@ func switchesFromEnvironment(env map[string]string) ([]policySwitch, error) {
 		if err != nil {
 			return nil, err
 		}
-		switches = append(switches, policySwitch{everywhere, func(p *Policy) { p.MaxAge = age }})
+		switches = append(switches, policySwitch{everywhere, true, func(p *Policy) { p.MaxAge = age }})
 	}
 	return switches, nil
 }

@@ -106,7 +106,9 @@ type Policy struct {
 	// in clear, because others read them: SNS filters, EventBridge Pipes, routers.
 	// Each is a name, or the beginning of names with one trailing "*". Copies are
 	// sealed too, and it is the copies that are delivered. Without
-	// SealAttributes it has no effect.
+	// SealAttributes it has no effect. The policy of an SNS topic that has
+	// SealAttributes must say it, if need be as an empty list: a filter of a
+	// subscription that reads a sealed attribute matches nothing, without a word.
 	ClearAttributes []string
 
 	// AuthenticateAttributes are names of message attributes in clear that must
@@ -206,6 +208,14 @@ func (p *Policy) validate() error {
 	return nil
 }
 
+// validateForTopic checks what a policy must say if it is one of topics.
+func (p *Policy) validateForTopic() error {
+	if p.SealAttributes && p.ClearAttributes == nil {
+		return fmt.Errorf("SealAttributes for a topic needs ClearAttributes (SEALQ_CLEAR_ATTRIBUTES): filter policies of subscriptions read attributes in clear, and one that reads a sealed attribute matches nothing, without any error; list what filters read, or set an empty list ([]string{}) if no subscription has a filter")
+	}
+	return nil
+}
+
 func isPrintableASCII(s string) bool {
 	return !strings.ContainsFunc(s, func(r rune) bool { return r < 0x20 || r > 0x7e })
 }
@@ -216,6 +226,7 @@ type policyTable struct {
 	rules    []policyRule // of queues; best match first
 	switches []policySwitch
 	topics   *policyTable // the same of topics; it has no further one
+	ofTopics bool         // this is that one
 }
 
 type policyRule struct {
@@ -227,7 +238,8 @@ type policyRule struct {
 // every queue that the pattern matches.
 type policySwitch struct {
 	awsname.Pattern
-	set func(*Policy)
+	topicsToo bool // it is for all, though the pattern is of queues
+	set       func(*Policy)
 }
 
 // newPolicyTable orders the rules, the most exact first. Patterns that would
@@ -239,7 +251,7 @@ type policySwitch struct {
 // "orders" it must not give up for a topic of that name. Nor does the policy of
 // all other queues, fallback, hold for topics: all others have topicFallback.
 func newPolicyTable(fallback, topicFallback *compiledPolicy, policies map[string]*compiledPolicy, switches []policySwitch) (*policyTable, error) {
-	queues, topics := &policyTable{fallback: fallback}, &policyTable{fallback: topicFallback}
+	queues, topics := &policyTable{fallback: fallback}, &policyTable{fallback: topicFallback, ofTopics: true}
 	queues.topics = topics
 	table := func(p awsname.Pattern) *policyTable {
 		if p.Topic {
@@ -254,10 +266,18 @@ func newPolicyTable(fallback, topicFallback *compiledPolicy, policies map[string
 		}
 		t := table(p)
 		t.rules = append(t.rules, policyRule{p, policy})
+		if p.Topic {
+			if err := policy.validateForTopic(); err != nil {
+				return nil, fmt.Errorf("%q: %w", text, err)
+			}
+		}
 	}
 	for _, s := range switches {
-		t := table(s.Pattern)
-		t.switches = append(t.switches, s)
+		for _, t := range []*policyTable{queues, topics} {
+			if s.topicsToo || t == table(s.Pattern) {
+				t.switches = append(t.switches, s)
+			}
+		}
 	}
 	for _, t := range []*policyTable{queues, topics} {
 		if err := t.settle(); err != nil {
@@ -278,7 +298,12 @@ func (t *policyTable) settle() error {
 		}
 	}
 	for _, w := range t.witnesses() {
-		if err := t.lookup(w.name, w.arn).validate(); err != nil {
+		policy := t.lookup(w.name, w.arn)
+		err := policy.validate()
+		if err == nil && t.ofTopics {
+			err = policy.validateForTopic()
+		}
+		if err != nil {
 			return fmt.Errorf("the policy of %q with what the environment adds to it: %w", strings.ReplaceAll(w.name, unnamed, "*"), err)
 		}
 	}

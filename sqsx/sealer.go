@@ -212,6 +212,7 @@ func (s *Sealer) PolicyOf(queue string) (Policy, error) {
 	}
 	policy := found.Policy
 	policy.AcceptQueues, policy.AcceptTopics = slices.Clone(policy.AcceptQueues), slices.Clone(policy.AcceptTopics)
+	policy.ClearAttributes, policy.AuthenticateAttributes = slices.Clone(policy.ClearAttributes), slices.Clone(policy.AuthenticateAttributes)
 	policy.MaxMessageBytes = s.codec.MaxMessageBytes(q)
 	return policy, nil
 }

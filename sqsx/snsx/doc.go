@@ -39,8 +39,8 @@
 //
 // # What it does not do
 //
-// The Subject, the message attributes, and group and deduplication IDs stay
-// visible. A filter policy on message attributes works; one on the body
+// The Subject, the message attributes (unless Policy.SealAttributes seals them),
+// and group and deduplication IDs stay visible. A filter policy on message attributes works; one on the body
 // (FilterPolicyScope MessageBody) matches no sealed message, and SNS then
 // delivers nothing and reports nothing. What one subscriber of a topic gets opens
 // at every queue that accepts the topic.
