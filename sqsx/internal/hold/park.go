@@ -315,6 +315,7 @@ const (
 	justSent      = 60 * time.Second // a message that is older has waited for somebody
 	oldInARow     = 3                // messages that are older say that nobody else drains it
 	stepBackWait  = time.Second      // for a message
+	stepBackPause = 8 * time.Second  // between two receives, at the most
 )
 
 // wrongness is what speaks for wrong settings of this process.
@@ -353,6 +354,6 @@ func (w *wrongness) step(now time.Time) bool {
 		return false
 	}
 	w.steps++
-	w.nextReceive = now.Add(pause(w.steps))
+	w.nextReceive = now.Add(min(pause(w.steps), stepBackPause))
 	return true
 }
