@@ -686,6 +686,39 @@ func TestFailuresOfParking(t *testing.T) {
 	}
 }
 
+// TestParkedAfterTheCallerGaveUp: the caller's context ends while a message is
+// opened. It is parked all the same, by a request that waits for no caller.
+func TestParkedAfterTheCallerGaveUp(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		url, sealer := w.queue("orders"), w.sealer()
+		send(t, w.client(), url, "healthy")
+		ctx, cancel := context.WithCancel(t.Context())
+		w.server.Intercept(func(r *sqsxtest.Request) error {
+			if r.Action == "kms:Decrypt" && !bytes.Contains(r.Body, []byte(`"DryRun":true`)) {
+				cancel()
+				return errAway
+			}
+			return nil
+		})
+		if err := errOf(receive(ctx, sealer.Wrap(w.plain), url)); !isWithheld(err) {
+			t.Errorf("got %v, want a *ReceiveError", err)
+		}
+		if ctx.Err() == nil || sealer.Stats().Parked != 1 {
+			t.Errorf("the caller's context: %v, %d parked; want it to have ended, and 1", ctx.Err(), sealer.Stats().Parked)
+		}
+		time.Sleep(15*time.Minute - time.Second)
+		if out, err := receive(t.Context(), w.plain, url); err != nil || len(out.Messages) != 0 {
+			t.Errorf("got a message or error %v within 15 minutes, want nothing", err)
+		}
+		time.Sleep(time.Second)
+		if out, err := receive(t.Context(), w.plain, url); err != nil || len(out.Messages) != 1 {
+			t.Errorf("got no message and error %v after 15 minutes, want the message", err)
+		}
+	})
+}
+
 // TestParkedQueueIsNotEmpty: while a parked message is out, an empty receive is
 // an error, until something is delivered, or the parking ends.
 func TestParkedQueueIsNotEmpty(t *testing.T) {

@@ -297,14 +297,14 @@ func (t *policyTable) settle() error {
 			}
 		}
 	}
-	for _, w := range t.witnesses() {
-		policy := t.lookup(w.name, w.arn)
+	for _, q := range t.exampleQueues() {
+		policy := t.lookup(q.name, q.arn)
 		err := policy.validate()
 		if err == nil && t.ofTopics {
 			err = policy.validateForTopic()
 		}
 		if err != nil {
-			return fmt.Errorf("the policy of %q with what the environment adds to it: %w", strings.ReplaceAll(w.name, unnamed, "*"), err)
+			return fmt.Errorf("the policy of %q with what the environment adds to it: %w", strings.ReplaceAll(q.name, unnamed, "*"), err)
 		}
 	}
 	return nil
@@ -367,51 +367,63 @@ func (t *policyTable) lookup(name, arn string) *compiledPolicy {
 	return cmp.Or(switched, policy)
 }
 
-// unnamed stands for what no pattern spells out. It is in no queue's name.
+// unnamed stands for the part of a name or an ARN that a pattern leaves open. No
+// queue's name contains it.
 const unnamed = "\x00"
 
-// witness is the name and the ARN of a queue that need not exist.
-type witness struct{ name, arn string }
+// exampleQueue is the name and the ARN of a queue that need not exist.
+type exampleQueue struct{ name, arn string }
 
-// witnesses returns a queue for every combination of rules and switches that a
-// queue can match with a switch among them. Of the patterns that are names,
-// those that match a queue are the beginnings of the longest of them; the same
-// holds for ARNs. So it is enough to combine the name in each pattern with the
-// place (partition, Region, account) in each.
-func (t *policyTable) witnesses() []witness {
+// exampleQueues returns queues such that every policy that a switch can have a
+// part in is the policy of one of them.
+//
+// A pattern matches a queue by its name, or by its ARN: the place (partition,
+// Region and account) and then the name. It spells out all of that, or only its
+// beginning. Of all patterns that match a queue, the one that spells out the most
+// of the name decides which others match the name, because those are beginnings
+// of it; the same is true of places. So each name is combined with each place,
+// the names and places being those that patterns spell out.
+func (t *policyTable) exampleQueues() []exampleQueue {
 	if len(t.switches) == 0 {
 		return nil
 	}
+	var patterns []awsname.Pattern
+	for _, rule := range t.rules {
+		patterns = append(patterns, rule.Pattern)
+	}
+	for _, s := range t.switches {
+		patterns = append(patterns, s.Pattern)
+	}
 	var names []string
-	places := []string{unnamed}
-	add := func(p awsname.Pattern) {
+	places := []string{unnamed} // one that no pattern spells out
+	for _, p := range patterns {
 		name := p.Name()
 		if p.IsARN {
-			place := strings.TrimSuffix(p.Prefix, name)
-			if strings.Count(place, ":") < 5 { // ends before the name
-				place += unnamed
-			}
-			places = append(places, place)
+			places = append(places, exampleOfPlace(strings.TrimSuffix(p.Prefix, name)))
 		}
 		if !p.Exact {
 			name += unnamed
 		}
 		names = append(names, name)
 	}
-	for _, rule := range t.rules {
-		add(rule.Pattern)
-	}
-	for _, s := range t.switches {
-		add(s.Pattern)
-	}
-	var all []witness
-	places = distinct(places)
+	var queues []exampleQueue
 	for _, name := range distinct(names) {
-		for _, place := range places {
-			all = append(all, witness{name, place + name})
+		for _, place := range distinct(places) {
+			queues = append(queues, exampleQueue{name, place + name})
 		}
 	}
-	return all
+	return queues
+}
+
+// exampleOfPlace returns a place that starts with prefix, which is the part of an
+// ARN pattern before the name of a queue. "arn:aws:sqs:us-east-1:123456789012:" is
+// whole, and "arn:aws:sqs:us-" is not.
+func exampleOfPlace(prefix string) string {
+	const colons = 5 // of a whole one
+	if strings.Count(prefix, ":") < colons {
+		return prefix + unnamed
+	}
+	return prefix
 }
 
 func distinct(s []string) []string {

@@ -37,7 +37,7 @@ const (
 
 // parking is what is known of the parked messages of a queue.
 type parking struct {
-	out      []parked
+	out      []*parked
 	back     map[string]time.Time // when messages were taken back, by ID: it happens once to each
 	deniedAt time.Time            // zero: it is permitted, as far as is known
 
@@ -50,6 +50,7 @@ type parking struct {
 type parked struct {
 	id     string
 	handle string // "" if it is not to be taken back
+	done   bool   // the request that parks it has ended: taking it back cannot overtake that
 	first  bool   // it was parked when it was received for the first time
 	at     time.Time
 	until  time.Time
@@ -62,7 +63,7 @@ func (b *Breaker) Park(ctx context.Context, r Receive, withheld []Message) {
 	b.mu.Lock()
 	q := b.queues[r.Name]
 	now := time.Now()
-	skip := q == nil || !r.FIFO && !q.parks(withheld, now)
+	skip := q == nil || len(withheld) == 0 || !r.FIFO && !q.parks(withheld, now)
 	b.mu.Unlock()
 	if skip {
 		return
@@ -77,8 +78,7 @@ func (b *Breaker) Park(ctx context.Context, r Receive, withheld []Message) {
 	b.mu.Lock()
 	b.expire(q, now)
 	var changes []Visibility
-	var added []parked
-	var handles []string // of added, where they may be taken back
+	var added []*parked
 	for _, m := range withheld {
 		if len(q.parking.out)+len(added) >= maxParked || m.Handle == "" {
 			break
@@ -88,12 +88,12 @@ func (b *Breaker) Park(ctx context.Context, r Receive, withheld []Message) {
 			continue
 		}
 		changes = append(changes, Visibility{m.Handle, timeout})
-		p := parked{id: m.ID, first: m.Receives == 1, at: now, until: now.Add(timeout)}
-		handle := ""
-		if m.KeyService && q.parking.back[m.ID].IsZero() && b.handles+len(handles) < maxHandles {
-			handle = m.Handle
+		p := &parked{id: m.ID, first: m.Receives == 1, at: now, until: now.Add(timeout)}
+		if m.KeyService && q.parking.back[m.ID].IsZero() && b.handles < maxHandles {
+			p.handle = m.Handle
+			b.handles++
 		}
-		added, handles = append(added, p), append(handles, handle)
+		added = append(added, p)
 	}
 	q.parking.out = append(q.parking.out, added...)
 	b.mu.Unlock()
@@ -104,15 +104,10 @@ func (b *Breaker) Park(ctx context.Context, r Receive, withheld []Message) {
 	b.mu.Lock()
 	if errors.Is(err, ErrDenied) {
 		q.parking.deniedAt = now
-		b.forget(q, func(p parked) bool { return p.at.Equal(now) })
+		b.forget(q, func(p *parked) bool { return slices.Contains(added, p) })
 	}
-	// Only now, or taking a message back could overtake the request that parks it.
-	for i, p := range added {
-		j := slices.IndexFunc(q.parking.out, func(o parked) bool { return o.id == p.id && o.at.Equal(p.at) })
-		if j >= 0 && handles[i] != "" && q.parking.out[j].handle == "" {
-			q.parking.out[j].handle = handles[i]
-			b.handles++
-		}
+	for _, p := range added {
+		p.done = true
 	}
 	var back []Visibility
 	if q.asking.answer == Yes && q.asking.at.After(now) { // meanwhile
@@ -208,12 +203,12 @@ func (b *Breaker) readAttributes(ctx context.Context, queue Queue, q *state, now
 // expire forgets the messages that are visible again. It is called with b.mu
 // held.
 func (b *Breaker) expire(q *state, now time.Time) {
-	b.forget(q, func(p parked) bool { return !now.Before(p.until) })
+	b.forget(q, func(p *parked) bool { return !now.Before(p.until) })
 }
 
 // forget forgets parked messages. It is called with b.mu held.
-func (b *Breaker) forget(q *state, which func(parked) bool) {
-	q.parking.out = slices.DeleteFunc(q.parking.out, func(p parked) bool {
+func (b *Breaker) forget(q *state, which func(*parked) bool) {
+	q.parking.out = slices.DeleteFunc(q.parking.out, func(p *parked) bool {
 		if !which(p) {
 			return false
 		}
@@ -240,7 +235,7 @@ func (b *Breaker) Empty(name string) error {
 		return nil
 	}
 	b.expire(q, time.Now())
-	if !slices.ContainsFunc(q.parking.out, func(p parked) bool { return !q.delivered.After(p.at) }) {
+	if !slices.ContainsFunc(q.parking.out, func(p *parked) bool { return !q.delivered.After(p.at) }) {
 		return nil
 	}
 	return refusal(q.cause)
@@ -257,9 +252,8 @@ func (b *Breaker) toTakeBack(q *state, held bool, now time.Time) []Visibility {
 	b.expire(q, now)
 	maps.DeleteFunc(q.parking.back, func(_ string, at time.Time) bool { return now.Sub(at) >= backMemory })
 	var back []Visibility
-	for i := range q.parking.out {
-		p := &q.parking.out[i]
-		if p.handle == "" || !held && !p.first {
+	for _, p := range q.parking.out {
+		if p.handle == "" || !p.done || !held && !p.first {
 			continue
 		}
 		if len(q.parking.back) >= maxParked {
@@ -321,6 +315,7 @@ const (
 	justSent      = 60 * time.Second // a message that is older has waited for somebody
 	oldInARow     = 3                // messages that are older say that nobody else drains it
 	stepBackWait  = time.Second      // for a message
+	stepBackPause = 8 * time.Second  // between two receives, at the most
 )
 
 // wrongness is what speaks for wrong settings of this process.
@@ -359,6 +354,6 @@ func (w *wrongness) step(now time.Time) bool {
 		return false
 	}
 	w.steps++
-	w.nextReceive = now.Add(pause(w.steps))
+	w.nextReceive = now.Add(min(pause(w.steps), stepBackPause))
 	return true
 }

@@ -226,6 +226,38 @@ func TestJunkWhenAProcessStarts(t *testing.T) {
 	}
 }
 
+// TestYoungJunk: as much junk was just sent as makes each process of a fresh fleet
+// step back, more comes all the time, and no redrive policy takes it away. It is
+// handed out at random, or healthy messages would never have their turn. The first
+// of those is sent a minute later, and one every 10 seconds then.
+func TestYoungJunk(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct{ processes, perSecond int }{{1, 10}, {1, 50}, {10, 10}, {10, 50}} {
+		t.Run(fmt.Sprintf("%d processes, %d a second", tc.processes, tc.perSecond), func(t *testing.T) {
+			t.Parallel()
+			run(t, func(t *testing.T) {
+				f := newFleet(t, 0, true)
+				defer f.end()
+				f.send(1000*tc.processes, simMessage{junk: true})
+				f.start(tc.processes, 4, nil)
+				start := time.Now().Add(time.Minute)
+				var messages []*simMessage
+				for n := 0; n <= 60 || f.pending(messages) == len(messages) && time.Since(start) < time.Hour; n++ {
+					f.send(tc.perSecond, simMessage{junk: true})
+					if n >= 60 && n%10 == 0 {
+						messages = append(messages, f.send(1, simMessage{key: 1})...)
+					}
+					time.Sleep(time.Second)
+				}
+				t.Logf("%s: the first healthy message after %v", t.Name(), time.Since(start))
+				if first := time.Since(start); first > 4*time.Minute {
+					t.Errorf("the first healthy message after %v, want at most 4 min", first)
+				}
+			})
+		})
+	}
+}
+
 // TestBurst: 200,000 junk messages arrive at once at a warm loop. It is compared
 // with one that has no hold.
 func TestBurst(t *testing.T) {
