@@ -112,8 +112,9 @@ func TestArrows(t *testing.T) {
 	}
 }
 
-// TestWhatUsersCompileIn: the clients of services that only some programs use are
-// in the go.mod of this module, and in no binary of a program that uses sqsx.
+// TestWhatUsersCompileIn: the clients of services that only some programs use
+// are in the go.mod of this module, and in no binary of a program that uses
+// sqsx.
 func TestWhatUsersCompileIn(t *testing.T) {
 	t.Parallel()
 	const service = "github.com/aws/aws-sdk-go-v2/service/"

@@ -41,9 +41,9 @@
 //	                      AWS, errors of key services, backoff, clocks, panics
 //	examples, integration programs to start from; tests against other software
 //
-// Imports go one way: sqsx/lambdax and sqsx/snsx use sqsx; sqsx uses middleware, cache and
-// the keyrings; cache and kmskeyring use envelope; envelope uses the standard
-// library only.
+// Imports go one way: sqsx/lambdax and sqsx/snsx use sqsx; sqsx uses
+// middleware, cache and the keyrings; cache and kmskeyring use envelope;
+// envelope uses the standard library only.
 //
 // # Data flow
 //

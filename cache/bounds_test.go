@@ -37,9 +37,9 @@ func TestLeastRecentlyUsedGoesFirst(t *testing.T) {
 	}
 }
 
-// TestEvictedInUse: a key that could have been used again is told apart from one
-// that had expired, and from one that nobody used for MaxStale, which goes by
-// itself.
+// TestEvictedInUse: a key that could have been used again is told apart from
+// one that had expired, and from one that nobody used for MaxStale, which goes
+// by itself.
 func TestEvictedInUse(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

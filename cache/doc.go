@@ -73,8 +73,8 @@
 // # What it does not do
 //
 //   - It does not limit concurrent fetches. There is at most one for each
-//     distinct question, and at most one for each waiting caller and one more for
-//     each wrapping key of its message, besides one refresh for each key in
+//     distinct question, and at most one for each waiting caller and one more
+//     for each wrapping key of its message, besides one refresh for each key in
 //     use. Anyone who can send messages can make every one of them a question
 //     of its own; what bounds the calls is how many messages the receiver opens
 //     at a time.

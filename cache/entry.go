@@ -69,10 +69,10 @@ func (e *entry) refreshDue(now time.Time, s stage) bool {
 }
 
 // refreshAge is the age at which a refresh falls due: early enough that it has
-// its answer before the key expires, and at a random point of a twentieth of the
-// ReusePeriod, so that a fleet that was started together does not ask together.
-// Sealing has the twentieth before that of opening: a consumer meets the next
-// key of a producer before it would ask about the last one again.
+// its answer before the key expires, and at a random point of a twentieth of
+// the ReusePeriod, so that a fleet that was started together does not ask
+// together. Sealing has the twentieth before that of opening: a consumer meets
+// the next key of a producer before it would ask about the last one again.
 func refreshAge(o *Options, opens bool) time.Duration {
 	spread := o.ReusePeriod / 20
 	age := o.ReusePeriod - o.FetchTimeout - rand.N(spread)

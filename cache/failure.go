@@ -40,8 +40,8 @@ func (s *side) classify(err error) class {
 	}
 }
 
-// asUnavailable returns err, of class unavailable, so that it says so to all who
-// get it, and looks like nobody's own cancellation.
+// asUnavailable returns err, of class unavailable, so that it says so to all
+// who get it, and looks like nobody's own cancellation.
 func asUnavailable(err error) error {
 	hidden := keyerr.NotCallers(err)
 	if errors.Is(hidden, envelope.ErrUnavailable) {

@@ -109,8 +109,9 @@ func looksCancelled(err error) string {
 	return ""
 }
 
-// TestNetworkErrorsBridge: a bare error of the network from a user's own keyring
-// is an outage, in which the data key in use stays in use up to MaxStale.
+// TestNetworkErrorsBridge: a bare error of the network from a user's own
+// keyring is an outage, in which the data key in use stays in use up to
+// MaxStale.
 func TestNetworkErrorsBridge(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -17,8 +17,8 @@ import (
 // flight is one call to the next keyring, and the callers who wait for it.
 //
 // For opening, callers share a flight only if they ask about the same set of
-// encrypted data keys. Sharing by overlap would let a sender tie the messages of
-// others to the fate of his own, by adding junk beside their encrypted data
+// encrypted data keys. Sharing by overlap would let a sender tie the messages
+// of others to the fate of his own, by adding junk beside their encrypted data
 // key; as it is, such a message causes one call of its own.
 type flight struct {
 	generation *generation

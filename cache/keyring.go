@@ -111,9 +111,9 @@ func (k *Keyring) Next() envelope.Keyring {
 }
 
 // CheckDecrypt implements [envelope.DecryptChecker]: it asks the next keyring,
-// under the deadline of a fetch, and answers nothing from memory. A next keyring
-// that is no DecryptChecker is [envelope.ErrCheckUnsupported]. A panic of it, and
-// an error of the network's, are [envelope.ErrUnavailable].
+// under the deadline of a fetch, and answers nothing from memory. A next
+// keyring that is no DecryptChecker is [envelope.ErrCheckUnsupported]. A panic
+// of it, and an error of the network's, are [envelope.ErrUnavailable].
 func (k *Keyring) CheckDecrypt(ctx context.Context, ec envelope.EncryptionContext) error {
 	if err := k.ready(ctx); err != nil {
 		return err
@@ -201,8 +201,8 @@ func (k *Keyring) GenerateDataKey(ctx context.Context, ec envelope.EncryptionCon
 // DecryptDataKey implements [envelope.Keyring]. It returns the data key in hand
 // for any one of edks under ec; if there is none, it asks the next keyring, in
 // one call, about all of edks that are not known to fail. If that has no answer
-// within a second, or is unavailable while some wrapping key is known to answer,
-// it asks about the edks of each wrapping key alone, side by side.
+// within a second, or is unavailable while some wrapping key is known to
+// answer, it asks about the edks of each wrapping key alone, side by side.
 //
 // Errors are those of GenerateDataKey. Where some of edks are known to fail for
 // a reason that is not the message's, that reason outweighs a verdict on the

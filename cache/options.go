@@ -14,7 +14,8 @@ type Options struct {
 	// which a change at the key service (a disabled key, a removed permission)
 	// goes unnoticed while the service can be reached.
 	//
-	// From 1 minute to 24 hours; 0 means [DefaultReusePeriod]. It counts from the moment the key was asked for.
+	// From 1 minute to 24 hours; 0 means [DefaultReusePeriod]. It counts from the
+	// moment the key was asked for.
 	ReusePeriod time.Duration
 
 	// MaxMessages is how many messages are sealed under one data key; every

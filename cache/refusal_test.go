@@ -268,8 +268,8 @@ func TestSealOnlyRefusalFollowsOneOfTheWholeKey(t *testing.T) {
 }
 
 // An alias was pointed at a key that cannot be used. Sealing fails, again and
-// again; what was sealed under the key before is opened all the while, with keys
-// in hand and with keys that have to be asked for.
+// again; what was sealed under the key before is opened all the while, with
+// keys in hand and with keys that have to be asked for.
 func TestSealOnlyRefusalLeavesOpeningAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newService()

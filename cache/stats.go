@@ -4,8 +4,9 @@ package cache
 // what it holds. Counters only grow; Purge does not reset them.
 //
 // Every call of GenerateDataKey or DecryptDataKey that is not cut short by its
-// own context is one of Hits and Misses. One of TryDecryptDataKey is a hit if it
-// returns a key, and else it is not counted: the call that makes up for it is.
+// own context is one of Hits and Misses. One of TryDecryptDataKey is a hit if
+// it returns a key, and else it is not counted: the call that makes up for it
+// is.
 type Stats struct {
 	// Hits counts calls answered at once with a data key in hand, StaleUses
 	// among them.

@@ -14,25 +14,26 @@ import (
 	"github.com/sealq/sealq/internal/keyerr"
 )
 
-// This file sees to it that a message under a wrapping key that cannot be reached,
-// one of another Region for example, does not hold up those received with it. It
-// knows wrapping keys by the name that messages have for them, ProviderInfo. A
-// question is one call to the next keyring, a flight (flight.go).
+// This file sees to it that a message under a wrapping key that cannot be
+// reached, one of another Region for example, does not hold up those received
+// with it. It knows wrapping keys by the name that messages have for them,
+// ProviderInfo. A question is one call to the next keyring, a flight
+// (flight.go).
 //
-// One wrapping key. A question about it that fails for an outage begins an outage
-// of that key: messages are told so at once, and one at a time asks again, the
-// probe. A question that has been out for patience is not waited for by any
-// further message. All this is so only while another wrapping key is known to
-// answer, by a data key or by a yes to CheckDecrypt. Otherwise the outage is
-// everybody's, and data keys are paced instead (failure.go), so that its end is
-// noticed sooner.
+// One wrapping key. A question about it that fails for an outage begins an
+// outage of that key: messages are told so at once, and one at a time asks
+// again, the probe. A question that has been out for patience is not waited for
+// by any further message. All this is so only while another wrapping key is
+// known to answer, by a data key or by a yes to CheckDecrypt. Otherwise the
+// outage is everybody's, and data keys are paced instead (failure.go), so that
+// its end is noticed sooner.
 //
-// Several wrapping keys in one message. They are one question, because that costs
-// one call where the first of them opens the message. But what comes of it tells
-// nothing of any one of them. So if it has no answer within patience, or fails for
-// an outage, each wrapping key is asked about alone (askEach). Whatever the next
-// keyring does, the message then opens by the first key that answers, and an
-// outage is known by its key.
+// Several wrapping keys in one message. They are one question, because that
+// costs one call where the first of them opens the message. But what comes of
+// it tells nothing of any one of them. So if it has no answer within patience,
+// or fails for an outage, each wrapping key is asked about alone (askEach).
+// Whatever the next keyring does, the message then opens by the first key that
+// answers, and an outage is known by its key.
 
 const (
 	// patience is how long a question may be out before no further message waits
@@ -72,8 +73,8 @@ func (w *wrappingKeys) clear() {
 	w.out = make(map[string][]*flight)
 }
 
-// alone reports whether an outage of info would be its own: another wrapping key
-// answered in the last reuse period, and has not failed since.
+// alone reports whether an outage of info would be its own: another wrapping
+// key answered in the last reuse period, and has not failed since.
 func (w *wrappingKeys) alone(info string, now time.Time, period time.Duration) bool {
 	for other, at := range w.answered.all() {
 		if other != info {
@@ -164,7 +165,8 @@ func (w *wrappingKeys) end(f *flight) {
 	}
 }
 
-// answer notes that a fetch which began at asked brought a data key under infos.
+// answer notes that a fetch which began at asked brought a data key under
+// infos.
 func (w *wrappingKeys) answer(infos []string, asked time.Time) {
 	for _, info := range infos {
 		w.answered.put(info, asked)
@@ -206,9 +208,9 @@ func (w *wrappingKeys) checked(info string, c class, asked time.Time) {
 	}
 }
 
-// takesApart reports whether q, for which v is the verdict, is to be asked again
-// about each of its wrapping keys: it has several, and the outage of one would be
-// its own.
+// takesApart reports whether q, for which v is the verdict, is to be asked
+// again about each of its wrapping keys: it has several, and the outage of one
+// would be its own.
 func (k *Keyring) takesApart(q *query, v verdict) bool {
 	if !q.side.opens || v.class != unavailable || errors.Is(v.err, keyerr.ErrNotAsked) {
 		return false
@@ -228,8 +230,8 @@ func (k *Keyring) takesApart(q *query, v verdict) bool {
 }
 
 // askEach asks about each wrapping key of q alone, all at once, and returns the
-// first data key. f, a question about several of them, may still bring it, but is
-// not waited for.
+// first data key. f, a question about several of them, may still bring it, but
+// is not waited for.
 func (k *Keyring) askEach(ctx context.Context, ids []identity, q *query, f *flight) (*envelope.DataKey, error) {
 	var infos []string
 	parts := make(map[string][]int) // of q

@@ -32,8 +32,8 @@ func newTwoKeys(t *testing.T, optFns ...func(*cache.Options)) *twoKeys {
 	return &twoKeys{service: s, t: t, k: newCache(t, s, optFns...)}
 }
 
-// fault makes questions about info hang for d, until the caller's context ends if
-// d is 0, and then fail with err.
+// fault makes questions about info hang for d, until the caller's context ends
+// if d is 0, and then fail with err.
 func (s *twoKeys) fault(info string, d time.Duration, err error) {
 	s.then(func(c call) error {
 		if !c.opens || !slices.ContainsFunc(c.edks, func(k envelope.EncryptedDataKey) bool { return string(k.ProviderInfo) == info }) {
@@ -48,7 +48,8 @@ func (s *twoKeys) fault(info string, d time.Duration, err error) {
 	})
 }
 
-// message returns the encrypted data keys of a new message, one under each info.
+// message returns the encrypted data keys of a new message, one under each
+// info.
 func (s *twoKeys) message(infos ...string) []envelope.EncryptedDataKey {
 	var edks []envelope.EncryptedDataKey
 	for _, info := range infos {
@@ -89,9 +90,9 @@ func (s *twoKeys) want(name string, edks []envelope.EncryptedDataKey, takes time
 
 const probe = 3 * time.Second
 
-// TestOutageOfOneWrappingKey: it is known after one question, every message under
-// the key, whatever its data key, is told so at once, and one at a time asks
-// again.
+// TestOutageOfOneWrappingKey: it is known after one question, every message
+// under the key, whatever its data key, is told so at once, and one at a time
+// asks again.
 func TestOutageOfOneWrappingKey(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -145,8 +146,8 @@ func (s *twoKeys) startOpen(edks []envelope.EncryptedDataKey) int {
 	return s.count()
 }
 
-// TestQuestionThatIsOut: it holds up messages under its wrapping key for a second
-// after it began, and those under others not at all.
+// TestQuestionThatIsOut: it holds up messages under its wrapping key for a
+// second after it began, and those under others not at all.
 func TestQuestionThatIsOut(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -203,9 +204,10 @@ func TestOutageOfAllWrappingKeys(t *testing.T) {
 	}
 }
 
-// TestSeveralWrappingKeysInOneMessage: it opens by the one that answers, without
-// waiting for the other, and if that does not open it, the message is not to
-// blame. One that does not open asks about the other, if nothing else does.
+// TestSeveralWrappingKeysInOneMessage: it opens by the one that answers,
+// without waiting for the other, and if that does not open it, the message is
+// not to blame. One that does not open asks about the other, if nothing else
+// does.
 func TestSeveralWrappingKeysInOneMessage(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -241,9 +243,9 @@ func TestSeveralWrappingKeysInOneMessage(t *testing.T) {
 
 const keyC = "arn:aws:kms:us-east-1:111122223333:key/c"
 
-// TestQuestionAboutSeveralWrappingKeysIsTakenApart: a message opens by whichever
-// wrapping key answers, wherever it stands, although the keyring gets stuck with
-// another and says nothing of that.
+// TestQuestionAboutSeveralWrappingKeysIsTakenApart: a message opens by
+// whichever wrapping key answers, wherever it stands, although the keyring gets
+// stuck with another and says nothing of that.
 func TestQuestionAboutSeveralWrappingKeysIsTakenApart(t *testing.T) {
 	t.Parallel()
 	for name, infos := range map[string][]string{
@@ -305,8 +307,9 @@ func TestQuestionAboutSeveralWrappingKeysIsOneCall(t *testing.T) {
 	})
 }
 
-// TestJunkUnderSeveralWrappingKeysTeaches: an outage is learned also from messages
-// that name two keys and open under neither, so that only the first waits.
+// TestJunkUnderSeveralWrappingKeysTeaches: an outage is learned also from
+// messages that name two keys and open under neither, so that only the first
+// waits.
 func TestJunkUnderSeveralWrappingKeysTeaches(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
@@ -341,8 +344,8 @@ func TestJunkUnderSeveralWrappingKeysTeaches(t *testing.T) {
 	}
 }
 
-// TestOutageEndsForMessagesThatNameAnotherKeyToo: they are under a key that this
-// process uses, and under one of somebody else, and there are no others.
+// TestOutageEndsForMessagesThatNameAnotherKeyToo: they are under a key that
+// this process uses, and under one of somebody else, and there are no others.
 func TestOutageEndsForMessagesThatNameAnotherKeyToo(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -451,8 +454,8 @@ func TestCheckEndsNoOutage(t *testing.T) {
 	})
 }
 
-// TestAnswersEndAnOutage: any verdict of the service does, and one that a keyring
-// gives by itself does not: anybody could send what it takes.
+// TestAnswersEndAnOutage: any verdict of the service does, and one that a
+// keyring gives by itself does not: anybody could send what it takes.
 func TestAnswersEndAnOutage(t *testing.T) {
 	t.Parallel()
 	noMatch := fmt.Errorf("fake: %w", envelope.ErrNoMatchingKey)
@@ -486,8 +489,8 @@ func TestAnswersEndAnOutage(t *testing.T) {
 	}
 }
 
-// TestNotAskedIsNoOutage: a keyring that chose not to ask is asked again with the
-// next message, and its choice bridges nothing.
+// TestNotAskedIsNoOutage: a keyring that chose not to ask is asked again with
+// the next message, and its choice bridges nothing.
 func TestNotAskedIsNoOutage(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -42,13 +42,13 @@ func checkWritable(ec EncryptionContext) error {
 	return nil
 }
 
-// checkContextSize returns an error, without the package's name, if ec is beyond
-// the limits of a context, and so also if a length would not fit its field. size
-// is that of its serialized form.
+// checkContextSize returns an error, without the package's name, if ec is
+// beyond the limits of a context, and so also if a length would not fit its
+// field. size is that of its serialized form.
 //
 // The public key of a signed message does not count: it is the format's, and
-// what a sender may put in must not depend on the suite. One that is longer than
-// a public key is, is counted.
+// what a sender may put in must not depend on the suite. One that is longer
+// than a public key is, is counted.
 func checkContextSize(ec EncryptionContext, size int) error {
 	pairs := len(ec)
 	if key, ok := ec[publicKeyName]; ok && len(key) <= publicKeyTextSize {

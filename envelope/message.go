@@ -142,8 +142,8 @@ func Open(ctx context.Context, kr Keyring, m Message, accept func(EncryptionCont
 	return open(ctx, kr, h, m, accept)
 }
 
-// OpenBytes is [Open] of a message in one piece, such as [Message.Bytes] returns
-// and other implementations of the format write.
+// OpenBytes is [Open] of a message in one piece, such as [Message.Bytes]
+// returns and other implementations of the format write.
 func OpenBytes(ctx context.Context, kr Keyring, message []byte, accept func(EncryptionContext) error) (Opened, error) {
 	if err := checkOpen(kr, accept); err != nil {
 		return Opened{}, err

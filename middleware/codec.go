@@ -61,11 +61,11 @@ type Content struct {
 	NoDigests bool
 }
 
-// Sealed is what becomes of one entry of a send. Its Attributes are all that the
-// message travels with, the caller's included: a new map, or nil, which others
-// may write into. After Seal this package checks what SQS would no longer notice
-// or would answer in its own way: an empty body, a caller's attribute of a
-// reserved name, the number of attributes, the sizes.
+// Sealed is what becomes of one entry of a send. Its Attributes are all that
+// the message travels with, the caller's included: a new map, or nil, which
+// others may write into. After Seal this package checks what SQS would no
+// longer notice or would answer in its own way: an empty body, a caller's
+// attribute of a reserved name, the number of attributes, the sizes.
 type Sealed struct {
 	Content
 	// AsIs says that the entry travels exactly as the caller wrote it, because

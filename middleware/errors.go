@@ -10,10 +10,11 @@ import (
 	"github.com/aws/smithy-go"
 )
 
-// cancelled returns err, of the codec, as the SDK would if ctx had ended while it
-// waited for SQS: there are loops that end by the SDK's type. ended says that ctx
-// had ended before the call, for which the SDK has no type. That a codec's own
-// time is over is another error, which it must not report as one of a context.
+// cancelled returns err, of the codec, as the SDK would if ctx had ended while
+// it waited for SQS: there are loops that end by the SDK's type. ended says
+// that ctx had ended before the call, for which the SDK has no type. That a
+// codec's own time is over is another error, which it must not report as one of
+// a context.
 func cancelled(ctx context.Context, ended bool, err error) error {
 	if ended || ctx.Err() == nil || !errors.Is(err, ctx.Err()) {
 		return err

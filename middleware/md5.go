@@ -43,8 +43,8 @@ func (d *digester) sent(body string, attributes map[string]types.MessageAttribut
 }
 
 // attributes is SQS's digest of message attributes, nil if there are none: for
-// each, sorted by name, the name, the type and the value, each after its length,
-// the value also after a byte that tells strings from bytes.
+// each, sorted by name, the name, the type and the value, each after its
+// length, the value also after a byte that tells strings from bytes.
 func (d *digester) attributes(attributes map[string]types.MessageAttributeValue) *string {
 	if len(attributes) == 0 {
 		return nil

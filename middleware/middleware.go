@@ -91,15 +91,15 @@ func (m *Middleware) SealMessage(ctx context.Context, q Queue, in *sqs.SendMessa
 	return withContent(&written, sealed[0].Content), nil
 }
 
-// SealEntries is SealMessage for several messages, which SQS need not be the one
-// to get: q may be a topic. What concerns one entry only is in its Sealed.Err. An
-// error of the call concerns all; so does, on a FIFO queue or topic, that of an
-// entry, and the others then need no Content. The sum of the entries, and their
-// number, are not checked.
+// SealEntries is SealMessage for several messages, which SQS need not be the
+// one to get: q may be a topic. What concerns one entry only is in its
+// Sealed.Err. An error of the call concerns all; so does, on a FIFO queue or
+// topic, that of an entry, and the others then need no Content. The sum of the
+// entries, and their number, are not checked.
 //
-// Each entry must have an ID and a body, which may be empty. The results have the
-// length and the order of entries and share no map with them. entries is not
-// modified.
+// Each entry must have an ID and a body, which may be empty. The results have
+// the length and the order of entries and share no map with them. entries is
+// not modified.
 func (m *Middleware) SealEntries(ctx context.Context, q Queue, entries []types.SendMessageBatchRequestEntry) ([]Sealed, error) {
 	if !m.usable() {
 		return nil, ErrUninitialized

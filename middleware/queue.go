@@ -13,8 +13,8 @@ import (
 	"github.com/sealq/sealq/internal/awsname"
 )
 
-// Queue identifies an SQS queue, as far as a call tells, or an SNS topic: a codec
-// seals for both. Of a topic all parts are known, and URL is empty.
+// Queue identifies an SQS queue, as far as a call tells, or an SNS topic: a
+// codec seals for both. Of a topic all parts are known, and URL is empty.
 type Queue struct {
 	URL       string // as the caller gave it
 	Partition string // for example "aws"

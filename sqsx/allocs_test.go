@@ -45,8 +45,8 @@ func TestAllocations(t *testing.T) { // not parallel: it counts what the process
 	}
 }
 
-// What is counted today and two or three more. Of either number, HKDF and AES-GCM take
-// about 30.
+// What is counted today and two or three more. Of either number, HKDF and
+// AES-GCM take about 30.
 const maxSealAllocs, maxOpenAllocs = 55, 48
 
 // raceEnabled reports whether this is a build for the race detector.

@@ -28,9 +28,9 @@ const (
 	reservedName   = "sealq"
 
 	// queueKey holds the ARN or the logical name of the queue that a message was
-	// sealed for, or the ARN of the SNS topic: key policies demand this name. It is deliberately not the "aws:sqs:arn" of server-side
-	// encryption: existing key policies let the SQS service itself decrypt under
-	// that context.
+	// sealed for, or the ARN of the SNS topic: key policies demand this name. It
+	// is deliberately not the "aws:sqs:arn" of server-side encryption: existing
+	// key policies let the SQS service itself decrypt under that context.
 	queueKey = "sealq:queue"
 
 	// contentKey says that what is sealed is content, in the version that its
@@ -113,8 +113,8 @@ const (
 	otherQueueRemedy   = "if messages of that queue are expected here, add its ARN to Policy.AcceptQueues; else find the program that copies messages"
 )
 
-// sendContext is the encryption context of every message sent to q, which may be a
-// topic.
+// sendContext is the encryption context of every message sent to q, which may
+// be a topic.
 func (s *settings) sendContext(p *compiledPolicy, q middleware.Queue) (envelope.EncryptionContext, error) {
 	name, err := p.bindingName(q)
 	if err != nil {
@@ -131,10 +131,10 @@ func (s *settings) sendContext(p *compiledPolicy, q middleware.Queue) (envelope.
 	return ec, nil
 }
 
-// ownContext reports whether m, whose encryption context is ec, was sealed under
-// exactly what this process seals with for the queue of that binding name. One
-// that redrive brought was sealed for another queue, whatever it says: anyone who
-// may send to that one can write it.
+// ownContext reports whether m, whose encryption context is ec, was sealed
+// under exactly what this process seals with for the queue of that binding
+// name. One that redrive brought was sealed for another queue, whatever it
+// says: anyone who may send to that one can write it.
 func (s *settings) ownContext(binding string, m *types.Message, ec envelope.EncryptionContext) bool {
 	pairs := len(s.context)
 	if binding != "" {
@@ -155,8 +155,8 @@ func (s *settings) ownContext(binding string, m *types.Message, ec envelope.Encr
 }
 
 // accept checks the context of a received message. It runs before any key is
-// asked for, so that a message of another queue costs no KMS call. binding is the
-// name of q itself.
+// asked for, so that a message of another queue costs no KMS call. binding is
+// the name of q itself.
 func (s *settings) accept(p *compiledPolicy, q middleware.Queue, binding string, m *types.Message, ec envelope.EncryptionContext) error {
 	for name := range ec {
 		if hasReservedPrefix(name) && name != queueKey && name != contentKey {

@@ -139,11 +139,12 @@ func wrongType(header types.MessageAttributeValue) error {
 }
 
 // beginsFrames reports whether b may be what follows a header: it begins with a
-// frame number of less than three bytes, with the mark of a final frame, or with
-// the IV of a single block. Text does not.
+// frame number of less than three bytes, with the mark of a final frame, or
+// with the IV of a single block. Text does not.
 func beginsFrames(b []byte) bool { return len(b) > 0 && (b[0] == 0 || b[0] == 0xff) }
 
-// strictBase64 refuses what is not zero in the bits that pad the last character.
+// strictBase64 refuses what is not zero in the bits that pad the last
+// character.
 var strictBase64 = base64.StdEncoding.Strict()
 
 // decodeBase64 accepts exactly one spelling of the bytes.

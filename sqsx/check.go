@@ -99,9 +99,10 @@ var errOpenUnchecked = errors.New("not checked: this role cannot generate a data
 
 // Check reports whether this process can seal messages to queue and open
 // messages from it. queue is an ARN, or a URL if [Options.Region] is known; it
-// may be the ARN of an SNS topic (see [Sealer.CheckOpen]). It returns nil or a [*CheckError] with the errors of CheckSeal and CheckOpen. A
-// role that only sends calls [Sealer.CheckSeal] instead, and a role that only
-// receives calls [Sealer.CheckOpen].
+// may be the ARN of an SNS topic (see [Sealer.CheckOpen]). It returns nil or a
+// [*CheckError] with the errors of CheckSeal and CheckOpen. A role that only
+// sends calls [Sealer.CheckSeal] instead, and a role that only receives calls
+// [Sealer.CheckOpen].
 //
 // Where CheckSeal got a data key, Check decrypts that key, which asks more than
 // CheckOpen does: the key that seals is one that opens. With a
@@ -158,9 +159,9 @@ func (s *Sealer) warnOfMaxAge(ctx context.Context, c *check) {
 
 // CheckSeal reports whether this process can seal messages to queue. queue is
 // an ARN, or a URL if [Options.Region] is known; it may be the ARN of an SNS
-// topic. It returns nil, or why not: the error says which permission is missing.
-// With a [Policy.NoSeal] it returns
-// nil and asks nothing, unless the queue itself is invalid.
+// topic. It returns nil, or why not: the error says which permission is
+// missing. With a [Policy.NoSeal] it returns nil and asks nothing, unless the
+// queue itself is invalid.
 //
 // It generates a data key under the context of that queue, through the data key
 // cache: the first CheckSeal costs a GenerateDataKey, whose data key the first
@@ -184,9 +185,10 @@ func (s *Sealer) CheckSeal(ctx context.Context, queue string) error {
 // an ARN, or a URL if [Options.Region] is known. It returns nil, or why not:
 // the error says which permission is missing.
 //
-// Of an SNS topic's ARN it says whether messages that were published to the topic
-// can be opened: a consumer asks it of each topic in [Policy.AcceptTopics],
-// because the check of the queue asks under the queue's own name.
+// Of an SNS topic's ARN it says whether messages that were published to the
+// topic can be opened: a consumer asks it of each topic in
+// [Policy.AcceptTopics], because the check of the queue asks under the queue's
+// own name.
 //
 // If the keyring is an [envelope.DecryptChecker], as that of AWS KMS is, it is
 // asked, under the context of that queue, and it is enough that one of its

@@ -17,8 +17,8 @@ import (
 
 // Sealed content is what is sealed where the encryption context has contentKey:
 // the body, message attributes and the time, as docs/format.md has it. Writers
-// write it where a policy asks for anything of it. Readers read it whatever their
-// policy is.
+// write it where a policy asks for anything of it. Readers read it whatever
+// their policy is.
 
 var (
 	// ErrExpired is returned for a message that was sealed longer ago than
@@ -42,9 +42,9 @@ const (
 	minMaxAge = time.Second
 )
 
-// writesContent reports whether messages are sealed as content. It is so for all
-// messages of a queue or for none: both kinds side by side would need a data key
-// each.
+// writesContent reports whether messages are sealed as content. It is so for
+// all messages of a queue or for none: both kinds side by side would need a
+// data key each.
 func (p *Policy) writesContent() bool {
 	return p.SealAttributes || len(p.AuthenticateAttributes) > 0 || p.Compress || p.MaxAge > 0
 }
@@ -90,8 +90,8 @@ func (p *Policy) isClear(name string) bool {
 
 // isTracers reports whether tracers write and read attributes of that name on
 // the wire, inside and outside of the Sealer. They are not sealed and not
-// authenticated. Libraries differ in the case of letters. The W3C's "baggage" is
-// not among them: it holds what applications put into it.
+// authenticated. Libraries differ in the case of letters. The W3C's "baggage"
+// is not among them: it holds what applications put into it.
 func isTracers(name string) bool {
 	switch name = asciiLower(name); name {
 	case "_datadog", "traceparent", "tracestate", "b3", "sentry-trace", "newrelic", "elastic-apm-traceparent", "uber-trace-id":
@@ -111,8 +111,8 @@ func asciiLower(s string) string {
 	}, s)
 }
 
-// wireAttributes returns those of a message's own attributes that stay in clear.
-// It is all, the very map, if attributes are not sealed.
+// wireAttributes returns those of a message's own attributes that stay in
+// clear. It is all, the very map, if attributes are not sealed.
 func (p *Policy) wireAttributes(all map[string]types.MessageAttributeValue) map[string]types.MessageAttributeValue {
 	if !p.SealAttributes {
 		return all
@@ -159,8 +159,8 @@ func (s *sending) plaintext(e *types.SendMessageBatchRequestEntry) ([]byte, erro
 }
 
 // compresses reports whether the bodies of a call may be compressed. They may
-// not if SQS would refuse the call as it was written: it would be sent, and fail
-// on the day when the queue is no longer sealed.
+// not if SQS would refuse the call as it was written: it would be sent, and
+// fail on the day when the queue is no longer sealed.
 func (p *compiledPolicy) compresses(entries []types.SendMessageBatchRequestEntry) bool {
 	if !p.Compress {
 		return false

@@ -72,7 +72,8 @@ func receiveOne(t testing.TB, c *sqs.Client, url string, names ...string) (types
 	return out.Messages[0], info
 }
 
-// sealContent puts content onto a queue, as some other writer may have written it.
+// sealContent puts content onto a queue, as some other writer may have written
+// it.
 func (w *world) sealContent(queue string, plaintext []byte, ec envelope.EncryptionContext, wire attributes) {
 	w.t.Helper()
 	full := envelope.EncryptionContext{"sealq:queue": arnOf(queue), "sealq:content": "1"}
@@ -109,8 +110,8 @@ func encode(t testing.TB, c content.Content, compress bool) []byte {
 	return b
 }
 
-// order has attributes of each type, one that others read, and those of tracers,
-// set by the caller.
+// order has attributes of each type, one that others read, and those of
+// tracers, set by the caller.
 func order() attributes {
 	return attributes{
 		"tenant":      stringAttribute("the secret tenant"),
@@ -124,9 +125,9 @@ func order() attributes {
 	}
 }
 
-// Attributes travel inside, names included, other than those that the policy and
-// tracers need in clear. A consumer of any policy gets all of them as they were
-// written, with digests of that.
+// Attributes travel inside, names included, other than those that the policy
+// and tracers need in clear. A consumer of any policy gets all of them as they
+// were written, with digests of that.
 func TestSealedAttributes(t *testing.T) {
 	t.Parallel()
 	for name, carrier := range map[string]bool{"attribute": false, "body": true} {
@@ -289,8 +290,8 @@ func TestContentTakesOneDataKey(t *testing.T) {
 	}
 }
 
-// Who may send to the queue, and has no key, sends the bytes of a sealed message
-// with other attributes on the wire.
+// Who may send to the queue, and has no key, sends the bytes of a sealed
+// message with other attributes on the wire.
 func TestAttributesOfOthers(t *testing.T) {
 	t.Parallel()
 	sealing := sqsx.Policy{SealAttributes: true, ClearAttributes: []string{"kind", "region"}}
@@ -502,8 +503,8 @@ func TestTenAttributes(t *testing.T) {
 	}
 }
 
-// What SQS refuses of attributes it refuses sealed as well: by the same code, on
-// the same server.
+// What SQS refuses of attributes it refuses sealed as well: by the same code,
+// on the same server.
 func TestInvalidSealedAttributes(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -846,7 +847,8 @@ func TestDeduplicationOfContent(t *testing.T) {
 	}
 }
 
-// SealedMessageSize is what SQS counts, and SealedSize is it without attributes.
+// SealedMessageSize is what SQS counts, and SealedSize is it without
+// attributes.
 func TestSizeOfContent(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -1039,8 +1041,8 @@ func TestContentSettings(t *testing.T) {
 	}
 }
 
-// On a FIFO queue an expired message stands in the way of those behind it, unless
-// it is moved away. Check says so.
+// On a FIFO queue an expired message stands in the way of those behind it,
+// unless it is moved away. Check says so.
 func TestCheckWarnsOfMaxAgeOnFIFO(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -1067,8 +1069,8 @@ func TestCheckWarnsOfMaxAgeOnFIFO(t *testing.T) {
 }
 
 // tracingAgent adds an attribute of its own to what is sent, and asks for it on
-// receives, as agents do that instrument the SDK. seen are the attributes of what
-// it receives.
+// receives, as agents do that instrument the SDK. seen are the attributes of
+// what it receives.
 func tracingAgent(name string, outside bool, seen *[]string) func(*sqs.Options) {
 	agent := smithymiddleware.InitializeMiddlewareFunc("agent "+name, func(ctx context.Context, in smithymiddleware.InitializeInput, next smithymiddleware.InitializeHandler) (smithymiddleware.InitializeOutput, smithymiddleware.Metadata, error) {
 		switch in := in.Parameters.(type) {
@@ -1097,9 +1099,9 @@ func tracingAgent(name string, outside bool, seen *[]string) func(*sqs.Options) 
 	}
 }
 
-// A role that may not decrypt for a queue stops receiving from it when a message
-// was refused under the queue's own context: whatever producers and this consumer
-// write beside the body.
+// A role that may not decrypt for a queue stops receiving from it when a
+// message was refused under the queue's own context: whatever producers and
+// this consumer write beside the body.
 func TestOwnContextWhateverTheContent(t *testing.T) {
 	t.Parallel()
 	plain, sealing := sqsx.Policy{}, sqsx.Policy{SealAttributes: true}

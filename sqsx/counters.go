@@ -232,9 +232,9 @@ func observeCaches(meter metrics.Meter, caches []*cache.Keyring) error {
 	return nil
 }
 
-// evictions watches for data keys that the caches had to drop although they were
-// in use: from then on messages cost calls of the key service, and nothing else
-// shows it.
+// evictions watches for data keys that the caches had to drop although they
+// were in use: from then on messages cost calls of the key service, and nothing
+// else shows it.
 type evictions struct {
 	*settings
 	next   atomic.Int64  // when to look again, in nanoseconds since 1970

@@ -11,8 +11,8 @@
 // are as before. [Sealer.Wrap] does the same for a client that other code made,
 // [Sealer.InstallConfig] for every client of a config, and [Sealer.SealMessage]
 // and [Sealer.OpenMessages] for messages that are sent or received without a
-// client. Package sqsx/lambdax does it for AWS Lambda. [Sealer.Check] reports at
-// start what is missing; [Sealer.CheckSeal] and [Sealer.CheckOpen] do so for
+// client. Package sqsx/lambdax does it for AWS Lambda. [Sealer.Check] reports
+// at start what is missing; [Sealer.CheckSeal] and [Sealer.CheckOpen] do so for
 // roles that only send or only receive.
 //
 // # Sending
@@ -88,7 +88,7 @@
 // # What it does not do
 //
 // Message attributes stay visible, unless Policy.SealAttributes is set. Message
-// group and deduplication IDs, sizes and times always do. Anyone who controls the queue can withhold, repeat or reorder
-// messages, but not read or change them. A middleware that is added in front of
-// this one sees plaintext.
+// group and deduplication IDs, sizes and times always do. Anyone who controls
+// the queue can withhold, repeat or reorder messages, but not read or change
+// them. A middleware that is added in front of this one sees plaintext.
 package sqsx

@@ -72,10 +72,10 @@ const (
 //
 // Lists are separated by commas. Queues are names or ARNs, or either with one
 // trailing "*"; "*" alone means all queues. Topics are named by ARNs
-// ("arn:aws:sns:*"), and by nothing else. A queue that several variables match gets
-// all their settings, on top of its policy in code; settings that contradict
-// each other there are an error. If a queue is used by a bare name, and its
-// account decides whether a setting is for it, the call fails: see
+// ("arn:aws:sns:*"), and by nothing else. A queue that several variables match
+// gets all their settings, on top of its policy in code; settings that
+// contradict each other there are an error. If a queue is used by a bare name,
+// and its account decides whether a setting is for it, the call fails: see
 // [Options.Account]. A variable that is empty counts as absent. One that starts
 // with SEALQ_ and is not listed here is an error, so that no misspelt setting
 // is ignored. Only variables that Kubernetes sets for a Service named

@@ -67,8 +67,8 @@ func (l *fifoLine) turn() {
 
 // TestFIFOHeadInAnOutage: the first message of a group is under a data key that
 // the consumer has not met, and KMS is away; the nine behind it open. Whether
-// other groups are served meanwhile or not, the nine stay out of the dead-letter
-// queue, and come once KMS is back.
+// other groups are served meanwhile or not, the nine stay out of the
+// dead-letter queue, and come once KMS is back.
 func TestFIFOHeadInAnOutage(t *testing.T) {
 	t.Parallel()
 	for name, others := range map[string]bool{"one group": false, "another group is served": true} {
@@ -109,8 +109,8 @@ func TestFIFOHeadInAnOutage(t *testing.T) {
 	}
 }
 
-// TestFIFOHeadUnderARefusedKey: anyone who may send can name a key that has been
-// disabled and is still configured for old messages.
+// TestFIFOHeadUnderARefusedKey: anyone who may send can name a key that has
+// been disabled and is still configured for old messages.
 func TestFIFOHeadUnderARefusedKey(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -194,9 +194,9 @@ func TestFIFOGroupsAfterAnOutage(t *testing.T) {
 	})
 }
 
-// TestFIFOPoisonWithoutAGroup: something between SQS and here does not tell which
-// group the poison is in, and so it holds back everything behind it. What is not
-// delivered does not end it: receives ask for one message.
+// TestFIFOPoisonWithoutAGroup: something between SQS and here does not tell
+// which group the poison is in, and so it holds back everything behind it. What
+// is not delivered does not end it: receives ask for one message.
 func TestFIFOPoisonWithoutAGroup(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -237,10 +237,10 @@ func withoutGroup(body string) func(*sqs.Options) {
 	})
 }
 
-// TestFIFOPoisonIsForgotten: receives ask for one message as long as one may meet
-// a poison of which others were held back, and ten minutes later for ten again.
-// Of groups that find no room in memory it is not known when they are rid of
-// theirs.
+// TestFIFOPoisonIsForgotten: receives ask for one message as long as one may
+// meet a poison of which others were held back, and ten minutes later for ten
+// again. Of groups that find no room in memory it is not known when they are
+// rid of theirs.
 func TestFIFOPoisonIsForgotten(t *testing.T) {
 	t.Parallel()
 	const memory = 10 * time.Minute
@@ -357,8 +357,8 @@ func TestFIFOPoisonThatOthersTook(t *testing.T) {
 	})
 }
 
-// TestFIFOThroughputBesideAPoison: one junk message that never goes away, in one
-// of 20 groups, does not slow the others.
+// TestFIFOThroughputBesideAPoison: one junk message that never goes away, in
+// one of 20 groups, does not slow the others.
 func TestFIFOThroughputBesideAPoison(t *testing.T) {
 	t.Parallel()
 	const groups, perSecond, length = 20, 100, 65 * time.Second

@@ -28,8 +28,8 @@ import (
 const maxReceives = 3
 
 // fleet is many processes that consume one queue: each has a Sealer of its own,
-// and so data keys and a hold of its own. Its loops call ReceiveMessage again as
-// soon as it returns, whatever it returns: pacing is not left to them.
+// and so data keys and a hold of its own. Its loops call ReceiveMessage again
+// as soon as it returns, whatever it returns: pacing is not left to them.
 type fleet struct {
 	w               *world
 	queue, url, dlq string
@@ -272,8 +272,8 @@ func (f *fleet) account() int {
 }
 
 // answered asserts that a receive without an error has asked SQS: a held one is
-// never an empty result. Some of those that fail with ErrHeld have asked too, and
-// found nothing.
+// never an empty result. Some of those that fail with ErrHeld have asked too,
+// and found nothing.
 func (f *fleet) answered() {
 	f.w.t.Helper()
 	results := f.sum(func(l *consumerLoop) *atomic.Int64 { return &l.full }) +

@@ -19,8 +19,8 @@ import (
 // name the cause.
 
 // sealedAlready returns the error of a send whose body a reader would not take
-// for plaintext, and nil for all others. It is sealed, or was: sealed once more,
-// it would reach the consumer as ciphertext.
+// for plaintext, and nil for all others. It is sealed, or was: sealed once
+// more, it would reach the consumer as ciphertext.
 func sealedAlready(body string) error {
 	var what string
 	switch formOf(body, 0) {
@@ -134,9 +134,9 @@ const headerBeginning = 42
 // finds one in about 45,000, so that base64 of random bytes is taken for a
 // message once in 10^11 times and more, and not once in 8 million.
 //
-// It relies on the three lengths alone: a message that was altered anywhere else
-// is still found. Whoever alters those on purpose could as well send any other
-// text. What is shorter than what it looks at holds no ciphertext.
+// It relies on the three lengths alone: a message that was altered anywhere
+// else is still found. Whoever alters those on purpose could as well send any
+// other text. What is shorter than what it looks at holds no ciphertext.
 func beginsHeader(start []byte) bool {
 	var b [headerBeginning]byte
 	if len(start) < base64.StdEncoding.EncodedLen(headerBeginning) {
@@ -219,14 +219,14 @@ func isHex(body string) bool {
 	return formOfBase64(start[:base64.StdEncoding.EncodedLen(n)]) != plain
 }
 
-// isEncodedBody reports whether body, or rest, which is body decoded once, begins
-// with what follows a header in hex or in base64.
+// isEncodedBody reports whether body, or rest, which is body decoded once,
+// begins with what follows a header in hex or in base64.
 func isEncodedBody(body string, rest []byte) bool {
 	return isHex(strings.TrimLeft(body, wrapping)) || bytes.HasPrefix(rest, []byte(lonePrefixFinal))
 }
 
-// isEncodedHeader reports whether b is text that begins with base64 of a header,
-// base64 of that again, or hex.
+// isEncodedHeader reports whether b is text that begins with base64 of a
+// header, base64 of that again, or hex.
 func isEncodedHeader(b []byte) bool {
 	var buf [beginningSize]byte
 	text := strings.TrimLeft(string(b[:min(len(b), 4*beginningSize)]), wrapping)
@@ -234,9 +234,9 @@ func isEncodedHeader(b []byte) bool {
 	return formOfBase64(start) == whole || isEncodedAgain(start) || isHex(text)
 }
 
-// isVersion1 recognises base64 of a version 1 message header by its version, its
-// type 0x80 and a suite of that version. What follows need not be base64 as we
-// write it: other producers break its lines or leave out the padding.
+// isVersion1 recognises base64 of a version 1 message header by its version,
+// its type 0x80 and a suite of that version. What follows need not be base64 as
+// we write it: other producers break its lines or leave out the padding.
 func isVersion1(start []byte) bool {
 	if len(start) < 8 || !bytes.HasPrefix(start, []byte("AY")) { // base64 of 01 80
 		return false
@@ -246,9 +246,9 @@ func isVersion1(start []byte) bool {
 	return err == nil && head[0] == 1 && head[1] == 0x80 && isVersion1Suite(head[2], head[3])
 }
 
-// isVersion1Suite reports whether the two bytes are an algorithm suite of message
-// format version 1. The list of those is in envelope, which calls a header of
-// that version unsupported if it has one of them, and else malformed.
+// isVersion1Suite reports whether the two bytes are an algorithm suite of
+// message format version 1. The list of those is in envelope, which calls a
+// header of that version unsupported if it has one of them, and else malformed.
 func isVersion1Suite(high, low byte) bool {
 	// Version, type, suite, message ID 16, no context, one encrypted data key
 	// with empty fields, framed, reserved 4, length of the IV, frame length 4,
@@ -302,9 +302,10 @@ func formOfSNS(body string, depth int) form {
 	return plain
 }
 
-// hasNotification reports whether body contains "Notification" with its quotation
-// marks. Senders ask this of every JSON object: a search that begins with the N
-// takes a twentieth of the time of one that begins with a quotation mark.
+// hasNotification reports whether body contains "Notification" with its
+// quotation marks. Senders ask this of every JSON object: a search that begins
+// with the N takes a twentieth of the time of one that begins with a quotation
+// mark.
 func hasNotification(body string) bool {
 	const end = `Notification"`
 	for {

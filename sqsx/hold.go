@@ -21,12 +21,12 @@ import (
 	"github.com/sealq/sealq/sqsx/internal/hold"
 )
 
-// ErrHeld is returned by a receive that made no request, because the key service
-// says that this process cannot decrypt: receiving messages would only raise
-// their receive counts until the redrive policy moves them to the dead-letter
-// queue. It is also returned by a receive that found the queue empty while
-// messages that did not open are parked, and nothing has been delivered since.
-// The last cause is in the chain.
+// ErrHeld is returned by a receive that made no request, because the key
+// service says that this process cannot decrypt: receiving messages would only
+// raise their receive counts until the redrive policy moves them to the
+// dead-letter queue. It is also returned by a receive that found the queue
+// empty while messages that did not open are parked, and nothing has been
+// delivered since. The last cause is in the chain.
 var ErrHeld = hold.ErrHeld
 
 // admit asks the hold for permission to receive.
@@ -119,9 +119,9 @@ func holdMessage(m *types.Message, err error, temporary bool) hold.Message {
 	return h
 }
 
-// notAsked reports whether a keyring chose not to ask about the message now. That
-// says nothing of the key service, and the message is to come back after the
-// visibility timeout.
+// notAsked reports whether a keyring chose not to ask about the message now.
+// That says nothing of the key service, and the message is to come back after
+// the visibility timeout.
 func notAsked(err error, temporary bool) bool {
 	return temporary && errors.Is(err, keyerr.ErrNotAsked)
 }
@@ -145,7 +145,8 @@ type heldQueue struct {
 	client func() *sqs.Client
 }
 
-// Ask implements [hold.Queue] by a keyring that is an [envelope.DecryptChecker].
+// Ask implements [hold.Queue] by a keyring that is an
+// [envelope.DecryptChecker].
 func (h *heldQueue) Ask(ctx context.Context) (hold.Answer, error) {
 	if _, ok := h.policy.keyring.Next().(envelope.DecryptChecker); !ok {
 		return hold.Unknown, envelope.ErrCheckUnsupported
@@ -237,9 +238,9 @@ func (h *heldQueue) TakeBack(ctx context.Context, messages []hold.Visibility) er
 	return err
 }
 
-// inRegion has a request go to the Region of the receive, which an option of the
-// call may have set. A client of a FIPS pseudo-Region keeps it: the queue's has no
-// mark.
+// inRegion has a request go to the Region of the receive, which an option of
+// the call may have set. A client of a FIPS pseudo-Region keeps it: the queue's
+// has no mark.
 func (h *heldQueue) inRegion(o *sqs.Options) {
 	if h.queue.Region != "" && !strings.Contains(o.Region, "fips") {
 		o.Region = h.queue.Region

@@ -305,7 +305,8 @@ func TestHoldLiftsForAll(t *testing.T) {
 }
 
 // TestHostileMessageDoesNotHoldForEver puts a message on a quiet queue that KMS
-// will refuse for ever, for its encryption context, and a healthy one behind it.
+// will refuse for ever, for its encryption context, and a healthy one behind
+// it.
 func TestHostileMessageDoesNotHoldForEver(t *testing.T) {
 	t.Parallel()
 	trials := 10
@@ -356,9 +357,9 @@ func TestHostileMessageDoesNotHoldForEver(t *testing.T) {
 	t.Logf("a healthy message waited %v at most in %d trials", worst.Round(time.Millisecond), trials)
 }
 
-// TestRefusedMessageOnAQuietQueue leaves one message on the queue whose data key
-// KMS refuses for ever, while the key that all others are under is healthy. It
-// has no dead-letter queue to go to.
+// TestRefusedMessageOnAQuietQueue leaves one message on the queue whose data
+// key KMS refuses for ever, while the key that all others are under is healthy.
+// It has no dead-letter queue to go to.
 func TestRefusedMessageOnAQuietQueue(t *testing.T) {
 	t.Parallel()
 	for name, deny := range map[string]bool{"key disabled": false, "encryption context forbidden": true} {
@@ -743,8 +744,8 @@ func TestParkedQueueIsNotEmpty(t *testing.T) {
 	})
 }
 
-// TestOwnClientParks: requests of the hold go where those of the client go, with
-// its credentials, and are not sealed or opened.
+// TestOwnClientParks: requests of the hold go where those of the client go,
+// with its credentials, and are not sealed or opened.
 func TestOwnClientParks(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -821,7 +822,8 @@ func TestFIFOReceivesSinglyWhileAPoisonIsAbout(t *testing.T) {
 	})
 }
 
-// TestQueueWithoutAnAccount is refused before a message is received for nothing.
+// TestQueueWithoutAnAccount is refused before a message is received for
+// nothing.
 func TestQueueWithoutAnAccount(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -834,8 +836,8 @@ func TestQueueWithoutAnAccount(t *testing.T) {
 	}
 }
 
-// TestClientsThatPark: the hold's own requests go where the receive went, whatever
-// way the client was made.
+// TestClientsThatPark: the hold's own requests go where the receive went,
+// whatever way the client was made.
 func TestClientsThatPark(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
@@ -886,8 +888,8 @@ func TestClientsThatPark(t *testing.T) {
 	}
 }
 
-// TestManyQueues: a Sealer keeps what it knows of 4,096 queues. A further one is
-// received from all the same, and a queue that is not in use makes room.
+// TestManyQueues: a Sealer keeps what it knows of 4,096 queues. A further one
+// is received from all the same, and a queue that is not in use makes room.
 func TestManyQueues(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -918,9 +920,9 @@ func TestManyQueues(t *testing.T) {
 }
 
 // TestForgedEvidence: the consumer of a dead-letter queue may decrypt under the
-// source's name only. A message that says it was sealed for the dead-letter queue
-// itself is refused, and anyone who may send can write one. It does not stop the
-// consumer, whether it came by redrive or was sent there.
+// source's name only. A message that says it was sealed for the dead-letter
+// queue itself is refused, and anyone who may send can write one. It does not
+// stop the consumer, whether it came by redrive or was sent there.
 func TestForgedEvidence(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct{ warm, direct bool }{

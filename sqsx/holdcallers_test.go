@@ -17,8 +17,8 @@ import (
 	"github.com/sealq/sealq/sqsx/sqsxtest"
 )
 
-// refuseHostile answers AccessDenied to whoever wants to decrypt under a context
-// that says "hostile", after some time.
+// refuseHostile answers AccessDenied to whoever wants to decrypt under a
+// context that says "hostile", after some time.
 func refuseHostile(takes time.Duration) func(*sqsxtest.Request) error {
 	return func(r *sqsxtest.Request) error {
 		if r.Action != "kms:Decrypt" {
@@ -34,8 +34,8 @@ func refuseHostile(takes time.Duration) func(*sqsxtest.Request) error {
 
 func asHostile(o *sqsx.Options) { o.EncryptionContext = map[string]string{"who": "hostile"} }
 
-// TestPlaintextBesideARefusedKey migrates a queue to a consumer that may
-// not decrypt: the plaintext of producers that do not seal yet must not have the
+// TestPlaintextBesideARefusedKey migrates a queue to a consumer that may not
+// decrypt: the plaintext of producers that do not seal yet must not have the
 // sealed messages received to the dead-letter queue.
 func TestPlaintextBesideARefusedKey(t *testing.T) {
 	t.Parallel()
@@ -109,8 +109,8 @@ func TestPlaintextBesideARefusedKey(t *testing.T) {
 	})
 }
 
-// TestJunkBehindJunkSlowsNobody sends two messages that do not open in one group
-// of a FIFO queue, and healthy ones in another.
+// TestJunkBehindJunkSlowsNobody sends two messages that do not open in one
+// group of a FIFO queue, and healthy ones in another.
 func TestJunkBehindJunkSlowsNobody(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -74,8 +74,8 @@ func TestOptionLimits(t *testing.T) {
 	}
 }
 
-// TestLargestContextFits seals under the largest encryption context that options
-// and policies allow together, and opens it.
+// TestLargestContextFits seals under the largest encryption context that
+// options and policies allow together, and opens it.
 func TestLargestContextFits(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -143,8 +143,8 @@ func TestLimitsOfRecognition(t *testing.T) {
 	}
 }
 
-// TestNotificationIsRecognisedInItsHead: 4,096 bytes of a body are looked at for
-// the sake of a text.
+// TestNotificationIsRecognisedInItsHead: 4,096 bytes of a body are looked at
+// for the sake of a text.
 func TestNotificationIsRecognisedInItsHead(t *testing.T) {
 	t.Parallel()
 	s := newWorld(t).sealer()
@@ -158,8 +158,8 @@ func TestNotificationIsRecognisedInItsHead(t *testing.T) {
 	}
 }
 
-// TestOpenedMessagesAreRememberedInTurn: of the IDs of opened messages, the last
-// 1,024 are known.
+// TestOpenedMessagesAreRememberedInTurn: of the IDs of opened messages, the
+// last 1,024 are known.
 func TestOpenedMessagesAreRememberedInTurn(t *testing.T) {
 	t.Parallel()
 	s := newWorld(t).sealer()
@@ -268,8 +268,8 @@ func TestBegunQueuesAreBounded(t *testing.T) {
 	}
 }
 
-// TestEnvironmentLimits takes SEALQ_REUSE_PERIOD at its limits and refuses it one
-// second beyond.
+// TestEnvironmentLimits takes SEALQ_REUSE_PERIOD at its limits and refuses it
+// one second beyond.
 func TestEnvironmentLimits(t *testing.T) {
 	t.Parallel()
 	for text, ok := range map[string]bool{"59": false, "60": true, "86400": true, "86401": false} {

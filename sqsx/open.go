@@ -24,8 +24,9 @@ import (
 // Admit before the request and Open with the response. For each message, Open
 // unpacks the carrier (carrier.go), has envelope.Open parse it, decides whether
 // its encryption context belongs here (binding.go), looks for its data key in
-// the cache, has the rest verified and decrypted, and takes apart what was sealed
-// beside the body (content.go). The middleware delivers what opened, and withholds and reports the rest (report.go).
+// the cache, has the rest verified and decrypted, and takes apart what was
+// sealed beside the body (content.go). The middleware delivers what opened, and
+// withholds and reports the rest (report.go).
 
 // Admit implements middleware.Codec.
 func (c *codec) Admit(ctx context.Context, q middleware.Queue, in *sqs.ReceiveMessageInput, client func() *sqs.Client) (middleware.Admission, error) {
@@ -50,9 +51,9 @@ func (c *codec) Admit(ctx context.Context, q middleware.Queue, in *sqs.ReceiveMe
 // of the KMS keyring with all its attempts.
 const openTimeout = 10 * time.Second
 
-// largeBody is the length of a body, in bytes as received, from which opening it
-// takes much longer than to start a goroutine for that. A receive of ten of 1 KiB
-// takes a sixth less time without.
+// largeBody is the length of a body, in bytes as received, from which opening
+// it takes much longer than to start a goroutine for that. A receive of ten of
+// 1 KiB takes a sixth less time without.
 const largeBody = 16 << 10
 
 // Open implements middleware.Codec. Large messages are opened by as many

@@ -35,8 +35,8 @@ type Options struct {
 	// pattern.
 	//
 	// SNS topics are named by an ARN, or the beginning of one with one trailing
-	// "*" ("arn:aws:sns:*"). A name, "*" alone included, means queues. A topic that
-	// no such key names has the zero Policy.
+	// "*" ("arn:aws:sns:*"). A name, "*" alone included, means queues. A topic
+	// that no such key names has the zero Policy.
 	Queues map[string]Policy
 
 	// EncryptionContext is authenticated with every message: each pair must be

@@ -129,13 +129,13 @@ type Policy struct {
 	Compress bool
 
 	// MaxAge withholds messages that were sealed longer ago, with [ErrExpired]:
-	// anyone who may send to the queue cannot replay older ones. The time is sealed
-	// in the message, so that it survives redrive. A message sealed more than 5
-	// minutes from now, by another clock, is withheld for the time being
-	// ([ErrClockAhead]). Useful values are above the retention of the queue and
-	// of its dead-letter queue together. On a FIFO queue without a dead-letter
-	// queue an expired message blocks its message group. 0: no limit; else at
-	// least a second.
+	// anyone who may send to the queue cannot replay older ones. The time is
+	// sealed in the message, so that it survives redrive. A message sealed more
+	// than 5 minutes from now, by another clock, is withheld for the time being
+	// ([ErrClockAhead]). Useful values are above the retention of the queue and of
+	// its dead-letter queue together. On a FIFO queue without a dead-letter queue
+	// an expired message blocks its message group. 0: no limit; else at least a
+	// second.
 	MaxAge time.Duration
 
 	// AcceptUndated delivers messages that MaxAge withholds because they were
@@ -367,8 +367,8 @@ func (t *policyTable) lookup(name, arn string) *compiledPolicy {
 	return cmp.Or(switched, policy)
 }
 
-// unnamed stands for the part of a name or an ARN that a pattern leaves open. No
-// queue's name contains it.
+// unnamed stands for the part of a name or an ARN that a pattern leaves open.
+// No queue's name contains it.
 const unnamed = "\x00"
 
 // exampleQueue is the name and the ARN of a queue that need not exist.
@@ -379,10 +379,10 @@ type exampleQueue struct{ name, arn string }
 //
 // A pattern matches a queue by its name, or by its ARN: the place (partition,
 // Region and account) and then the name. It spells out all of that, or only its
-// beginning. Of all patterns that match a queue, the one that spells out the most
-// of the name decides which others match the name, because those are beginnings
-// of it; the same is true of places. So each name is combined with each place,
-// the names and places being those that patterns spell out.
+// beginning. Of all patterns that match a queue, the one that spells out the
+// most of the name decides which others match the name, because those are
+// beginnings of it; the same is true of places. So each name is combined with
+// each place, the names and places being those that patterns spell out.
 func (t *policyTable) exampleQueues() []exampleQueue {
 	if len(t.switches) == 0 {
 		return nil
@@ -415,9 +415,9 @@ func (t *policyTable) exampleQueues() []exampleQueue {
 	return queues
 }
 
-// exampleOfPlace returns a place that starts with prefix, which is the part of an
-// ARN pattern before the name of a queue. "arn:aws:sqs:us-east-1:123456789012:" is
-// whole, and "arn:aws:sqs:us-" is not.
+// exampleOfPlace returns a place that starts with prefix, which is the part of
+// an ARN pattern before the name of a queue.
+// "arn:aws:sqs:us-east-1:123456789012:" is whole, and "arn:aws:sqs:us-" is not.
 func exampleOfPlace(prefix string) string {
 	const colons = 5 // of a whole one
 	if strings.Count(prefix, ":") < colons {

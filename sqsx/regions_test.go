@@ -94,8 +94,8 @@ type waits struct {
 	waits []time.Duration
 }
 
-// consume runs so many loops until the returned function is called, which returns
-// how long each message waited, sorted.
+// consume runs so many loops until the returned function is called, which
+// returns how long each message waited, sorted.
 func (r *regions) consume(t *testing.T, client *sqs.Client, loops int, work time.Duration) (stop func() []time.Duration) {
 	ctx, cancel := context.WithCancel(t.Context())
 	w := new(waits)
@@ -132,8 +132,8 @@ func (r *regions) consume(t *testing.T, client *sqs.Client, loops int, work time
 	}
 }
 
-// wantUnslowed checks that what was sent at 200 messages a second for so long was
-// delivered as fast.
+// wantUnslowed checks that what was sent at 200 messages a second for so long
+// was delivered as fast.
 func wantUnslowed(t *testing.T, waits []time.Duration, during time.Duration) {
 	t.Helper()
 	rate := float64(len(waits)) / during.Seconds()
@@ -144,8 +144,8 @@ func wantUnslowed(t *testing.T, waits []time.Duration, during time.Duration) {
 	}
 }
 
-// TestUnreachableRegionSlowsNobody: a key of another Region among DecryptKeys that hangs,
-// or fails at once, with 1 % of the messages under it.
+// TestUnreachableRegionSlowsNobody: a key of another Region among DecryptKeys
+// that hangs, or fails at once, with 1 % of the messages under it.
 func TestUnreachableRegionSlowsNobody(t *testing.T) {
 	t.Parallel()
 	for name, hangs := range map[string]bool{"hangs": true, "fails at once": false} {
@@ -166,8 +166,9 @@ func TestUnreachableRegionSlowsNobody(t *testing.T) {
 	}
 }
 
-// junk returns a function that puts a message into the queue whose encrypted data
-// keys, one under each of keys, decrypt nowhere. Anyone who may send can write it.
+// junk returns a function that puts a message into the queue whose encrypted
+// data keys, one under each of keys, decrypt nowhere. Anyone who may send can
+// write it.
 func (r *regions) junk(t *testing.T, keys ...string) (put func()) {
 	body, header := r.sealed("orders", "good")
 	n := 0
@@ -183,7 +184,8 @@ func (r *regions) junk(t *testing.T, keys ...string) (put func()) {
 }
 
 // TestJunkUnderSeveralKeysSlowsNobody: one message in a hundred names the
-// consumer's own key and one that cannot be reached, and decrypts under neither.
+// consumer's own key and one that cannot be reached, and decrypts under
+// neither.
 func TestJunkUnderSeveralKeysSlowsNobody(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct{ hangs, ownFirst bool }{
@@ -219,10 +221,10 @@ func TestJunkUnderSeveralKeysSlowsNobody(t *testing.T) {
 	}
 }
 
-// TestJunkUnderAnUnreachableKeyOnAQuietQueue: no fetch has shown lately that the
-// consumer's own key can be reached, and for two minutes five messages a second
-// decrypt nowhere, under the key that hangs. The healthy one after them does not
-// wait for their turns.
+// TestJunkUnderAnUnreachableKeyOnAQuietQueue: no fetch has shown lately that
+// the consumer's own key can be reached, and for two minutes five messages a
+// second decrypt nowhere, under the key that hangs. The healthy one after them
+// does not wait for their turns.
 func TestJunkUnderAnUnreachableKeyOnAQuietQueue(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {

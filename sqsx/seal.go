@@ -64,8 +64,9 @@ func (c *codec) Seal(ctx context.Context, q middleware.Queue, entries []types.Se
 }
 
 // checkEntry returns what the middleware cannot know: that a message is sealed
-// already, that sealing takes away what a FIFO queue needs to recognise a message
-// sent twice, and what SQS would answer to attributes that it does not get to see.
+// already, that sealing takes away what a FIFO queue needs to recognise a
+// message sent twice, and what SQS would answer to attributes that it does not
+// get to see.
 func (c *codec) checkEntry(p *compiledPolicy, q middleware.Queue, e *types.SendMessageBatchRequestEntry) error {
 	if err := sealedAlready(aws.ToString(e.MessageBody)); err != nil {
 		return err

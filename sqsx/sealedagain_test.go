@@ -25,8 +25,8 @@ import (
 // that passes on what it received seals it once more, and the consumer gets
 // ciphertext as a body.
 
-// ends is a sender and a reader that accepts plaintext, so that what it withholds
-// is what it takes for sealed.
+// ends is a sender and a reader that accepts plaintext, so that what it
+// withholds is what it takes for sealed.
 type ends struct {
 	sender, reader *sqsx.Sealer
 }
@@ -35,7 +35,8 @@ func newEnds(t testing.TB) ends {
 	return ends{rawSealer(t), rawSealer(t, func(o *sqsx.Options) { o.Policy.AcceptPlaintext = true })}
 }
 
-// sealedAtSender reports whether a sender takes body for sealed, and refuses it.
+// sealedAtSender reports whether a sender takes body for sealed, and refuses
+// it.
 func (e ends) sealedAtSender(t testing.TB, body string) bool {
 	t.Helper()
 	_, err := e.sender.SealMessage(t.Context(), arnOf("orders"), &sqs.SendMessageInput{MessageBody: &body})
@@ -49,8 +50,8 @@ func (e ends) sealedAtSender(t testing.TB, body string) bool {
 	return true
 }
 
-// sealedAtReader reports whether a reader takes body for sealed: it opens it, or
-// withholds it.
+// sealedAtReader reports whether a reader takes body for sealed: it opens it,
+// or withholds it.
 func (e ends) sealedAtReader(t testing.TB, body string) bool {
 	t.Helper()
 	opened, withheld := e.reader.OpenMessages(t.Context(), arnOf("orders"), []types.Message{{Body: &body}})
@@ -128,8 +129,8 @@ func rewritings() map[string]func(string) string {
 	}
 }
 
-// TestNothingIsSealedAgain sends a whole sealed message, a half that has lost its
-// attribute, and what becomes of both on their way.
+// TestNothingIsSealedAgain sends a whole sealed message, a half that has lost
+// its attribute, and what becomes of both on their way.
 func TestNothingIsSealedAgain(t *testing.T) {
 	t.Parallel()
 	e := newEnds(t)
@@ -173,8 +174,8 @@ func TestVersion1Suites(t *testing.T) {
 	}
 }
 
-// TestPlaintextThatBeginsAlike is not refused by a sender, and not withheld by a
-// reader.
+// TestPlaintextThatBeginsAlike is not refused by a sender, and not withheld by
+// a reader.
 func TestPlaintextThatBeginsAlike(t *testing.T) {
 	t.Parallel()
 	e := newEnds(t)
@@ -208,9 +209,9 @@ func TestPlaintextThatBeginsAlike(t *testing.T) {
 	}
 }
 
-// TestRandomBase64IsPlaintext: base64 of random bytes begins like a whole message
-// once in 8 million times, which is often enough to matter in a busy queue. Of
-// those, what follows decides: one in 45,000 has lengths that fit.
+// TestRandomBase64IsPlaintext: base64 of random bytes begins like a whole
+// message once in 8 million times, which is often enough to matter in a busy
+// queue. Of those, what follows decides: one in 45,000 has lengths that fit.
 func TestRandomBase64IsPlaintext(t *testing.T) {
 	t.Parallel()
 	e := newEnds(t)

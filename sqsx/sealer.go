@@ -170,12 +170,13 @@ func (s *Sealer) SealMessage(ctx context.Context, queue string, in *sqs.SendMess
 	return s.middleware.SealMessage(ctx, q, in)
 }
 
-// SealEntries is SealMessage for several messages, for senders that have batches
-// of their own. queue is an ARN, of a queue or an SNS topic, or a URL if
-// [Options.Region] is known. Each entry must have an ID and a body. What concerns
-// one entry only is in its Err. An error of the call concerns all; so does, for a
-// FIFO queue or topic, the Err of an entry: send none then. The limits of each
-// message are checked, those of the batch are not. entries is not changed.
+// SealEntries is SealMessage for several messages, for senders that have
+// batches of their own. queue is an ARN, of a queue or an SNS topic, or a URL
+// if [Options.Region] is known. Each entry must have an ID and a body. What
+// concerns one entry only is in its Err. An error of the call concerns all; so
+// does, for a FIFO queue or topic, the Err of an entry: send none then. The
+// limits of each message are checked, those of the batch are not. entries is
+// not changed.
 func (s *Sealer) SealEntries(ctx context.Context, queue string, entries []types.SendMessageBatchRequestEntry) ([]SealedEntry, error) {
 	q, err := s.queue(queue)
 	if err != nil {
@@ -184,7 +185,8 @@ func (s *Sealer) SealEntries(ctx context.Context, queue string, entries []types.
 	return s.middleware.SealEntries(ctx, q, entries)
 }
 
-// SealedEntry is what [Sealer.SealEntries] returns for one entry. Its fields are
+// SealedEntry is what [Sealer.SealEntries] returns for one entry. Its fields
+// are
 //
 //	Body            string                                 // what to send
 //	Attributes      map[string]types.MessageAttributeValue // all to send with it; the caller's to change
@@ -198,9 +200,9 @@ func (s *Sealer) SealEntries(ctx context.Context, queue string, entries []types.
 type SealedEntry = middleware.Sealed
 
 // PolicyOf returns the policy that applies to queue, with what the environment
-// adds to it and with MaxMessageBytes filled in. queue is an ARN, of a queue or an
-// SNS topic, or a URL if [Options.Region] is known. To change the result changes
-// nothing else.
+// adds to it and with MaxMessageBytes filled in. queue is an ARN, of a queue or
+// an SNS topic, or a URL if [Options.Region] is known. To change the result
+// changes nothing else.
 func (s *Sealer) PolicyOf(queue string) (Policy, error) {
 	q, err := s.queue(queue)
 	if err != nil {
@@ -220,11 +222,11 @@ func (s *Sealer) PolicyOf(queue string) (Policy, error) {
 // OpenMessages opens messages that arrived in another way than through an
 // *sqs.Client: from Lambda, from EventBridge Pipes, or in a tool. queue is an
 // ARN (a Lambda record's EventSourceARN), or a URL if [Options.Region] is
-// known; for messages that SNS delivered in another way than to a queue it is the
-// topic's ARN. It returns the messages that open, in order and with what is known of
-// each, and an error for each of the others, which the caller must not delete.
-// For Lambda that means to report them as batch item failures. msgs is not
-// changed.
+// known; for messages that SNS delivered in another way than to a queue it is
+// the topic's ARN. It returns the messages that open, in order and with what is
+// known of each, and an error for each of the others, which the caller must not
+// delete. For Lambda that means to report them as batch item failures. msgs is
+// not changed.
 //
 // While KMS does not answer, it stops waiting for data keys before the deadline
 // of ctx, by a twentieth of the time that is left or 500 milliseconds,

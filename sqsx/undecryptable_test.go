@@ -33,11 +33,11 @@ func junkUnder(w *world, queue, url, key string) (put func(edit func(*envelope.H
 	}, body
 }
 
-// TestHealthyBesideUndecryptableMessages: a process of four loops meets a steady
-// flood of messages that KMS does not decrypt, after a burst that uses up what may
-// fail at once. It lasts for longer than maxReceiveCount visibility timeouts. Every
-// healthy message, each under a data key that the process has never seen, is
-// delivered soon.
+// TestHealthyBesideUndecryptableMessages: a process of four loops meets a
+// steady flood of messages that KMS does not decrypt, after a burst that uses
+// up what may fail at once. It lasts for longer than maxReceiveCount visibility
+// timeouts. Every healthy message, each under a data key that the process has
+// never seen, is delivered soon.
 func TestHealthyBesideUndecryptableMessages(t *testing.T) {
 	t.Parallel()
 	for _, perSecond := range []int{400, 1000} {
@@ -107,8 +107,8 @@ func TestHealthyBesideUndecryptableMessages(t *testing.T) {
 }
 
 // TestJunkUnderADeniedKey: messages under a configured key that denies this
-// process cost a call every few seconds in all, and three each where every one has
-// an encryption context of its own.
+// process cost a call every few seconds in all, and three each where every one
+// has an encryption context of its own.
 func TestJunkUnderADeniedKey(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {

@@ -61,9 +61,9 @@ func (b *budget) refund() {
 	b.spent = max(0, b.spent-1)
 }
 
-// turn waits until a call may be made, at most until patient, and leaves half of
-// ctx's time for the call. It reports whether it took a token: it does not if
-// there is none in time, or if ctx ends.
+// turn waits until a call may be made, at most until patient, and leaves half
+// of ctx's time for the call. It reports whether it took a token: it does not
+// if there is none in time, or if ctx ends.
 func (b *budget) turn(ctx context.Context, patient time.Time) bool {
 	now := time.Now()
 	patience := patient.Sub(now)

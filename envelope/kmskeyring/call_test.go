@@ -373,8 +373,8 @@ func TestAnswerThatStopsSaysSo(t *testing.T) {
 	}
 }
 
-// TestEndpointThatIsNoKMS: the error names the host that was asked, and why it may
-// have been, and nothing else of the URL.
+// TestEndpointThatIsNoKMS: the error names the host that was asked, and why it
+// may have been, and nothing else of the URL.
 func TestEndpointThatIsNoKMS(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -115,8 +115,8 @@ func TestCheckDecryptNamesTheKey(t *testing.T) {
 	}
 }
 
-// TestCheckDecryptRemembersNoFailure: nor one of the DescribeKey that decrypting
-// needs.
+// TestCheckDecryptRemembersNoFailure: nor one of the DescribeKey that
+// decrypting needs.
 func TestCheckDecryptRemembersNoFailure(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -29,17 +29,18 @@ const (
 	maxSuggested = 3
 )
 
-// DecryptDataKey implements [envelope.Keyring]. It makes at most 3 Decrypt calls,
-// one for each KMS key that edks name: no writer encrypts a data key twice under
-// one key, so that of several entries under one only the first is tried. It may
-// wait for DescribeKey, in calls that many messages share: see
+// DecryptDataKey implements [envelope.Keyring]. It makes at most 3 Decrypt
+// calls, one for each KMS key that edks name: no writer encrypts a data key
+// twice under one key, so that of several entries under one only the first is
+// tried. It may wait for DescribeKey, in calls that many messages share: see
 // [Options.AliasPeriod] and [Options.StrictAlias].
 //
-// What KMS did not decrypt, for a reason that is the message's, is remembered: 12
-// hours what cannot change, and 5 minutes else. Where a configured key denies an
-// encryption context, that is the answer to all entries under both for 1 second,
-// doubling to 5, or until [Keyring.CheckDecrypt] finds that it is allowed; and an
-// entry that was denied three times is not asked about for 5 minutes more.
+// What KMS did not decrypt, for a reason that is the message's, is remembered:
+// 12 hours what cannot change, and 5 minutes else. Where a configured key
+// denies an encryption context, that is the answer to all entries under both
+// for 1 second, doubling to 5, or until [Keyring.CheckDecrypt] finds that it is
+// allowed; and an entry that was denied three times is not asked about for 5
+// minutes more.
 //
 // A keyring makes 1,000 calls a second that fail so, after the first 1,000.
 // Beyond that, calls wait for their turn, up to 750 milliseconds in one

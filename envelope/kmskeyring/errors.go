@@ -115,11 +115,12 @@ func classify(q question, err error) error {
 	return q.refused(err, &envelope.RefusedError{}, "")
 }
 
-// trustRemedy names the setting wherever people have it: it is read by those who
-// configure this package, sqsx or the environment.
+// trustRemedy names the setting wherever people have it: it is read by those
+// who configure this package, sqsx or the environment.
 const trustRemedy = "if the key is yours, add it to kmskeyring.Options.DecryptKeys (with sqsx: sqsx.Options.KMSKeyring.DecryptKeys, or SEALQ_DECRYPT_KEYS)"
 
-// notConfigured is the remedy for a refusal of a key that only the message names.
+// notConfigured is the remedy for a refusal of a key that only the message
+// names.
 const notConfigured = "the configuration does not name this key, so its refusal counts against the message; " + trustRemedy
 
 const otherContext = "the message was sealed under another encryption context, or was altered"
@@ -145,7 +146,8 @@ func kmsCode(err error) (code string, ok bool) {
 	return api.ErrorCode(), true
 }
 
-// kmsStatus returns the HTTP status of an answer of KMS, whatever else it holds.
+// kmsStatus returns the HTTP status of an answer of KMS, whatever else it
+// holds.
 func kmsStatus(err error) (status int, answered bool) {
 	if call, isCall := errors.AsType[*smithy.OperationError](err); isCall {
 		if _, nested := errors.AsType[*smithy.OperationError](call.Err); nested || call.ServiceID != kms.ServiceID {
@@ -164,9 +166,9 @@ func httpStatus(err error) (int, bool) {
 	return response.HTTPStatusCode(), true
 }
 
-// notKMS names the host that gave an answer which is not AWS KMS's, and why it may
-// have been asked. It names nothing else of the URL, which may hold a password.
-// Where the network failed there is no such answer.
+// notKMS names the host that gave an answer which is not AWS KMS's, and why it
+// may have been asked. It names nothing else of the URL, which may hold a
+// password. Where the network failed there is no such answer.
 func notKMS(err error) string {
 	response, ok := errors.AsType[*smithyhttp.ResponseError](err)
 	if _, answered := kmsStatus(err); !answered || !ok || response.Response.Request == nil || response.Response.Request.URL == nil || isCut(err) {

@@ -194,8 +194,8 @@ func TestServiceErrorTypeIsKept(t *testing.T) {
 	}
 }
 
-// TestCredentialsAreNotTheKey: an answer of STS inside a call of KMS says nothing
-// about the key, whatever its code.
+// TestCredentialsAreNotTheKey: an answer of STS inside a call of KMS says
+// nothing about the key, whatever its code.
 func TestCredentialsAreNotTheKey(t *testing.T) {
 	t.Parallel()
 	denied := &smithy.GenericAPIError{Code: "AccessDeniedException", Message: "not authorized to assume the role"}

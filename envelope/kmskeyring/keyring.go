@@ -239,9 +239,9 @@ func (k *Keyring) sealQuestion(op operation) question {
 
 // lastKeyInfo is the best guess at which key a refusal of keyID is about. It is
 // wrong when an alias has moved since the last success. Guessing none would
-// leave a disabled key in use for sealing, under every other encryption context.
-// For opening the guess must not count: it would stop the messages of a healthy
-// key each time that sealing under its broken successor is refused.
+// leave a disabled key in use for sealing, under every other encryption
+// context. For opening the guess must not count: it would stop the messages of
+// a healthy key each time that sealing under its broken successor is refused.
 func (k *Keyring) lastKeyInfo() string {
 	if k.form == formKeyARN {
 		return k.keyID
@@ -252,9 +252,9 @@ func (k *Keyring) lastKeyInfo() string {
 	return ""
 }
 
-// Purge forgets which key an alias or a bare key ID stands for: the next message
-// that depends on it asks KMS again, also one that waits for an answer now. It
-// also forgets which encrypted data keys KMS did not decrypt. See
+// Purge forgets which key an alias or a bare key ID stands for: the next
+// message that depends on it asks KMS again, also one that waits for an answer
+// now. It also forgets which encrypted data keys KMS did not decrypt. See
 // [envelope.Purger].
 func (k *Keyring) Purge() {
 	if k == nil {

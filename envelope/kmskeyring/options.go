@@ -82,9 +82,9 @@ type Options struct {
 	// waits for its turn to ask, up to a second; the others are
 	// [envelope.ErrUnavailable] meanwhile, and open when they are received again.
 	// While such messages turn out to be under no key of the alias, ever fewer
-	// wait, down to one in 30 seconds: a move is then known within 2 seconds still,
-	// to the messages that are received after that. KMS itself may take a while
-	// until all of it knows of a move. To depend on no such delay, add the
+	// wait, down to one in 30 seconds: a move is then known within 2 seconds
+	// still, to the messages that are received after that. KMS itself may take a
+	// while until all of it knows of a move. To depend on no such delay, add the
 	// new key to DecryptKeys before the alias is moved.
 	StrictAlias bool
 

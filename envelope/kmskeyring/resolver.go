@@ -92,8 +92,8 @@ func (r *resolver) resolve(ctx context.Context) (awsname.KeyARN, error) {
 	}
 }
 
-// check returns the key, or why it is not known. It asks if the last call failed,
-// also where its failure is remembered.
+// check returns the key, or why it is not known. It asks if the last call
+// failed, also where its failure is remembered.
 func (r *resolver) check(ctx context.Context) (awsname.KeyARN, error) {
 	n := r.begun()
 	for {
@@ -123,11 +123,11 @@ func (r *resolver) begun() uint64 {
 // held.
 func (r *resolver) fresh() bool { return clock.Elapsed(r.ended, r.now()) < r.rest }
 
-// resolveAfter returns the answer to a call that is later than the first n, or of
-// an earlier one that is welcome. All wait for a call in flight, or one that may
-// be made now, but not longer than describePatience. If none may be made yet, one
-// waits until then. The others get errPaced. During a respite none waits for its
-// turn, nor longer than describeGlance for an answer.
+// resolveAfter returns the answer to a call that is later than the first n, or
+// of an earlier one that is welcome. All wait for a call in flight, or one that
+// may be made now, but not longer than describePatience. If none may be made
+// yet, one waits until then. The others get errPaced. During a respite none
+// waits for its turn, nor longer than describeGlance for an answer.
 func (r *resolver) resolveAfter(ctx context.Context, n uint64, welcome func(awsname.KeyARN) bool) (awsname.KeyARN, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -145,8 +145,8 @@ func (r *resolver) resolveAfter(ctx context.Context, n uint64, welcome func(awsn
 	return known, err
 }
 
-// respite reports whether the last messages that waited did so for nothing. r.mu
-// is held.
+// respite reports whether the last messages that waited did so for nothing.
+// r.mu is held.
 func (r *resolver) respite(now time.Time) bool {
 	return r.vain > 0 && clock.Elapsed(r.vainLast, now) < backoff.Exponential(minDescribeRespite, maxDescribeRespite, r.vain)
 }

@@ -118,10 +118,10 @@ func strictWorld(t testing.TB) (world, *kmskeyring.Keyring, strictKeys) {
 	}
 }
 
-// TestStrictAliasAsksSeldom: whoever may send can name keys of the account. That
-// costs a DescribeKey call a second, for which one message waits, and ever fewer
-// where that was in vain: the others are left for later, and healthy ones wait for
-// none of them.
+// TestStrictAliasAsksSeldom: whoever may send can name keys of the account.
+// That costs a DescribeKey call a second, for which one message waits, and ever
+// fewer where that was in vain: the others are left for later, and healthy ones
+// wait for none of them.
 func TestStrictAliasAsksSeldom(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -225,9 +225,9 @@ func TestStrictAliasMovesUnderMany(t *testing.T) {
 	}
 }
 
-// TestStrictAliasMovesUnderJunk: a move is followed within a second or two while
-// junk makes the keyring ask in vain, and in time that healthy messages do not
-// wait for.
+// TestStrictAliasMovesUnderJunk: a move is followed within a second or two
+// while junk makes the keyring ask in vain, and in time that healthy messages
+// do not wait for.
 func TestStrictAliasMovesUnderJunk(t *testing.T) {
 	t.Parallel()
 	for name, latency := range map[string]time.Duration{"quick": 20 * time.Millisecond, "slow": 900 * time.Millisecond} {
@@ -278,8 +278,8 @@ func TestStrictAliasMovesUnderJunk(t *testing.T) {
 	}
 }
 
-// TestAliasAfterASuspend: while a machine is suspended its monotonic clock stands
-// still, and an alias may have moved hours ago.
+// TestAliasAfterASuspend: while a machine is suspended its monotonic clock
+// stands still, and an alias may have moved hours ago.
 func TestAliasAfterASuspend(t *testing.T) {
 	t.Parallel()
 	w, kr, keys := strictWorld(t)
@@ -547,8 +547,9 @@ func (c *failingDescribe) DescribeKey(ctx context.Context, in *kms.DescribeKeyIn
 	return c.Client.DescribeKey(ctx, in, optFns...)
 }
 
-// TestPanicInDescribeKey: DescribeKey runs on a goroutine of the keyring's, where
-// nobody else can recover a panic of the client, and others wait for its end.
+// TestPanicInDescribeKey: DescribeKey runs on a goroutine of the keyring's,
+// where nobody else can recover a panic of the client, and others wait for its
+// end.
 func TestPanicInDescribeKey(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {

@@ -16,8 +16,8 @@ import (
 )
 
 // Whoever may send to a queue can write messages whose encrypted data keys KMS
-// does not decrypt, each a call. So the keyring remembers what KMS said of each,
-// and asks about no more than so many that fail: see budget.
+// does not decrypt, each a call. So the keyring remembers what KMS said of
+// each, and asks about no more than so many that fail: see budget.
 const (
 	// keptFailures has room for all that can fail within refusalPeriod, so that
 	// no flood makes the keyring forget. They take about 24 MB.
@@ -82,8 +82,8 @@ const (
 	invalidGrant               // the same, for the sake of Options.GrantTokens
 )
 
-// denies reports whether KMS denied the key and context, and did not look at the
-// ciphertext.
+// denies reports whether KMS denied the key and context, and did not look at
+// the ciphertext.
 func (r reason) denies() bool { return r == accessDenied || r == invalidGrant }
 
 // denial is the state of a scope that KMS denied to this process.
@@ -264,8 +264,8 @@ func (v *verdicts) forget() {
 
 func unix(t time.Time) uint32 { return uint32(t.Unix()) }
 
-// reasonOf returns why KMS did not decrypt, and the refusal if it denied that. An
-// outage, and what is wrong with a whole key, is no reason.
+// reasonOf returns why KMS did not decrypt, and the refusal if it denied that.
+// An outage, and what is wrong with a whole key, is no reason.
 func reasonOf(err error) (reason, *envelope.RefusedError, bool) {
 	var code string
 	api, answered := errors.AsType[smithy.APIError](err)

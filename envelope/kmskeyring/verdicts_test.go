@@ -23,7 +23,8 @@ import (
 )
 
 // hostile returns encrypted data keys that KMS does not decrypt, as anybody can
-// write them: sixteen under the key of good, and no two messages have one alike.
+// write them: sixteen under the key of good, and no two messages have one
+// alike.
 func hostile(good envelope.EncryptedDataKey, n int) []envelope.EncryptedDataKey {
 	edks := make([]envelope.EncryptedDataKey, 16)
 	for i := range edks {
@@ -85,9 +86,9 @@ func TestFloodOfHostileMessages(t *testing.T) {
 	})
 }
 
-// TestFailingCallsAreBounded: calls that fail wait for their turn, 1,000 a second
-// after the first 1,000. What has none in 750 ms is left for later at once, which
-// is no verdict. What was decrypted before waits for nothing.
+// TestFailingCallsAreBounded: calls that fail wait for their turn, 1,000 a
+// second after the first 1,000. What has none in 750 ms is left for later at
+// once, which is no verdict. What was decrypted before waits for nothing.
 func TestFailingCallsAreBounded(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -231,8 +232,8 @@ func TestTurnIsWithinTheCallersTime(t *testing.T) {
 	})
 }
 
-// TestSuccessesCostNoBudget: a process that starts under a large backlog opens it
-// as fast as KMS answers.
+// TestSuccessesCostNoBudget: a process that starts under a large backlog opens
+// it as fast as KMS answers.
 func TestSuccessesCostNoBudget(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -289,8 +290,8 @@ func TestOutagesAndRefusalsCostNoBudget(t *testing.T) {
 	}
 }
 
-// deniedWorld has a keyring, and data keys whose Decrypt KMS denies for as long as
-// denied reports so of the encryption context.
+// deniedWorld has a keyring, and data keys whose Decrypt KMS denies for as long
+// as denied reports so of the encryption context.
 func deniedWorld(t *testing.T, denied func(envelope.EncryptionContext) bool) (w world, kr, producer *kmskeyring.Keyring) {
 	w = newWorld(t)
 	client := w.client("us-east-1", ours)
@@ -311,9 +312,9 @@ func deniedWorld(t *testing.T, denied func(envelope.EncryptionContext) bool) (w 
 	return w, w.keyring(client, arn), w.keyring(client, arn)
 }
 
-// TestDenialIsRemembered: one call asks for all messages under a key and context
-// that are denied, after 1 to 5 seconds. Messages under another context open
-// meanwhile, and all do within 5 seconds of a grant.
+// TestDenialIsRemembered: one call asks for all messages under a key and
+// context that are denied, after 1 to 5 seconds. Messages under another context
+// open meanwhile, and all do within 5 seconds of a grant.
 func TestDenialIsRemembered(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

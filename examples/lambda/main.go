@@ -1,6 +1,6 @@
 // Lambda is a function that works off sealed messages of an SQS queue.
-// docs/lambda.md says how to set up queue, mapping and permissions. It runs on a
-// laptop, without an account, with the event of a file:
+// docs/lambda.md says how to set up queue, mapping and permissions. It runs on
+// a laptop, without an account, with the event of a file:
 //
 //	cd examples/lambda && go run ./try event.json
 package main

@@ -20,7 +20,8 @@ import (
 	"github.com/sealq/sealq/sqsx/snsx"
 )
 
-// topicCases are what comes to queues by SNS topics, for targets that have them.
+// topicCases are what comes to queues by SNS topics, for targets that have
+// them.
 func topicCases() []testCase {
 	return []testCase{
 		{"topics: Publish and PublishBatch, in both carriers, to several queues", fanOut},
@@ -73,8 +74,8 @@ func (s *topics) topic(t *testing.T, attributes map[string]string) (arn string) 
 	return *out.TopicArn
 }
 
-// subscribe has a queue, named by its ARN, get what is published, by raw delivery
-// unless attributes say otherwise. They alternate name, value.
+// subscribe has a queue, named by its ARN, get what is published, by raw
+// delivery unless attributes say otherwise. They alternate name, value.
 func (s *topics) subscribe(t *testing.T, topic, queue string, attributes ...string) {
 	t.Helper()
 	in := &sns.SubscribeInput{TopicArn: &topic, Protocol: aws.String("sqs"), Endpoint: &queue, Attributes: map[string]string{"RawMessageDelivery": "true"}}
@@ -108,7 +109,8 @@ func kind(value string) map[string]snstypes.MessageAttributeValue {
 	return map[string]snstypes.MessageAttributeValue{"kind": {DataType: aws.String("String"), StringValue: &value}}
 }
 
-// wantBodies receives as many messages as texts, and compares them in any order.
+// wantBodies receives as many messages as texts, and compares them in any
+// order.
 func (s *topics) wantBodies(t *testing.T, client *sqs.Client, url string, texts ...string) []types.Message {
 	t.Helper()
 	messages := s.receive(t, client, url, len(texts), everything)
@@ -181,8 +183,8 @@ func fanOut(t *testing.T, s *suite) {
 	}
 }
 
-// wantLostHeader publishes a batch whose message must arrive without its header,
-// and not be delivered.
+// wantLostHeader publishes a batch whose message must arrive without its
+// header, and not be delivered.
 func (s *topics) wantLostHeader(t *testing.T) {
 	t.Helper()
 	topic, url := s.topic(t, nil), s.queue(t, nil)

@@ -21,8 +21,8 @@ import (
 	"github.com/sealq/sealq/sqsx/sqsxtest"
 )
 
-// The Lambda functions among the examples get events that Go has sealed. Package
-// lambdax reports the same messages.
+// The Lambda functions among the examples get events that Go has sealed.
+// Package lambdax reports the same messages.
 func TestLambdaFunctions(t *testing.T) {
 	t.Parallel()
 	const place = "arn:aws:sqs:us-east-1:000000000000:"

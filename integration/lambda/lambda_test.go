@@ -40,8 +40,8 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-// event is one of aws-lambda-go's own type, with a sealed message for each body,
-// whose ID is the body, and a last one that is not sealed.
+// event is one of aws-lambda-go's own type, with a sealed message for each
+// body, whose ID is the body, and a last one that is not sealed.
 func (w *world) event(t *testing.T, bodies ...string) []byte {
 	t.Helper()
 	var e events.SQSEvent
@@ -138,8 +138,8 @@ func TestStart(t *testing.T) {
 	}
 }
 
-// TestHandlersOfWrappers: instrumentation takes a function or the interface, and
-// gives lambda.NewHandler another.
+// TestHandlersOfWrappers: instrumentation takes a function or the interface,
+// and gives lambda.NewHandler another.
 func TestHandlersOfWrappers(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -168,8 +168,8 @@ func TestHandlersOfWrappers(t *testing.T) {
 	}
 }
 
-// TestEventsAreThoseOfTheLibrary compares our types with those of aws-lambda-go:
-// what one writes the other reads.
+// TestEventsAreThoseOfTheLibrary compares our types with those of
+// aws-lambda-go: what one writes the other reads.
 func TestEventsAreThoseOfTheLibrary(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

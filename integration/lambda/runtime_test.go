@@ -1,6 +1,6 @@
 // Package lambda_test runs a function of package lambdax under the real
-// aws-lambda-go: lambda.Start in a process of its own, whose Runtime API and KMS
-// are servers on the loopback address.
+// aws-lambda-go: lambda.Start in a process of its own, whose Runtime API and
+// KMS are servers on the loopback address.
 package lambda_test
 
 import (
@@ -82,8 +82,8 @@ func work(ctx context.Context, m lambdax.Message) error {
 
 var _ lambda.Handler = (*lambdax.Handler)(nil)
 
-// runtimeAPI is Lambda as a function sees it (AWS Lambda Developer Guide, "Using
-// the Lambda runtime API for custom runtimes").
+// runtimeAPI is Lambda as a function sees it (AWS Lambda Developer Guide,
+// "Using the Lambda runtime API for custom runtimes").
 type runtimeAPI struct {
 	next    chan invocation
 	answers chan answer

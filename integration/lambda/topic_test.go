@@ -32,9 +32,9 @@ import (
 // orderSecret is in the body and in an attribute of the order.
 const orderSecret = "s3cret-order"
 
-// TestOrderFromTopicToFunction has an order with attributes go from an SNS topic
-// to a queue and to a function under aws-lambda-go. On no wire is anything of it
-// but ciphertext, and the attribute that a filter reads.
+// TestOrderFromTopicToFunction has an order with attributes go from an SNS
+// topic to a queue and to a function under aws-lambda-go. On no wire is
+// anything of it but ciphertext, and the attribute that a filter reads.
 func TestOrderFromTopicToFunction(t *testing.T) {
 	t.Parallel()
 	t.Run("sqsxtest", func(t *testing.T) { orderFromTopic(t, sqsxtest.New(t).Config()) })

@@ -20,49 +20,6 @@ const width = 80
 
 var wrap = flag.String("wrap", "", "rewrite paragraphs wider than 80 columns in files whose name contains this")
 
-// notYet are files with comments that are too wide still. What is wrapped
-// leaves the list: TestCommentWidth fails for a name in it that need not be
-// there.
-var notYet = []string{
-	"cache/bounds_test.go",
-	"cache/entry.go",
-	"cache/failure.go",
-	"cache/failure_test.go",
-	"cache/flight.go",
-	"cache/keyring.go",
-	"cache/options.go",
-	"cache/peek.go",
-	"cache/refusal_test.go",
-	"cache/stats.go",
-	"cache/wrapping.go",
-	"cache/wrapping_test.go",
-	"envelope/kmskeyring/call_test.go",
-	"envelope/kmskeyring/check_test.go",
-	"envelope/kmskeyring/decrypt.go",
-	"envelope/kmskeyring/errors.go",
-	"envelope/kmskeyring/errors_test.go",
-	"envelope/kmskeyring/keyring.go",
-	"envelope/kmskeyring/resolver.go",
-	"envelope/kmskeyring/resolver_test.go",
-	"envelope/kmskeyring/verdicts.go",
-	"envelope/kmskeyring/verdicts_test.go",
-	"sqsx/carrier.go",
-	"sqsx/codec.go",
-	"sqsx/fifohold_test.go",
-	"sqsx/fleet_test.go",
-	"sqsx/hold.go",
-	"sqsx/hold_test.go",
-	"sqsx/holdcallers_test.go",
-	"sqsx/internal/hold/ask_test.go",
-	"sqsx/internal/hold/fifo.go",
-	"sqsx/internal/hold/hold.go",
-	"sqsx/internal/hold/park.go",
-	"sqsx/internal/hold/sim_test.go",
-	"sqsx/internal/hold/table_test.go",
-	"sqsx/sealedagain_test.go",
-	"sqsx/size.go",
-}
-
 // TestProseWidth checks the paragraphs of every document. Tables, code blocks,
 // headings and what a program writes have the width that they need.
 func TestProseWidth(t *testing.T) {
@@ -93,12 +50,7 @@ func TestCommentWidth(t *testing.T) {
 		}
 		narrow, n := wrapComments(t, name, text)
 		comments += n
-		switch listed := slices.Contains(notYet, name); {
-		case listed && text == narrow:
-			t.Errorf("%s is narrow now: take it from notYet", name)
-		case !listed || *wrap != "":
-			compare(t, name, text, narrow)
-		}
+		compare(t, name, text, narrow)
 	}
 	if comments < 2000 {
 		t.Errorf("got %d comments, want at least 2,000: the test looks in the wrong place", comments)

@@ -59,8 +59,8 @@ func newBackend(t *testing.T, cfg aws.Config) *backend {
 	return &backend{cfg: cfg, key: *key.KeyMetadata.Arn, sealer: sealer, wire: w}
 }
 
-// wire counts sends to SQS, those of them that do not look sealed, and requests to
-// SNS with the word "s3cret".
+// wire counts sends to SQS, those of them that do not look sealed, and requests
+// to SNS with the word "s3cret".
 type wire struct {
 	next                   aws.HTTPClient
 	sends, unlike, secrets atomic.Int64

@@ -21,8 +21,8 @@ import (
 	"github.com/sealq/sealq/sqsx/snsx"
 )
 
-// TestPublishers has the SNS publishers of libraries publish through a client that
-// seals, unchanged, and an ordinary sealed consumer open what arrives.
+// TestPublishers has the SNS publishers of libraries publish through a client
+// that seals, unchanged, and an ordinary sealed consumer open what arrives.
 func TestPublishers(t *testing.T) {
 	onEach(t, func(t *testing.T, b *backend) {
 		for library, tc := range map[string]struct {

@@ -6,9 +6,9 @@ import (
 	"strings"
 )
 
-// Pattern names one queue or topic, or all whose name or ARN starts alike. Every
-// pattern that was parsed matches some queue or topic that can exist. A pattern
-// of names is one of queues: topics are named by ARNs only.
+// Pattern names one queue or topic, or all whose name or ARN starts alike.
+// Every pattern that was parsed matches some queue or topic that can exist. A
+// pattern of names is one of queues: topics are named by ARNs only.
 type Pattern struct {
 	Text   string // as configured
 	IsARN  bool   // Prefix is of an ARN, else of a name
@@ -108,9 +108,9 @@ func (p Pattern) Name() string {
 	return ""
 }
 
-// Matches reports whether p names the queue or topic with that name and ARN. An ARN
-// pattern looks at arn only and matches no empty one, a name pattern looks at
-// name only.
+// Matches reports whether p names the queue or topic with that name and ARN. An
+// ARN pattern looks at arn only and matches no empty one, a name pattern looks
+// at name only.
 func (p Pattern) Matches(name, arn string) bool {
 	subject := name
 	if p.IsARN {
@@ -122,7 +122,8 @@ func (p Pattern) Matches(name, arn string) bool {
 	return subject != "" && strings.HasPrefix(subject, p.Prefix)
 }
 
-// MayMatch reports whether p matches a queue or topic of that name in some account.
+// MayMatch reports whether p matches a queue or topic of that name in some
+// account.
 func (p Pattern) MayMatch(name string) bool {
 	if p.Exact {
 		return name == p.Name()

@@ -143,9 +143,9 @@ func (b *batch) hide(ctx context.Context, arn string, entries []types.ChangeMess
 	}
 }
 
-// queueURL is the URL of a queue at the endpoint that the client uses. SQS reads
-// the account and the name in it; to ask GetQueueUrl would take a permission
-// more.
+// queueURL is the URL of a queue at the endpoint that the client uses. SQS
+// reads the account and the name in it; to ask GetQueueUrl would take a
+// permission more.
 func (b *batch) queueURL(ctx context.Context, arn string) (url, region string, err error) {
 	a, err := awsname.ParseQueueARN(arn)
 	if err != nil {

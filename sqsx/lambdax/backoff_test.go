@@ -23,8 +23,8 @@ import (
 	"github.com/sealq/sealq/sqsx/sqsxtest"
 )
 
-// visible waits until each message of a queue is visible again, and returns when
-// that was, by its sealed body. The queue's timeout is 30 seconds.
+// visible waits until each message of a queue is visible again, and returns
+// when that was, by its sealed body. The queue's timeout is 30 seconds.
 func (w *world) visible(t *testing.T, url string, n int) map[string]time.Duration {
 	t.Helper()
 	start, back := time.Now(), make(map[string]time.Duration)
@@ -157,9 +157,9 @@ func TestBackOffTimes(t *testing.T) {
 	}
 }
 
-// TestBackOffOfAGroup gives what follows a failure the same time: else the group
-// would wait for the queue's visibility timeout of its followers. A group behind
-// an invalid message, and one that was not started, keep theirs.
+// TestBackOffOfAGroup gives what follows a failure the same time: else the
+// group would wait for the queue's visibility timeout of its followers. A group
+// behind an invalid message, and one that was not started, keep theirs.
 func TestBackOffOfAGroup(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

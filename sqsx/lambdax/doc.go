@@ -17,16 +17,16 @@
 //
 // # Guarantees
 //
-//   - A message is deleted only if your function returned nil for it, as long as
-//     [Options.ReportsFailures] is not set for a mapping that ignores reports.
-//     What did not open, failed, panicked or was not started in time stays in
-//     the queue.
+//   - A message is deleted only if your function returned nil for it, as long
+//     as [Options.ReportsFailures] is not set for a mapping that ignores
+//     reports. What did not open, failed, panicked or was not started in time
+//     stays in the queue.
 //   - One bad message does not stop the others. On a FIFO queue it stops those
 //     that follow it in its message group, and no other group.
 //   - If no message of an event succeeded, the invocation fails. A mapping
-//     without ReportBatchItemFailures ignores the response and deletes the whole
-//     batch unless there is an error: in an outage of AWS KMS it would delete
-//     the backlog.
+//     without ReportBatchItemFailures ignores the response and deletes the
+//     whole batch unless there is an error: in an outage of AWS KMS it would
+//     delete the backlog.
 //   - The zero value of [Options] is right for a mapping without
 //     ReportBatchItemFailures: any failure fails the invocation.
 //   - While AWS KMS does not answer, the function still reports in time:

@@ -15,13 +15,14 @@ import (
 )
 
 // eventSource is what every record of SQS says of itself, in Lambda and in
-// EventBridge Pipes (AWS Lambda Developer Guide, "Using Lambda with Amazon SQS").
+// EventBridge Pipes (AWS Lambda Developer Guide, "Using Lambda with Amazon
+// SQS").
 const eventSource = "aws:sqs"
 
-// Event is the event that Lambda passes to a function for an SQS queue. Its JSON
-// is that of events.SQSEvent in github.com/aws/aws-lambda-go. An Event can also
-// be unmarshaled from an array of records, the input of a target of EventBridge
-// Pipes, and from a single record.
+// Event is the event that Lambda passes to a function for an SQS queue. Its
+// JSON is that of events.SQSEvent in github.com/aws/aws-lambda-go. An Event can
+// also be unmarshaled from an array of records, the input of a target of
+// EventBridge Pipes, and from a single record.
 type Event struct {
 	Records []Record `json:"Records"` // 1 to 10,000; of a FIFO queue 1 to 10
 }
@@ -158,9 +159,9 @@ func (e Event) check() error {
 	return nil
 }
 
-// message converts a record, all of it. Of the message attributes one may be the
-// header; the system attributes name the message group and, in a dead-letter
-// queue, the source.
+// message converts a record, all of it. Of the message attributes one may be
+// the header; the system attributes name the message group and, in a
+// dead-letter queue, the source.
 func (r Record) message() types.Message {
 	m := types.Message{
 		MessageId:         aws.String(r.MessageID),

@@ -158,8 +158,8 @@ func sealBodies(t *testing.T, text []byte) []byte {
 
 // TestDigestOfAttributes compares with digests that the service computed: that
 // of the strings is in AWS's documentation, that of the bytes was recorded by
-// LocalStack's tests against AWS. The digest tells that an attribute was altered
-// after SQS.
+// LocalStack's tests against AWS. The digest tells that an attribute was
+// altered after SQS.
 func TestDigestOfAttributes(t *testing.T) {
 	t.Parallel()
 	const (
@@ -262,10 +262,10 @@ func TestWrongEvents(t *testing.T) {
 	}
 }
 
-// TestStepFunctions: a state machine does not read a report. With the zero value
-// of the options a failed record is a failed task, for Retry and Catch; and a
-// task can return a message for the state sqs:sendMessage, which has no Binary
-// attributes to give.
+// TestStepFunctions: a state machine does not read a report. With the zero
+// value of the options a failed record is a failed task, for Retry and Catch;
+// and a task can return a message for the state sqs:sendMessage, which has no
+// Binary attributes to give.
 func TestStepFunctions(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -115,8 +115,8 @@ func ExampleNewEvent() {
 	// Output: ordered: a book
 }
 
-// In an outage a message is tried again after 1 minute, then 2, 4 and so on, and
-// not after each visibility timeout of the queue.
+// In an outage a message is tried again after 1 minute, then 2, 4 and so on,
+// and not after each visibility timeout of the queue.
 func ExampleOptions_backOff() {
 	server, sealer, event := exampleEvent()
 	defer server.Close()

@@ -39,11 +39,12 @@ type Handler struct {
 // work.
 //
 // work is called once for each message that opened, and its message is deleted
-// if it returns nil. It runs on a goroutine of its own; a panic is its message's
-// failure. Its context ends a little before the function's deadline, so that
-// there is time to report; work that does not return then makes Lambda end the
-// whole invocation, after which all messages of the event come again. No work is
-// started when less time is left than the longest has taken in this invocation.
+// if it returns nil. It runs on a goroutine of its own; a panic is its
+// message's failure. Its context ends a little before the function's deadline,
+// so that there is time to report; work that does not return then makes Lambda
+// end the whole invocation, after which all messages of the event come again.
+// No work is started when less time is left than the longest has taken in this
+// invocation.
 func New(s *sqsx.Sealer, work func(context.Context, Message) error, optFns ...func(*Options)) *Handler {
 	o, err := newOptions(optFns)
 	switch {
@@ -58,8 +59,8 @@ func New(s *sqsx.Sealer, work func(context.Context, Message) error, optFns ...fu
 
 var errUninitialized = errors.New("lambdax: the Handler is nil or its zero value: make one with New")
 
-// Invoke makes a *Handler the lambda.Handler of github.com/aws/aws-lambda-go. It
-// is [Handler.Handle] for the JSON of an event and of a response.
+// Invoke makes a *Handler the lambda.Handler of github.com/aws/aws-lambda-go.
+// It is [Handler.Handle] for the JSON of an event and of a response.
 func (h *Handler) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 	var e Event
 	// Not by json.Unmarshal, which would read the text once more.
@@ -73,10 +74,10 @@ func (h *Handler) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 	return json.Marshal(r)
 }
 
-// Handle opens the messages of e, works them off, and returns those that failed.
-// An error keeps all of them in the queue; it is a [*BatchError] if messages
-// failed, and another one if e is not an event of SQS or the Handler is not
-// usable. e is not changed.
+// Handle opens the messages of e, works them off, and returns those that
+// failed. An error keeps all of them in the queue; it is a [*BatchError] if
+// messages failed, and another one if e is not an event of SQS or the Handler
+// is not usable. e is not changed.
 //
 // ctx should have the deadline of the function, as that of lambda.Start has.
 // Without one, opening waits for AWS KMS for 10 seconds, and the work has no
@@ -187,8 +188,8 @@ func (b *batch) open() {
 	}
 }
 
-// openQueue opens the messages of one queue. OpenMessages returns them in order,
-// those that opened and the others apart.
+// openQueue opens the messages of one queue. OpenMessages returns them in
+// order, those that opened and the others apart.
 func (b *batch) openQueue(ctx context.Context, arn string, items []*item) {
 	group(arn, items)
 	msgs := make([]types.Message, len(items))

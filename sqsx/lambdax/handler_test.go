@@ -159,8 +159,8 @@ func TestMappingWithoutReports(t *testing.T) {
 	}
 }
 
-// TestMessage is what the work gets: the plaintext, what is known of it, and the
-// queue.
+// TestMessage is what the work gets: the plaintext, what is known of it, and
+// the queue.
 func TestMessage(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -303,7 +303,8 @@ func TestOnError(t *testing.T) {
 	}
 }
 
-// TestHookEndsItsGoroutine: what a worker that is gone has not done is reported.
+// TestHookEndsItsGoroutine: what a worker that is gone has not done is
+// reported.
 func TestHookEndsItsGoroutine(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -466,8 +467,8 @@ func TestWorkMayChangeItsMessage(t *testing.T) {
 	}
 }
 
-// TestInvocationsShareNothing: a group that failed in one invocation is not held
-// back in the next one or in one at the same time.
+// TestInvocationsShareNothing: a group that failed in one invocation is not
+// held back in the next one or in one at the same time.
 func TestInvocationsShareNothing(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -535,9 +536,9 @@ func TestRefusedSettings(t *testing.T) {
 	}
 }
 
-// TestNothingIsLost draws events at random and compares with the rules: what was
-// not worked off with success is reported or is an error, each message is worked
-// on at most once, and groups keep their order.
+// TestNothingIsLost draws events at random and compares with the rules: what
+// was not worked off with success is reported or is an error, each message is
+// worked on at most once, and groups keep their order.
 func TestNothingIsLost(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -24,8 +24,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// world is SQS and KMS in memory, with a key, and clients that seal and one that
-// does not.
+// world is SQS and KMS in memory, with a key, and clients that seal and one
+// that does not.
 type world struct {
 	server   *sqsxtest.Server
 	key      string

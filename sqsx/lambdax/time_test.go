@@ -29,8 +29,9 @@ func interleave(a, b []types.Message) []types.Message {
 }
 
 // TestKMSHangs has messages of new data keys, for which KMS does not answer,
-// beside as many under a cached one, in functions of several timeouts. The cached
-// ones are worked off and the others reported, before the function's deadline.
+// beside as many under a cached one, in functions of several timeouts. The
+// cached ones are worked off and the others reported, before the function's
+// deadline.
 func TestKMSHangs(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
@@ -237,7 +238,8 @@ func TestCancelled(t *testing.T) {
 }
 
 // TestColdStart counts the calls of KMS and SQS that the first event of a
-// process takes, and what a check in the function's initialization takes off it.
+// process takes, and what a check in the function's initialization takes off
+// it.
 func TestColdStart(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {

@@ -122,8 +122,8 @@ func newSchedule(items []*item) *schedule {
 	return s // ready is sorted, which is a heap
 }
 
-// len is how many messages can be worked on at once. It is at its largest before
-// the first is handed out.
+// len is how many messages can be worked on at once. It is at its largest
+// before the first is handed out.
 func (s *schedule) len() int { return len(s.ready) }
 
 // next returns the message to work on next, or nil. done is the one that the

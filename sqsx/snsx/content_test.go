@@ -19,8 +19,8 @@ import (
 	"github.com/sealq/sealq/sqsx/snsx"
 )
 
-// TestSealAttributes: attributes travel inside, but for those that filters read,
-// and consumers get them all; text and time are sealed with them.
+// TestSealAttributes: attributes travel inside, but for those that filters
+// read, and consumers get them all; text and time are sealed with them.
 func TestSealAttributes(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -98,8 +98,8 @@ func TestAuthenticateAttributes(t *testing.T) {
 	}
 }
 
-// TestMaxAge: consumers with MaxAge need the time of publication in the message.
-// SEALQ_MAX_AGE is for all policies, and so for topics, too.
+// TestMaxAge: consumers with MaxAge need the time of publication in the
+// message. SEALQ_MAX_AGE is for all policies, and so for topics, too.
 func TestMaxAge(t *testing.T) {
 	w := newWorld(t)
 	topic := w.server.NewTopic("orders")
@@ -121,9 +121,9 @@ func TestMaxAge(t *testing.T) {
 	}
 }
 
-// TestSealAttributesNeedsClearAttributes: a topic's filters would silently match
-// nothing, so that the policy must say what stays in clear, though it be nothing.
-// That is so for topics only, and whatever way the policy comes about.
+// TestSealAttributesNeedsClearAttributes: a topic's filters would silently
+// match nothing, so that the policy must say what stays in clear, though it be
+// nothing. That is so for topics only, and whatever way the policy comes about.
 func TestSealAttributesNeedsClearAttributes(t *testing.T) {
 	const topics = "arn:aws:sns:*"
 	for name, tc := range map[string]struct {

@@ -5,10 +5,10 @@
 //	...
 //	publisher := sns.NewFromConfig(cfg, snsx.Install(sealer))
 //
-// publisher is a plain *sns.Client. Publish and PublishBatch take plaintext; SNS,
-// everybody on the way and everyone who may subscribe see ciphertext. All other
-// operations are as before. [Wrap] does the same to a client that somebody else
-// made, [InstallConfig] to every SNS client of a config.
+// publisher is a plain *sns.Client. Publish and PublishBatch take plaintext;
+// SNS, everybody on the way and everyone who may subscribe see ciphertext. All
+// other operations are as before. [Wrap] does the same to a client that
+// somebody else made, [InstallConfig] to every SNS client of a config.
 //
 // The subscription of a queue must have RawMessageDelivery. Its consumer is an
 // ordinary *sqs.Client with a sqsx.Sealer, whose policy for the queue lists the
@@ -25,25 +25,27 @@
 //     took the sealer out of the call, or changed what it sealed: those calls
 //     fail with sqsx.ErrBypassed before a request is made.
 //   - The caller's structs, slices and maps are never written.
-//   - A message is bound to its topic: it opens at the queues whose policy accepts
-//     that topic, and at no others.
+//   - A message is bound to its topic: it opens at the queues whose policy
+//     accepts that topic, and at no others.
 //   - A topic whose policy is not written as an ARN ("arn:aws:sns:...") in
-//     Options.Queues has the strictest one, whatever the policies of queues are.
+//     Options.Queues has the strictest one, whatever the policies of queues
+//     are.
 //
 // # What is refused
 //
-// Text messages (PhoneNumber) and push notifications (a TargetArn of an endpoint)
-// are no topics and have no consumer that could open them; a MessageStructure of
-// "json" is taken apart by SNS. Such calls fail, with the code InvalidParameter:
-// use a client without the Sealer for them.
+// Text messages (PhoneNumber) and push notifications (a TargetArn of an
+// endpoint) are no topics and have no consumer that could open them; a
+// MessageStructure of "json" is taken apart by SNS. Such calls fail, with the
+// code InvalidParameter: use a client without the Sealer for them.
 //
 // # What it does not do
 //
-// The Subject, the message attributes (unless Policy.SealAttributes seals them),
-// and group and deduplication IDs stay visible. A filter policy on message attributes works; one on the body
-// (FilterPolicyScope MessageBody) matches no sealed message, and SNS then
-// delivers nothing and reports nothing. What one subscriber of a topic gets opens
-// at every queue that accepts the topic.
+// The Subject, the message attributes (unless Policy.SealAttributes seals
+// them), and group and deduplication IDs stay visible. A filter policy on
+// message attributes works; one on the body (FilterPolicyScope MessageBody)
+// matches no sealed message, and SNS then delivers nothing and reports nothing.
+// What one subscriber of a topic gets opens at every queue that accepts the
+// topic.
 //
 // docs/sns.md has permissions, filters, FIFO topics and dead-letter queues.
 package snsx

@@ -11,8 +11,8 @@ import (
 	"github.com/aws/smithy-go"
 )
 
-// apiError is what SNS would answer, with the SDK's own type for it and the cause
-// in its chain.
+// apiError is what SNS would answer, with the SDK's own type for it and the
+// cause in its chain.
 type apiError struct {
 	answer smithy.APIError
 	cause  error // nil: none beside the answer
@@ -49,16 +49,16 @@ func asAnswer(err error) error {
 	return invalid(err, "%s", api.ErrorMessage())
 }
 
-// BatchError fails a PublishBatch of which nothing was published, because of what
-// was found in its entries before a request was made. There are two cases:
+// BatchError fails a PublishBatch of which nothing was published, because of
+// what was found in its entries before a request was made. There are two cases:
 //
-//   - no entry could be published, and SNS would have taken at least one as it was
-//     written: callers of a batch often look at the error only;
+//   - no entry could be published, and SNS would have taken at least one as it
+//     was written: callers of a batch often look at the error only;
 //   - the topic is a FIFO topic and an entry could not be published: publishing
 //     the others would change the order of a message group.
 //
-// A batch of a standard topic of which something was published succeeds, and has
-// the other entries in the output's Failed.
+// A batch of a standard topic of which something was published succeeds, and
+// has the other entries in the output's Failed.
 //
 // It implements smithy.APIError with the code of the first failed entry.
 // errors.Is and errors.As find the causes, in the order of Failed.
@@ -111,8 +111,8 @@ func (e *BatchError) Unwrap() []error { return slices.Clone(e.causes) }
 // codeInternalError is the code of an entry whose error has none.
 const codeInternalError = "InternalError"
 
-// failedEntry reports an entry that was not published in the way SNS reports one
-// that it did not take.
+// failedEntry reports an entry that was not published in the way SNS reports
+// one that it did not take.
 func failedEntry(id string, err error) types.BatchResultErrorEntry {
 	if api, ok := errors.AsType[smithy.APIError](err); ok {
 		return types.BatchResultErrorEntry{

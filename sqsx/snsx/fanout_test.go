@@ -25,8 +25,8 @@ import (
 	"github.com/sealq/sealq/sqsx/sqsxtest"
 )
 
-// TestAcceptTopics: a queue opens what was published to the topics that its policy
-// lists, and nothing else; the error names the topic and the setting.
+// TestAcceptTopics: a queue opens what was published to the topics that its
+// policy lists, and nothing else; the error names the topic and the setting.
 func TestAcceptTopics(t *testing.T) {
 	t.Parallel()
 	orders := topicARN("orders")
@@ -95,8 +95,8 @@ func TestAcceptTopicsIsChecked(t *testing.T) {
 }
 
 // TestOneSubscribersMessageOpensAtAll: the binding is to the topic. What one
-// subscriber gets, somebody who may receive from it and send to another queue that
-// accepts the topic can have opened there. A queue that does not accept it
+// subscriber gets, somebody who may receive from it and send to another queue
+// that accepts the topic can have opened there. A queue that does not accept it
 // withholds it.
 func TestOneSubscribersMessageOpensAtAll(t *testing.T) {
 	t.Parallel()
@@ -151,9 +151,9 @@ func TestQueueMessagesAreNotTopicMessages(t *testing.T) {
 	}
 }
 
-// TestDeadLetterQueues: a subscription's own dead-letter queue and the queue's get
-// sealed messages as they were. Both open there: that of the queue by the policy of
-// its source, that of the subscription by its own.
+// TestDeadLetterQueues: a subscription's own dead-letter queue and the queue's
+// get sealed messages as they were. Both open there: that of the queue by the
+// policy of its source, that of the subscription by its own.
 func TestDeadLetterQueues(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -236,9 +236,9 @@ func TestNotifications(t *testing.T) {
 	}
 }
 
-// TestDirectSubscribers: a Lambda function or an HTTP endpoint that subscribes to
-// the topic itself gets text and attributes, and opens them by OpenMessages with
-// the topic's ARN.
+// TestDirectSubscribers: a Lambda function or an HTTP endpoint that subscribes
+// to the topic itself gets text and attributes, and opens them by OpenMessages
+// with the topic's ARN.
 func TestDirectSubscribers(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -274,8 +274,9 @@ func TestDirectSubscribers(t *testing.T) {
 	}
 }
 
-// TestFilters: a filter policy on clear attributes works as before. One on the body
-// matches no sealed message, and nothing tells the publisher: docs/sns.md says so.
+// TestFilters: a filter policy on clear attributes works as before. One on the
+// body matches no sealed message, and nothing tells the publisher: docs/sns.md
+// says so.
 func TestFilters(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -307,10 +308,10 @@ func TestFilters(t *testing.T) {
 	}
 }
 
-// TestFIFO: a FIFO topic recognises a sealed message that is published twice by a
-// deduplication ID that is derived from text and topic, where content-based
-// deduplication cannot, and hands groups, order and ID on to FIFO queues; a standard
-// queue gets the messages, too.
+// TestFIFO: a FIFO topic recognises a sealed message that is published twice by
+// a deduplication ID that is derived from text and topic, where content-based
+// deduplication cannot, and hands groups, order and ID on to FIFO queues; a
+// standard queue gets the messages, too.
 func TestFIFO(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -478,8 +479,8 @@ func TestCheckOfTopic(t *testing.T) {
 	}
 }
 
-// TestRoleForTheTopicOnly: a consumer whose role may decrypt under the topic's name
-// and not under its queue's, as docs/sns.md has it, receives at full pace.
+// TestRoleForTheTopicOnly: a consumer whose role may decrypt under the topic's
+// name and not under its queue's, as docs/sns.md has it, receives at full pace.
 func TestRoleForTheTopicOnly(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -27,13 +27,13 @@ const serializerID = "OperationSerializer"
 //
 //	publisher := sns.NewFromConfig(cfg, snsx.Install(sealer))
 //
-// Give it last: a middleware that a later option adds in front of all others sees
-// plaintext. To install one Sealer twice changes nothing; calls of a client with
-// two different ones fail with sqsx.ErrInstalledTwice. The clients of a nil or
-// zero Sealer refuse to publish.
+// Give it last: a middleware that a later option adds in front of all others
+// sees plaintext. To install one Sealer twice changes nothing; calls of a
+// client with two different ones fail with sqsx.ErrInstalledTwice. The clients
+// of a nil or zero Sealer refuse to publish.
 //
-// The option may be used for any number of clients, which are safe for concurrent
-// use as before.
+// The option may be used for any number of clients, which are safe for
+// concurrent use as before.
 func Install(s *sqsx.Sealer) func(*sns.Options) {
 	sdk := sync.OnceValue(sdkResolvers)
 	return func(o *sns.Options) {
@@ -44,10 +44,10 @@ func Install(s *sqsx.Sealer) func(*sns.Options) {
 	}
 }
 
-// Wrap returns a client that seals and is otherwise like client: it has the same
-// HTTP client, endpoint, credentials and logger, the very instances, and retries
-// as it does. client itself does not change. A nil client gives one whose every
-// call fails, with an error that says so.
+// Wrap returns a client that seals and is otherwise like client: it has the
+// same HTTP client, endpoint, credentials and logger, the very instances, and
+// retries as it does. client itself does not change. A nil client gives one
+// whose every call fails, with an error that says so.
 func Wrap(s *sqsx.Sealer, client *sns.Client) *sns.Client {
 	if client == nil {
 		return sns.New(sns.Options{APIOptions: []func(*smithymiddleware.Stack) error{refuseNilClient}}, Install(s))
@@ -66,8 +66,8 @@ func refuseNilClient(*smithymiddleware.Stack) error {
 
 // InstallConfig makes every client that is later made with
 // sns.NewFromConfig(*cfg) seal, those that libraries make included. Clients of
-// other services are not touched; those of SQS have Sealer.InstallConfig. cfg may
-// be a copy of another config: what it shares with it is left as it is.
+// other services are not touched; those of SQS have Sealer.InstallConfig. cfg
+// may be a copy of another config: what it shares with it is left as it is.
 //
 // InstallConfig panics if cfg is nil: a program that went on would publish
 // plaintext by clients that it believes to seal.
@@ -117,10 +117,10 @@ func addTo(stack *smithymiddleware.Stack, s *sqsx.Sealer) error {
 	return err
 }
 
-// callKey marks a call that went through the sealer. Its value is a stack value,
-// which the SDK clears when a call begins. A plain context value would be
-// inherited by calls made with the context of a sealed call, from an interceptor
-// for instance, and vouch for their plaintext.
+// callKey marks a call that went through the sealer. Its value is a stack
+// value, which the SDK clears when a call begins. A plain context value would
+// be inherited by calls made with the context of a sealed call, from an
+// interceptor for instance, and vouch for their plaintext.
 type callKey struct{}
 
 func mark(ctx context.Context, c *call) context.Context {
@@ -161,8 +161,8 @@ type guardedResolver struct {
 	next   sns.AuthSchemeResolver
 }
 
-// ResolveAuthSchemes refuses the two operations unless the call carries the mark
-// of the sealer and passed the guard in the Serialize step.
+// ResolveAuthSchemes refuses the two operations unless the call carries the
+// mark of the sealer and passed the guard in the Serialize step.
 func (r *guardedResolver) ResolveAuthSchemes(ctx context.Context, p *sns.AuthResolverParameters) ([]*smithyauth.Option, error) {
 	if intercepted(p.Operation) {
 		switch c := markOf(ctx); {
@@ -188,8 +188,8 @@ func guardResolver(s *sqsx.Sealer, r sns.AuthSchemeResolver, sdk func() resolver
 	return &guardedResolver{sealer: s, next: r}
 }
 
-// resolvers are the SDK's own: the default that a client starts with, and the one
-// that it ends up with.
+// resolvers are the SDK's own: the default that a client starts with, and the
+// one that it ends up with.
 type resolvers struct {
 	plain     reflect.Type
 	anonymous sns.AuthSchemeResolver

@@ -166,8 +166,8 @@ func unguard(s *smithymiddleware.Stack) error {
 }
 
 // TestGuards: whatever an option or a middleware does to the sealer, or to what
-// it sealed, ends in ErrBypassed with no request: of a call, of a client, and of a
-// client made from the options of another.
+// it sealed, ends in ErrBypassed with no request: of a call, of a client, and
+// of a client made from the options of another.
 func TestGuards(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -197,9 +197,9 @@ func TestGuards(t *testing.T) {
 	}
 }
 
-// TestTracersInside: agents add attributes inside the sealer, where they find room
-// for one at least, and are told where they find none: raw delivery would discard
-// the message without a word.
+// TestTracersInside: agents add attributes inside the sealer, where they find
+// room for one at least, and are told where they find none: raw delivery would
+// discard the message without a word.
 func TestTracersInside(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -276,8 +276,8 @@ func TestInstalledTwice(t *testing.T) {
 	}
 }
 
-// TestUnusableSealerRefuses: an ignored error of a constructor lets no plaintext
-// out.
+// TestUnusableSealerRefuses: an ignored error of a constructor lets no
+// plaintext out.
 func TestUnusableSealerRefuses(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -315,7 +315,8 @@ func TestWrap(t *testing.T) {
 	if len(stored) != 2 || *stored[0].Body == "hello" || *stored[1].Body != "hello" {
 		t.Errorf("got %q, want a sealed message and a plain one", bodies(stored))
 	}
-	// The SDK makes another connection pool in this mode, unless it is told not to.
+	// The SDK makes another connection pool in this mode, unless it is told not
+	// to.
 	modern := sns.New(sns.Options{Region: "us-east-1", DefaultsMode: aws.DefaultsModeStandard})
 	if snsx.Wrap(w.sealer(), modern).Options().HTTPClient != modern.Options().HTTPClient {
 		t.Error("Wrap made another HTTP client in the defaults mode standard")
@@ -380,8 +381,8 @@ func TestConfigCopiesSharingAnArray(t *testing.T) {
 	w.checkWire(url)
 }
 
-// TestAnonymousCredentials: a client without credentials can publish as it could
-// without the sealer.
+// TestAnonymousCredentials: a client without credentials can publish as it
+// could without the sealer.
 func TestAnonymousCredentials(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

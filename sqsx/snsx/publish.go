@@ -37,8 +37,8 @@ type publisher struct{ sealer *sqsx.Sealer }
 func (*publisher) ID() string { return ID }
 
 // HandleInitialize seals what is published. A call whose input it does not know
-// goes on without a mark, so that the guards stop it if it turns out to be one of
-// the two operations.
+// goes on without a mark, so that the guards stop it if it turns out to be one
+// of the two operations.
 func (p *publisher) HandleInitialize(
 	ctx context.Context, in smithymiddleware.InitializeInput, next smithymiddleware.InitializeHandler,
 ) (smithymiddleware.InitializeOutput, smithymiddleware.Metadata, error) {
@@ -52,8 +52,8 @@ func (p *publisher) HandleInitialize(
 }
 
 // message is what of one message decides how it is sealed, read once: a caller
-// that changes what its pointers and maps refer to meanwhile changes nothing about
-// the call.
+// that changes what its pointers and maps refer to meanwhile changes nothing
+// about the call.
 type message struct {
 	id         string
 	body       string
@@ -265,8 +265,9 @@ func messagesOf(entries []types.PublishBatchRequestEntry) ([]message, bool) {
 	return messages, true
 }
 
-// blankBatch prepares an input that the SDK's own validation is about to refuse,
-// which it does best itself: no middleware on the way there needs the plaintext.
+// blankBatch prepares an input that the SDK's own validation is about to
+// refuse, which it does best itself: no middleware on the way there needs the
+// plaintext.
 func blankBatch(in *sns.PublishBatchInput, entries []types.PublishBatchRequestEntry) *sns.PublishBatchInput {
 	out := *in
 	out.PublishBatchRequestEntries = entries
@@ -280,9 +281,9 @@ func blankBatch(in *sns.PublishBatchInput, entries []types.PublishBatchRequestEn
 	return &out
 }
 
-// failedEntries returns the entries of a batch that cannot be published. Its error
-// is the call's: nothing is published then. It looks first at the batch as a whole,
-// as SNS does, with the entries that are about to be left out.
+// failedEntries returns the entries of a batch that cannot be published. Its
+// error is the call's: nothing is published then. It looks first at the batch
+// as a whole, as SNS does, with the entries that are about to be left out.
 func failedEntries(topic string, policy sqsx.Policy, messages []message, sealed []sqsx.SealedEntry) ([]types.BatchResultErrorEntry, error) {
 	var failed []types.BatchResultErrorEntry
 	var causes []error
@@ -343,8 +344,8 @@ func checkSum(limit int, messages []message, sealed []sqsx.SealedEntry) error {
 	return &apiError{&types.BatchRequestTooLongException{Message: &text}, &sqsx.TooLargeError{Batch: true, Plain: plain, Sealed: n, Limit: limit}}
 }
 
-// sizeOf is the size of a message as SNS counts it: the body, and names, types and
-// values of its attributes.
+// sizeOf is the size of a message as SNS counts it: the body, and names, types
+// and values of its attributes.
 func sizeOf(e sqstypes.SendMessageBatchRequestEntry) int {
 	n := len(*e.MessageBody)
 	for name, v := range e.MessageAttributes {
@@ -383,8 +384,8 @@ func destinationOf(in *sns.PublishInput) (destination, error) {
 	return d, nil
 }
 
-// call is what the guards hold a call to. It belongs to one call and is used by one
-// goroutine at a time.
+// call is what the guards hold a call to. It belongs to one call and is used by
+// one goroutine at a time.
 type call struct {
 	sealer  *sqsx.Sealer
 	to      destination // that the policy was found for
@@ -431,8 +432,8 @@ func (c *call) check(input any) error {
 	return fmt.Errorf("%w: a middleware inside the sealer replaced the input by a %T", sqsx.ErrBypassed, input)
 }
 
-// moved is the error of a message that would go elsewhere: to a topic of another
-// policy, or to one that its consumers do not accept.
+// moved is the error of a message that would go elsewhere: to a topic of
+// another policy, or to one that its consumers do not accept.
 func (c *call) moved() error {
 	return fmt.Errorf("%w: a middleware inside the sealer changed the topic from %q: let it run outside", sqsx.ErrBypassed, c.to.topic())
 }

@@ -26,10 +26,10 @@ import (
 	"github.com/sealq/sealq/sqsx/sqsxtest"
 )
 
-// TestPublishSeals: what a publisher hands to Publish and PublishBatch reaches an
-// ordinary sealed consumer by raw delivery, with its attributes, in both carriers,
-// and nobody on the way sees it. It is bound to the topic's ARN, under the name
-// that key policies demand.
+// TestPublishSeals: what a publisher hands to Publish and PublishBatch reaches
+// an ordinary sealed consumer by raw delivery, with its attributes, in both
+// carriers, and nobody on the way sees it. It is bound to the topic's ARN,
+// under the name that key policies demand.
 func TestPublishSeals(t *testing.T) {
 	t.Parallel()
 	for carrier, policy := range map[string]sqsx.Policy{"attribute": {}, "body": {BodyCarrier: true}} {
@@ -218,8 +218,8 @@ func publishBatch(t *testing.T, c *sns.Client, topic string, entries ...types.Pu
 	return err
 }
 
-// TestCallersInputIsNotWritten compares inputs before and after, slices with spare
-// capacity and maps included.
+// TestCallersInputIsNotWritten compares inputs before and after, slices with
+// spare capacity and maps included.
 func TestCallersInputIsNotWritten(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -254,8 +254,8 @@ func TestCallersInputIsNotWritten(t *testing.T) {
 	}
 }
 
-// TestNamesAreOfQueues: a policy that is written for the queue "orders", for all
-// queues, or for every queue that has no other, does not publish the topic
+// TestNamesAreOfQueues: a policy that is written for the queue "orders", for
+// all queues, or for every queue that has no other, does not publish the topic
 // "orders" in plaintext, from wherever it comes. One that names the topic's ARN
 // does, byte for byte.
 func TestNamesAreOfQueues(t *testing.T) {
@@ -316,8 +316,8 @@ func TestNamesAreOfQueues(t *testing.T) {
 	}
 }
 
-// TestNoSealPassesAll: to a topic that is not sealed goes what the caller wrote,
-// also what sealing would refuse.
+// TestNoSealPassesAll: to a topic that is not sealed goes what the caller
+// wrote, also what sealing would refuse.
 func TestNoSealPassesAll(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -405,8 +405,8 @@ func TestRetriesPublishTheSameBytes(t *testing.T) {
 }
 
 // TestSizes: a topic takes 262,144 bytes unless its MaximumMessageSize says
-// otherwise, attributes and what sealing adds included. The limit is found before
-// the request, at the very byte where SNS has it, by SNS's code.
+// otherwise, attributes and what sealing adds included. The limit is found
+// before the request, at the very byte where SNS has it, by SNS's code.
 func TestSizes(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
@@ -476,8 +476,9 @@ func TestSizes(t *testing.T) {
 	}
 }
 
-// TestBatchFailures: an entry that cannot be sealed fails alone, in its place and
-// with SNS's code; if none is left, or the topic is a FIFO topic, the call fails.
+// TestBatchFailures: an entry that cannot be sealed fails alone, in its place
+// and with SNS's code; if none is left, or the topic is a FIFO topic, the call
+// fails.
 func TestBatchFailures(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -587,9 +588,9 @@ func TestBatchFailures(t *testing.T) {
 	}
 }
 
-// TestCallerChangesInputMeanwhile: what a call depends on is read once, so that a
-// caller that goes on to write does not have a message go to a topic of another
-// policy, or in plaintext.
+// TestCallerChangesInputMeanwhile: what a call depends on is read once, so that
+// a caller that goes on to write does not have a message go to a topic of
+// another policy, or in plaintext.
 func TestCallerChangesInputMeanwhile(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -1,5 +1,5 @@
-// Package sqsxtest is Amazon SQS and AWS KMS in memory, for tests, and as much of
-// Amazon SNS as feeds queues.
+// Package sqsxtest is Amazon SQS and AWS KMS in memory, for tests, and as much
+// of Amazon SNS as feeds queues.
 //
 //	server := sqsxtest.New(t)
 //	client := sqs.NewFromConfig(server.Config())
@@ -7,9 +7,9 @@
 //
 // The clients are the SDK's own and unchanged: requests and responses use the
 // real wire protocols (awsJson 1.0 with the error codes of the query protocol
-// for SQS, awsJson 1.1 for KMS, the query protocol for SNS), through a transport in the same process, or a
-// loopback socket ([Server.URL]). Queues, messages, keys and aliases are made
-// with the ordinary SDK calls.
+// for SQS, awsJson 1.1 for KMS, the query protocol for SNS), through a
+// transport in the same process, or a loopback socket ([Server.URL]). Queues,
+// messages, keys and aliases are made with the ordinary SDK calls.
 //
 // # What it does as the services do
 //
@@ -47,8 +47,8 @@
 //   - SNS: topics, and queues that subscribe to them; raw delivery and
 //     notifications; filter policies on attributes and bodies (exact values,
 //     prefix, suffix, anything-but, exists); FIFO topics with deduplication;
-//     MaximumMessageSize; dead-letter queues of subscriptions. A message that its
-//     queue does not take goes there, or is lost.
+//     MaximumMessageSize; dead-letter queues of subscriptions. A message that
+//     its queue does not take goes there, or is lost.
 //   - Accounts and Regions are separate namespaces. The Region is that of the
 //     request's signature; the account is the access key ID if that is 12
 //     digits, else [DefaultAccount].

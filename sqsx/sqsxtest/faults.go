@@ -42,15 +42,16 @@ func (f *faults) add(change func(n int)) (end func()) {
 //	allow := server.Deny("kms:Decrypt")
 //
 // KMS answers AccessDeniedException, SQS its own AccessDenied and SNS its
-// AuthorizationError, both with status 403. Dry runs are refused, too. Requests that are refused still show in
-// [Server.Requests], and [Server.Intercept] sees them first.
+// AuthorizationError, both with status 403. Dry runs are refused, too. Requests
+// that are refused still show in [Server.Requests], and [Server.Intercept] sees
+// them first.
 //
 // Actions are written as in IAM, and may end in a "*": "kms:*",
 // "kms:GenerateDataKey*". As there, "sqs:SendMessage" covers SendMessageBatch
 // (likewise DeleteMessage, ChangeMessageVisibility and "sns:Publish"), and
-// "kms:ReEncryptFrom" and "kms:ReEncryptTo" are parts of ReEncrypt; the names of the operations
-// themselves are taken as well. Deny panics if the Server knows no such action:
-// a misspelt one would deny nothing.
+// "kms:ReEncryptFrom" and "kms:ReEncryptTo" are parts of ReEncrypt; the names
+// of the operations themselves are taken as well. Deny panics if the Server
+// knows no such action: a misspelt one would deny nothing.
 //
 // allow may be called more than once. An action that was denied twice is
 // allowed again when both are lifted.

@@ -178,8 +178,8 @@ func (s *Server) Intercept(fn func(r *Request) error) {
 	s.intercept.Store(&fn)
 }
 
-// ServeHTTP serves all services. The X-Amz-Target header tells SQS and KMS apart;
-// requests to SNS have none. Any server may carry it.
+// ServeHTTP serves all services. The X-Amz-Target header tells SQS and KMS
+// apart; requests to SNS have none. Any server may carry it.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ex := s.accept(r)
 	resp, err := s.answer(r.Context(), ex)

@@ -19,7 +19,8 @@ const (
 	defaultMessageBytes = 1 << 18
 )
 
-// topicID is what a topic ARN holds. Regions and accounts are separate namespaces.
+// topicID is what a topic ARN holds. Regions and accounts are separate
+// namespaces.
 type topicID struct{ region, account, name string }
 
 func (id topicID) arn() string {
@@ -40,8 +41,9 @@ func parseTopicARN(arn string) (id topicID, subscription string, ok bool) {
 	return id, subscription, strings.HasPrefix(arn, id.arn())
 }
 
-// snsService is the SNS part of a Server: topics, and the queues of the same Server as their subscribers.
-// It has no goroutine: a message is delivered when it is published.
+// snsService is the SNS part of a Server: topics, and the queues of the same
+// Server as their subscribers. It has no goroutine: a message is delivered when
+// it is published.
 type snsService struct {
 	queues *sqsService
 

@@ -292,8 +292,8 @@ func TestSNSFilters(t *testing.T) {
 	}
 }
 
-// TestSNSDeliversOrGivesUp: what its queue does not take goes to the dead-letter
-// queue of the subscription, or is lost.
+// TestSNSDeliversOrGivesUp: what its queue does not take goes to the
+// dead-letter queue of the subscription, or is lost.
 func TestSNSDeliversOrGivesUp(t *testing.T) {
 	t.Parallel()
 	server := sqsxtest.New(t)
@@ -320,8 +320,8 @@ func TestSNSDeliversOrGivesUp(t *testing.T) {
 	}
 }
 
-// TestSNSFIFO: deduplication lasts five minutes, by ID or content, and the queue
-// gets group, ID and order.
+// TestSNSFIFO: deduplication lasts five minutes, by ID or content, and the
+// queue gets group, ID and order.
 func TestSNSFIFO(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := sqsxtest.New(t)
@@ -361,8 +361,8 @@ func TestSNSFIFO(t *testing.T) {
 	})
 }
 
-// FuzzServeSNS: whatever form arrives, the answer is XML, and an error has a code.
-// Nothing panics.
+// FuzzServeSNS: whatever form arrives, the answer is XML, and an error has a
+// code. Nothing panics.
 func FuzzServeSNS(f *testing.F) {
 	server := sqsxtest.New(f)
 	topic := url.QueryEscape(server.NewTopic("t"))

@@ -13,8 +13,9 @@ import (
 type filterPolicy map[string]any // []any of conditions, or filterPolicy
 
 // parseFilterPolicy reads exact values and the conditions prefix, suffix,
-// anything-but and exists. What else the service knows (numeric, cidr, "$or") is
-// refused, so that a test does not take it for a policy that matches nothing.
+// anything-but and exists. What else the service knows (numeric, cidr, "$or")
+// is refused, so that a test does not take it for a policy that matches
+// nothing.
 func parseFilterPolicy(text string, nested bool) (filterPolicy, error) {
 	var raw map[string]any
 	if err := json.Unmarshal([]byte(text), &raw); err != nil {

@@ -147,8 +147,8 @@ func snsRefuse(err smithy.APIError, status int) *response {
 	return snsResponse(status, string(text), id)
 }
 
-// snsCode is the code of an error on the wire, from that or from the name of the
-// SDK's type.
+// snsCode is the code of an error on the wire, from that or from the name of
+// the SDK's type.
 func snsCode(err smithy.APIError) string {
 	switch code := err.ErrorCode(); code {
 	case "AccessDenied", "AccessDeniedException":

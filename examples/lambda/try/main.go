@@ -4,8 +4,8 @@
 //	go run ./try event.json                               the function in this folder
 //	go run ./try event.json python ../python/function.py   a program, with the sealed event's file as its argument
 //
-// The bodies in the file are plaintext. Try seals them, as a producer would have
-// done, apart from records with "try": "not sealed".
+// The bodies in the file are plaintext. Try seals them, as a producer would
+// have done, apart from records with "try": "not sealed".
 package main
 
 import (

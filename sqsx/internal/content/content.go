@@ -58,8 +58,8 @@ const (
 // RFC 3339, and none in many languages.
 const maxTime = 253402300799999
 
-// Attribute is one message attribute. Its value is text, or bytes if its type is
-// Binary.
+// Attribute is one message attribute. Its value is text, or bytes if its type
+// is Binary.
 type Attribute struct {
 	Name  string // of 1 byte or more, unique in a message
 	Type  string // String, Number or Binary, with its label if it has one

@@ -306,7 +306,8 @@ func TestCompressesOnlyIfSmaller(t *testing.T) {
 	}
 }
 
-// The bound is exact: what deflates to as many bytes as it has is left as it is.
+// The bound is exact: what deflates to as many bytes as it has is left as it
+// is.
 func TestCompressionBound(t *testing.T) {
 	t.Parallel()
 	var z content.Compressor
@@ -437,8 +438,8 @@ func sample(t testing.TB, compress bool) []byte {
 }
 
 // Authentication comes before this package. Without it, too, no bit that is
-// flipped makes it panic, and what it still takes is in the one form that Encode
-// writes.
+// flipped makes it panic, and what it still takes is in the one form that
+// Encode writes.
 func TestBitFlips(t *testing.T) {
 	t.Parallel()
 	for _, compress := range []bool{false, true} {

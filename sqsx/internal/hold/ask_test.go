@@ -35,7 +35,8 @@ func (*breaking) Park(context.Context, []hold.Visibility) error     { return nil
 func (*breaking) TakeBack(context.Context, []hold.Visibility) error { return nil }
 
 // TestKeyringBreaksWhenAsked: a panic does not end the process, and a question
-// that ends without an answer is asked again, or nothing would ever be received.
+// that ends without an answer is asked again, or nothing would ever be
+// received.
 func TestKeyringBreaksWhenAsked(t *testing.T) {
 	t.Parallel()
 	for name, do := range map[string]func(){

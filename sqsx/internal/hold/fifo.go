@@ -70,16 +70,16 @@ func (g *groups) poisoned(group, id string, now time.Time) {
 
 func (g *groups) clear() { *g = groups{} }
 
-// Around a return, in parts of the gap and for the time that it takes to receive
-// one message of each group.
+// Around a return, in parts of the gap and for the time that it takes to
+// receive one message of each group.
 const (
 	gapSlack    = 20 // a twentieth
 	returnSlack = 3 * time.Second
 )
 
-// maxSingle is the share of the time for which one message is asked for in vain,
-// in parts of the gap. Anyone who may send can write many poisons: the more come
-// back in turn, the less time is taken around the return of each.
+// maxSingle is the share of the time for which one message is asked for in
+// vain, in parts of the gap. Anyone who may send can write many poisons: the
+// more come back in turn, the less time is taken around the return of each.
 const maxSingle = 3 // a third
 
 // maxMissed is after how many receives that brought no poison those that are
@@ -90,9 +90,9 @@ const maxMissed = 2
 type window struct{ early, due, late time.Duration }
 
 // single reports whether one message is to be asked for: because a poison is
-// about to come back, or because it is not known when it does. visibility is the
-// visibility timeout of the queue, or 0 if that is not known. The receive may
-// wait for a message for as long as wait.
+// about to come back, or because it is not known when it does. visibility is
+// the visibility timeout of the queue, or 0 if that is not known. The receive
+// may wait for a message for as long as wait.
 func (g *groups) single(now time.Time, visibility, wait time.Duration) bool {
 	unknown := false
 	var windows []window

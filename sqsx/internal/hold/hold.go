@@ -29,8 +29,8 @@ import (
 	"github.com/sealq/sealq/internal/backoff"
 )
 
-// ErrHeld fails a receive that is not let through, and one that comes back empty
-// while messages of the queue are parked and nothing has opened since.
+// ErrHeld fails a receive that is not let through, and one that comes back
+// empty while messages of the queue are parked and nothing has opened since.
 var ErrHeld = errors.New("sqsx: receives are held because no message of this queue opens")
 
 // ErrDenied is returned by a [Queue] whose process lacks a permission of SQS.
@@ -43,8 +43,8 @@ const (
 	maxWait       = 20 * time.Second // the longest WaitTimeSeconds of SQS
 )
 
-// Pauses double from minPause to maxPause, and each is shortened by up to a half
-// at random, so that a fleet does not ask in step.
+// Pauses double from minPause to maxPause, and each is shortened by up to a
+// half at random, so that a fleet does not ask in step.
 const (
 	minPause = time.Second
 	maxPause = 30 * time.Second
@@ -251,7 +251,8 @@ const bridgeFor = 10 * time.Minute
 
 // bridges reports whether receives go on while the key service says no: there
 // is plaintext to deliver, or the data key that opened a message lately is
-// cached, and others under it may follow. What does not open meanwhile is parked.
+// cached, and others under it may follow. What does not open meanwhile is
+// parked.
 func (q *state) bridges(r Receive, now time.Time) bool {
 	if r.Plaintext {
 		return true
@@ -260,8 +261,8 @@ func (q *state) bridges(r Receive, now time.Time) bool {
 	return k.encrypted.Ciphertext != nil && now.Sub(q.opened) < bridgeFor && r.Queue.Cached(k.encrypted, k.context)
 }
 
-// state returns what is known of the receive's queue, or nil if there is no room
-// for it. It is called with b.mu held.
+// state returns what is known of the receive's queue, or nil if there is no
+// room for it. It is called with b.mu held.
 func (b *Breaker) state(r Receive) *state {
 	now := time.Now()
 	if q := b.queues[r.Name]; q != nil {

@@ -10,7 +10,8 @@ import (
 
 // How long messages are parked, by their receive count, which SQS tells. A
 // message that is received every time it is visible again reaches the
-// dead-letter queue of a redrive policy with maxReceiveCount 3 after 1 h 45 min.
+// dead-letter queue of a redrive policy with maxReceiveCount 3 after 1 h 45
+// min.
 const (
 	// For the sake of the key service: 15 minutes, doubling with each receive.
 	keyParking = 15 * time.Minute
@@ -177,8 +178,8 @@ func doubled(d time.Duration, times int) time.Duration {
 }
 
 // readAttributes reads the settings of the queue, unless they are known, or
-// could not be read lately. Receives that find them unknown at the same time all
-// read them: what the first ones bring must be parked too.
+// could not be read lately. Receives that find them unknown at the same time
+// all read them: what the first ones bring must be parked too.
 func (b *Breaker) readAttributes(ctx context.Context, queue Queue, q *state, now time.Time) {
 	p := &q.parking
 	b.mu.Lock()
@@ -242,12 +243,13 @@ func (b *Breaker) Empty(name string) error {
 }
 
 // toTakeBack returns the messages that were parked in vain, because the key
-// service says that this process may decrypt. Those of a hold that has ended are
-// visible at once. Where the key service never said no, the cause may have been
-// a blip, or it may last: a message that was received for the first time then is
-// visible after the visibility timeout of the queue, as if it had not been
-// parked. Either happens once to each message, so that a dry run which succeeds
-// where decrypting does not costs it one receive. It is called with b.mu held.
+// service says that this process may decrypt. Those of a hold that has ended
+// are visible at once. Where the key service never said no, the cause may have
+// been a blip, or it may last: a message that was received for the first time
+// then is visible after the visibility timeout of the queue, as if it had not
+// been parked. Either happens once to each message, so that a dry run which
+// succeeds where decrypting does not costs it one receive. It is called with
+// b.mu held.
 func (b *Breaker) toTakeBack(q *state, held bool, now time.Time) []Visibility {
 	b.expire(q, now)
 	maps.DeleteFunc(q.parking.back, func(_ string, at time.Time) bool { return now.Sub(at) >= backMemory })
@@ -286,9 +288,9 @@ func (p *parking) forgetOldest() {
 	delete(p.back, oldest)
 }
 
-// takeBack makes messages visible again. A request that fails is made once more,
-// after the others: when an outage of the network ends, some still fail. What is
-// left then is visible again when its parking ends.
+// takeBack makes messages visible again. A request that fails is made once
+// more, after the others: when an outage of the network ends, some still fail.
+// What is left then is visible again when its parking ends.
 func takeBack(queue Queue, messages []Visibility) {
 	for try := range 2 {
 		if try > 0 && len(messages) > 0 {
@@ -308,8 +310,8 @@ func takeBack(queue Queue, messages []Visibility) {
 
 // A process that opens nothing, beside others that do, must step back: it
 // receives one message now and then, does not compete with them in long polls,
-// and parks none that is invalid to it. It can tell by messages that were
-// just sent and are received for the first time: somebody else drains the queue.
+// and parks none that is invalid to it. It can tell by messages that were just
+// sent and are received for the first time: somebody else drains the queue.
 const (
 	stepBackAfter = 1000             // of those that did not open
 	justSent      = 60 * time.Second // a message that is older has waited for somebody

@@ -64,8 +64,8 @@ func unopened() hold.Response {
 }
 
 // TestParkingOutlivesTheCaller: the context of the receive has ended when its
-// messages are parked. A yes that comes while they are is no reason to wait: they
-// are taken back in a goroutine, which ends with its work though SQS never
+// messages are parked. A yes that comes while they are is no reason to wait:
+// they are taken back in a goroutine, which ends with its work though SQS never
 // answers.
 func TestParkingOutlivesTheCaller(t *testing.T) {
 	t.Parallel()
@@ -103,8 +103,8 @@ func TestParkingOutlivesTheCaller(t *testing.T) {
 	})
 }
 
-// holdGoroutines counts the other goroutines of the caller's bubble that run code
-// of package hold.
+// holdGoroutines counts the other goroutines of the caller's bubble that run
+// code of package hold.
 func holdGoroutines() int {
 	buf := make([]byte, 8<<20)
 	all := bytes.Split(buf[:runtime.Stack(buf, true)], []byte("\n\n"))

@@ -319,7 +319,8 @@ func (k *keyService) decrypt(foreign bool) error {
 	return nil
 }
 
-// process is one process of a consumer: a hold, a cache of data keys, and loops.
+// process is one process of a consumer: a hold, a cache of data keys, and
+// loops.
 type process struct {
 	f     *fleet
 	id    int

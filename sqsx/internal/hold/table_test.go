@@ -103,8 +103,8 @@ func TestFleetInAnOutage(t *testing.T) {
 	}
 }
 
-// TestBlip: the key service is away for a second. What it fails comes back after
-// the visibility timeout.
+// TestBlip: the key service is away for a second. What it fails comes back
+// after the visibility timeout.
 func TestBlip(t *testing.T) {
 	t.Parallel()
 	orders(t, "one second", func(t *testing.T, random bool) {
@@ -154,8 +154,8 @@ func TestDenied(t *testing.T) {
 	}
 }
 
-// TestDeadLetterQueue: forty junk messages are in front of ten healthy ones, and
-// the consumer may decrypt under the name of the source queue only.
+// TestDeadLetterQueue: forty junk messages are in front of ten healthy ones,
+// and the consumer may decrypt under the name of the source queue only.
 func TestDeadLetterQueue(t *testing.T) {
 	t.Parallel()
 	orders(t, "denied under its own name", func(t *testing.T, random bool) {
@@ -226,10 +226,11 @@ func TestJunkWhenAProcessStarts(t *testing.T) {
 	}
 }
 
-// TestYoungJunk: as much junk was just sent as makes each process of a fresh fleet
-// step back, more comes all the time, and no redrive policy takes it away. It is
-// handed out at random, or healthy messages would never have their turn. The first
-// of those is sent a minute later, and one every 10 seconds then.
+// TestYoungJunk: as much junk was just sent as makes each process of a fresh
+// fleet step back, more comes all the time, and no redrive policy takes it
+// away. It is handed out at random, or healthy messages would never have their
+// turn. The first of those is sent a minute later, and one every 10 seconds
+// then.
 func TestYoungJunk(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct{ processes, perSecond int }{{1, 10}, {1, 50}, {10, 10}, {10, 50}} {
@@ -258,8 +259,8 @@ func TestYoungJunk(t *testing.T) {
 	}
 }
 
-// TestBurst: 200,000 junk messages arrive at once at a warm loop. It is compared
-// with one that has no hold.
+// TestBurst: 200,000 junk messages arrive at once at a warm loop. It is
+// compared with one that has no hold.
 func TestBurst(t *testing.T) {
 	t.Parallel()
 	if small() {
@@ -289,8 +290,8 @@ func TestBurst(t *testing.T) {
 	})
 }
 
-// TestWrongSettings: ten processes can open nothing for 40 minutes, and are then
-// replaced by ten that can.
+// TestWrongSettings: ten processes can open nothing for 40 minutes, and are
+// then replaced by ten that can.
 func TestWrongSettings(t *testing.T) {
 	t.Parallel()
 	for _, n := range []int{30, 400} {
@@ -426,7 +427,8 @@ func TestDryRunSaysYes(t *testing.T) {
 	}
 }
 
-// TestLongVisibilityTimeout: a visibility timeout of two hours is never shortened.
+// TestLongVisibilityTimeout: a visibility timeout of two hours is never
+// shortened.
 func TestLongVisibilityTimeout(t *testing.T) {
 	t.Parallel()
 	for access, denied := range map[string]bool{"attributes known": false, "sqs:GetQueueAttributes denied": true} {
@@ -468,8 +470,8 @@ func TestBridge(t *testing.T) {
 	})
 }
 
-// TestPlaintextAccepted: plaintext is delivered while the key is refused, and the
-// sealed messages beside it are not dead-lettered.
+// TestPlaintextAccepted: plaintext is delivered while the key is refused, and
+// the sealed messages beside it are not dead-lettered.
 func TestPlaintextAccepted(t *testing.T) {
 	t.Parallel()
 	orders(t, "disabled", func(t *testing.T, random bool) {
