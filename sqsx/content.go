@@ -233,13 +233,16 @@ func (p *compiledPolicy) checkAge(sealedAt time.Time) error {
 	if p.MaxAge == 0 {
 		return nil
 	}
-	switch age := time.Since(sealedAt); {
+	// A difference of more than 292 years does not fit into a time.Duration: Sub
+	// returns the largest or the smallest one, whose negation is itself.
+	now := time.Now()
+	switch age := now.Sub(sealedAt); {
 	case age > p.MaxAge:
 		return advise("look for who sends old messages again; if it is only late, raise Policy.MaxAge above the retention of the queue and of its dead-letter queue together",
 			"%w: it was sealed %v ago, and Policy.MaxAge is %v", ErrExpired, age.Round(time.Second), p.MaxAge)
-	case -age > maxAhead:
+	case sealedAt.After(now.Add(maxAhead)):
 		return advise("nothing is lost: the message becomes visible again; set the clocks of its producer and of this consumer",
-			"%w: %v from now by this consumer's clock", ErrClockAhead, (-age).Round(time.Second))
+			"%w: at least %v from now by this consumer's clock", ErrClockAhead, sealedAt.Sub(now).Truncate(time.Second))
 	}
 	return nil
 }

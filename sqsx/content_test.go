@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"math"
 	"math/rand/v2"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -756,6 +758,31 @@ func TestMaxAge(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestMaxAgeOfAnyYear: no time that content can hold is taken for a recent one,
+// however far ahead it is. Its error says so.
+func TestMaxAgeOfAnyYear(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		for _, year := range []int{2200, 2291, 2293, 2400, 2600, 9999} {
+			queue := fmt.Sprint("orders-", year)
+			url := w.queue(queue)
+			at := time.Date(year, 12, 31, 23, 59, 59, 0, time.UTC)
+			w.sealContent(queue, encode(t, content.Content{Body: "body", Time: at}, false), nil, nil)
+			for _, limit := range []time.Duration{time.Second, time.Hour, math.MaxInt64} {
+				s := w.sealer(withPolicy(sqsx.Policy{MaxAge: limit}))
+				opened, withheld := s.OpenMessages(t.Context(), arnOf(queue), w.server.Stored(url))
+				if len(opened) != 0 || len(withheld) != 1 || !errors.Is(withheld[0], sqsx.ErrClockAhead) {
+					t.Fatalf("sealed in %d, MaxAge %v: got %d messages, %v, want %v", year, limit, len(opened), withheld, sqsx.ErrClockAhead)
+				}
+				if text := withheld[0].Error(); !regexp.MustCompile(`at least \d+h59m59s from now`).MatchString(text) && !strings.Contains(text, "at least 2562047h47m16s from now") {
+					t.Errorf("sealed in %d: got %q, want how far ahead it is", year, text)
+				}
+			}
+		}
+	})
 }
 
 // An expired message reaches the dead-letter queue, where another policy opens
