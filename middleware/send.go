@@ -219,11 +219,12 @@ func (s *sealer) markSend(ctx context.Context, url string, sealed []Sealed) cont
 
 // blank prepares an input that the SDK's own validation is about to refuse,
 // which it does best itself. It needs no key for that, and no middleware on the
-// way there needs the plaintext. Should the validation be missing from the
-// stack, the guards stop the call, since it carries no mark.
+// way there needs the body or the attributes, which a codec may seal, names
+// included. Should the validation be missing from the stack, the guards stop
+// the call, since it carries no mark.
 func blank(in *sqs.SendMessageInput) *sqs.SendMessageInput {
 	out := *in
-	out.MessageAttributes = maps.Clone(in.MessageAttributes)
+	out.MessageAttributes = nil
 	out.MessageSystemAttributes = maps.Clone(in.MessageSystemAttributes)
 	if in.MessageBody != nil {
 		out.MessageBody = new(string)
@@ -238,7 +239,7 @@ func blankBatch(in *sqs.SendMessageBatchInput) *sqs.SendMessageBatchInput {
 	out.Entries = slices.Clone(in.Entries)
 	for i := range out.Entries {
 		e := &out.Entries[i]
-		e.MessageAttributes = maps.Clone(e.MessageAttributes)
+		e.MessageAttributes = nil
 		e.MessageSystemAttributes = maps.Clone(e.MessageSystemAttributes)
 		if e.MessageBody != nil {
 			e.MessageBody = new(string)

@@ -197,6 +197,75 @@ func TestSealedAttributes(t *testing.T) {
 	}
 }
 
+// TestSealedAttributesOfInvalidCalls: a call that the SDK itself refuses shows
+// sealed attributes, those of the other entries included, neither to
+// middlewares inside the Sealer nor in its error.
+func TestSealedAttributesOfInvalidCalls(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	url := w.queue("orders")
+	seen := 0
+	spy := func(o *sqs.Options) {
+		o.APIOptions = append(o.APIOptions, func(s *smithymiddleware.Stack) error {
+			return s.Initialize.Add(smithymiddleware.InitializeMiddlewareFunc("spy", func(
+				ctx context.Context, in smithymiddleware.InitializeInput, next smithymiddleware.InitializeHandler,
+			) (smithymiddleware.InitializeOutput, smithymiddleware.Metadata, error) {
+				seen++
+				switch p := in.Parameters.(type) {
+				case *sqs.SendMessageInput:
+					if p.MessageAttributes != nil {
+						t.Errorf("a middleware inside saw %d attributes", len(p.MessageAttributes))
+					}
+				case *sqs.SendMessageBatchInput:
+					for _, e := range p.Entries {
+						if e.MessageAttributes != nil {
+							t.Errorf("a middleware inside saw %d attributes of an entry", len(e.MessageAttributes))
+						}
+					}
+				}
+				return next.HandleInitialize(ctx, in)
+			}), smithymiddleware.Before)
+		})
+	}
+	client := sqs.NewFromConfig(w.cfg, spy, w.sealer(withPolicy(sqsx.Policy{SealAttributes: true})).Install)
+	typed, untyped := attributes{"patient": stringAttribute("secret")}, attributes{"patient": {StringValue: aws.String("secret")}}
+	calls := 0
+	for name, a := range map[string]attributes{"typed": typed, "untyped": untyped} {
+		healthy := types.SendMessageBatchRequestEntry{Id: aws.String("a"), MessageBody: aws.String("body"), MessageAttributes: a}
+		for _, call := range []func() error{
+			func() error {
+				_, err := client.SendMessage(t.Context(), &sqs.SendMessageInput{QueueUrl: &url, MessageAttributes: a})
+				return err
+			},
+			func() error {
+				_, err := client.SendMessage(t.Context(), &sqs.SendMessageInput{MessageBody: aws.String("body"), MessageAttributes: a})
+				return err
+			},
+			func() error {
+				_, err := client.SendMessageBatch(t.Context(), &sqs.SendMessageBatchInput{QueueUrl: &url, Entries: []types.SendMessageBatchRequestEntry{healthy, {Id: aws.String("b"), MessageAttributes: a}}})
+				return err
+			},
+			func() error {
+				_, err := client.SendMessageBatch(t.Context(), &sqs.SendMessageBatchInput{QueueUrl: &url, Entries: []types.SendMessageBatchRequestEntry{healthy, {MessageBody: aws.String("body")}}})
+				return err
+			},
+			func() error {
+				_, err := client.SendMessageBatch(t.Context(), &sqs.SendMessageBatchInput{Entries: []types.SendMessageBatchRequestEntry{healthy}})
+				return err
+			},
+		} {
+			calls++
+			err := call()
+			if _, ok := errors.AsType[smithy.InvalidParamsError](err); !ok || strings.Contains(err.Error(), "patient") || strings.Contains(err.Error(), "secret") {
+				t.Errorf("%s: got %v, want the SDK's error without the attribute", name, err)
+			}
+		}
+	}
+	if seen != calls {
+		t.Errorf("the middleware inside saw %d calls, want %d", seen, calls)
+	}
+}
+
 // Sealed attributes are delivered to a receive that asks for them, in each form
 // that SQS knows: the same queue without sealing is the rule.
 func TestSealedAttributesByName(t *testing.T) {

@@ -141,8 +141,9 @@ func (p *publisher) publish(
 	written := *in
 	if written.Message == nil {
 		// The SDK's own validation refuses it. Should that be missing from the
-		// stack, the guards stop the call, since it carries no mark.
-		written.MessageAttributes = maps.Clone(written.MessageAttributes)
+		// stack, the guards stop the call, since it carries no mark. Attributes
+		// may be ones that are sealed.
+		written.MessageAttributes = nil
 		return next.HandleInitialize(ctx, smithymiddleware.InitializeInput{Parameters: &written})
 	}
 	to, err := destinationOf(&written)
@@ -267,13 +268,13 @@ func messagesOf(entries []types.PublishBatchRequestEntry) ([]message, bool) {
 
 // blankBatch prepares an input that the SDK's own validation is about to
 // refuse, which it does best itself: no middleware on the way there needs the
-// plaintext.
+// body or the attributes, which the policy may seal, names included.
 func blankBatch(in *sns.PublishBatchInput, entries []types.PublishBatchRequestEntry) *sns.PublishBatchInput {
 	out := *in
 	out.PublishBatchRequestEntries = entries
 	for i := range entries {
 		e := &entries[i]
-		e.MessageAttributes = maps.Clone(e.MessageAttributes)
+		e.MessageAttributes = nil
 		if e.Message != nil {
 			e.Message = new(string)
 		}

@@ -209,6 +209,70 @@ func TestSDKValidates(t *testing.T) {
 	}
 }
 
+// TestAttributesOfInvalidCalls: a call that the SDK itself refuses shows
+// attributes, which may be ones that are sealed, neither to middlewares inside
+// the sealer nor in its error.
+func TestAttributesOfInvalidCalls(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	topic := w.server.NewTopic("orders")
+	seen := 0
+	spy := func(o *sns.Options) {
+		o.APIOptions = append(o.APIOptions, func(s *smithymiddleware.Stack) error {
+			return s.Initialize.Add(smithymiddleware.InitializeMiddlewareFunc("spy", func(
+				ctx context.Context, in smithymiddleware.InitializeInput, next smithymiddleware.InitializeHandler,
+			) (smithymiddleware.InitializeOutput, smithymiddleware.Metadata, error) {
+				seen++
+				switch p := in.Parameters.(type) {
+				case *sns.PublishInput:
+					if p.MessageAttributes != nil {
+						t.Errorf("a middleware inside saw %d attributes", len(p.MessageAttributes))
+					}
+				case *sns.PublishBatchInput:
+					for _, e := range p.PublishBatchRequestEntries {
+						if e.MessageAttributes != nil {
+							t.Errorf("a middleware inside saw %d attributes of an entry", len(e.MessageAttributes))
+						}
+					}
+				}
+				return next.HandleInitialize(ctx, in)
+			}), smithymiddleware.Before)
+		})
+	}
+	sealer := w.sealer(policies(map[string]sqsx.Policy{topic: {SealAttributes: true, ClearAttributes: []string{}}}))
+	publisher := sns.NewFromConfig(w.cfg, spy, snsx.Install(sealer))
+	calls := 0
+	for name, value := range map[string]types.MessageAttributeValue{"typed": str(secret), "untyped": {StringValue: aws.String(secret)}} {
+		a := map[string]types.MessageAttributeValue{"patient": value}
+		healthy := types.PublishBatchRequestEntry{Id: aws.String("a"), Message: aws.String("m"), MessageAttributes: a}
+		for _, call := range []func() error{
+			func() error {
+				_, err := publisher.Publish(t.Context(), &sns.PublishInput{TopicArn: &topic, MessageAttributes: a})
+				return err
+			},
+			func() error {
+				return publishBatch(t, publisher, topic, healthy, types.PublishBatchRequestEntry{Id: aws.String("b"), MessageAttributes: a})
+			},
+			func() error {
+				return publishBatch(t, publisher, topic, healthy, types.PublishBatchRequestEntry{Message: aws.String("m")})
+			},
+			func() error {
+				_, err := publisher.PublishBatch(t.Context(), &sns.PublishBatchInput{PublishBatchRequestEntries: []types.PublishBatchRequestEntry{healthy}})
+				return err
+			},
+		} {
+			calls++
+			err := call()
+			if _, ok := errors.AsType[smithy.InvalidParamsError](err); !ok || strings.Contains(err.Error(), "patient") || strings.Contains(err.Error(), secret) {
+				t.Errorf("%s: got %v, want the SDK's error without the attribute", name, err)
+			}
+		}
+	}
+	if seen != calls {
+		t.Errorf("the middleware inside saw %d calls, want %d", seen, calls)
+	}
+}
+
 func publishBatch(t *testing.T, c *sns.Client, topic string, entries ...types.PublishBatchRequestEntry) error {
 	t.Helper()
 	if entries == nil {
