@@ -159,15 +159,16 @@ func (s *sending) plaintext(e *types.SendMessageBatchRequestEntry) ([]byte, erro
 }
 
 // compresses reports whether the bodies of a call may be compressed. They may
-// not if SQS would refuse the call as it was written: it would be sent, and
-// fail on the day when the queue is no longer sealed.
-func (p *compiledPolicy) compresses(entries []types.SendMessageBatchRequestEntry) bool {
+// not if SQS or SNS would refuse the call as it was written: it would be sent,
+// and fail on the day when the queue or the topic is no longer sealed.
+func (p *compiledPolicy) compresses(topic bool, entries []types.SendMessageBatchRequestEntry) bool {
 	if !p.Compress {
 		return false
 	}
-	limit, sum := p.MaxMessageBytes, 0
-	if limit == 0 {
-		limit = serviceMaxMessageBytes
+	limit, sum := p.messageLimit(topic), 0
+	most := serviceMaxMessageBytes // of a batch, whatever the queue's limit is
+	if topic {
+		most = limit
 	}
 	for i := range entries {
 		n := writtenBytes(aws.ToString(entries[i].MessageBody), entries[i].MessageAttributes)
@@ -175,7 +176,7 @@ func (p *compiledPolicy) compresses(entries []types.SendMessageBatchRequestEntry
 			return false
 		}
 	}
-	return sum <= serviceMaxMessageBytes
+	return sum <= most
 }
 
 // writtenBytes is the size of a message as SQS counts it.

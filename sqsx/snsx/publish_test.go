@@ -468,6 +468,69 @@ func TestRetriesPublishTheSameBytes(t *testing.T) {
 	}
 }
 
+// TestCompressOnTopics: what a topic would not take as it was written is not
+// published compressed either, alone or in a batch. What it takes is.
+func TestCompressOnTopics(t *testing.T) {
+	t.Parallel()
+	const usual = 262_144
+	for name, tc := range map[string]struct {
+		limit   int // MaximumMessageSize and Policy.MaxMessageBytes; 0: the usual
+		bodies  []int
+		refused bool
+	}{
+		"limit":                             {0, []int{usual}, false},
+		"a byte more":                       {0, []int{usual + 1}, true},
+		"what a queue takes":                {0, []int{1 << 20}, true},
+		"larger limit":                      {1 << 20, []int{1 << 20}, false},
+		"smaller limit":                     {2048, []int{2048}, false},
+		"smaller limit, a byte more":        {2048, []int{2049}, true},
+		"batch of the limit":                {0, []int{usual / 2, usual / 2}, false},
+		"batch, a byte more":                {0, []int{usual / 2, usual/2 + 1}, true},
+		"batch, smaller limit":              {2048, []int{1024, 1024}, false},
+		"batch, smaller limit, a byte more": {2048, []int{1024, 1025}, true},
+		"batch, larger limit":               {1 << 20, []int{1 << 19, 1 << 19}, false},
+		"batch, larger limit, a byte more":  {1 << 20, []int{1 << 19, 1<<19 + 1}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			var settings []string
+			if tc.limit != 0 {
+				settings = []string{"MaximumMessageSize", strconv.Itoa(tc.limit)}
+			}
+			topic := w.server.NewTopic("orders", settings...)
+			url := w.raw(topic, "q")
+			publisher := w.publisher(policies(map[string]sqsx.Policy{topic: {Compress: true, MaxMessageBytes: tc.limit}}))
+			publish := func(c *sns.Client) error {
+				if len(tc.bodies) == 1 {
+					_, err := c.Publish(t.Context(), &sns.PublishInput{TopicArn: &topic, Message: aws.String(strings.Repeat("0", tc.bodies[0]))})
+					return err
+				}
+				var entries []types.PublishBatchRequestEntry
+				for i, n := range tc.bodies {
+					entries = append(entries, types.PublishBatchRequestEntry{Id: aws.String(strconv.Itoa(i)), Message: aws.String(strings.Repeat("0", n))})
+				}
+				return publishBatch(t, c, topic, entries...)
+			}
+			if err := publish(sns.NewFromConfig(w.cfg)); (err != nil) != tc.refused {
+				t.Errorf("as written: got %v, refused by SNS: want %t", err, tc.refused)
+			}
+			before := len(w.server.Stored(url))
+			err := publish(publisher)
+			if _, tooLarge := errors.AsType[*sqsx.TooLargeError](err); tooLarge != tc.refused || err != nil && !tc.refused {
+				t.Errorf("got %v, a *TooLargeError: want %t", err, tc.refused)
+			}
+			want := len(tc.bodies)
+			if tc.refused {
+				want = 0
+			}
+			if got := len(w.server.Stored(url)) - before; got != want {
+				t.Errorf("got %d messages, want %d", got, want)
+			}
+		})
+	}
+}
+
 // TestSizes: a topic takes 262,144 bytes unless its MaximumMessageSize says
 // otherwise, attributes and what sealing adds included. The limit is found
 // before the request, at the very byte where SNS has it, by SNS's code.
