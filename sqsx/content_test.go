@@ -28,6 +28,7 @@ import (
 	"github.com/sealq/sealq/envelope"
 	"github.com/sealq/sealq/sqsx"
 	"github.com/sealq/sealq/sqsx/internal/content"
+	"github.com/sealq/sealq/sqsx/sqsxtest"
 )
 
 type attributes = map[string]types.MessageAttributeValue
@@ -480,6 +481,56 @@ func TestAttributesOfOthers(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestCallerChangesAttributesMeanwhile: the caller changes values of attributes
+// while a send waits for its data key. The message is the one that the call
+// began with: what is sealed is what travels.
+func TestCallerChangesAttributesMeanwhile(t *testing.T) {
+	t.Parallel()
+	for name, policy := range map[string]sqsx.Policy{
+		"authenticated":    {AuthenticateAttributes: []string{"kind", "bytes"}},
+		"sealed, in clear": {SealAttributes: true, ClearAttributes: []string{"*"}, AuthenticateAttributes: []string{"kind", "bytes"}},
+		"sealed":           {SealAttributes: true},
+		"neither":          {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for _, batch := range []bool{false, true} {
+				w := newWorld(t)
+				url := w.queue("orders")
+				want := func() attributes {
+					return attributes{"kind": stringAttribute("order"), "bytes": binaryAttribute(1, 2, 3)}
+				}
+				a := want()
+				w.server.Intercept(func(r *sqsxtest.Request) error {
+					if r.Action == "kms:GenerateDataKey" {
+						*a["kind"].StringValue = "refund"
+						a["bytes"].BinaryValue[0] = 9
+					}
+					return nil
+				})
+				client := w.client(withPolicy(policy))
+				var digest *string
+				if batch {
+					out, err := client.SendMessageBatch(t.Context(), &sqs.SendMessageBatchInput{QueueUrl: &url, Entries: []types.SendMessageBatchRequestEntry{{Id: aws.String("a"), MessageBody: aws.String("body"), MessageAttributes: a}}})
+					if err != nil {
+						t.Fatal(err)
+					}
+					digest = out.Successful[0].MD5OfMessageAttributes
+				} else {
+					digest = sendWith(t, client, url, "body", a).MD5OfMessageAttributes
+				}
+				got, _ := receiveOne(t, client, url, "All")
+				if diff := cmp.Diff(want(), got.MessageAttributes, ignoreNoSmithy); diff != "" {
+					t.Errorf("batch %t: %s", batch, diff)
+				}
+				if aws.ToString(digest) != aws.ToString(got.MD5OfMessageAttributes) {
+					t.Errorf("batch %t: got digest %s of the send, want that of what was sent", batch, aws.ToString(digest))
+				}
+			}
+		})
 	}
 }
 

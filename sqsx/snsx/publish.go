@@ -63,6 +63,24 @@ type message struct {
 	dedup      *string
 }
 
+// ownAttributes returns a copy of attributes that shares nothing with them, the
+// values included: what is sealed and what travels must be read at one moment.
+func ownAttributes(all map[string]types.MessageAttributeValue) map[string]types.MessageAttributeValue {
+	own := maps.Clone(all)
+	for name, v := range own {
+		own[name] = types.MessageAttributeValue{DataType: ownString(v.DataType), StringValue: ownString(v.StringValue), BinaryValue: bytes.Clone(v.BinaryValue)}
+	}
+	return own
+}
+
+func ownString(s *string) *string {
+	if s == nil {
+		return nil
+	}
+	own := *s
+	return &own
+}
+
 // entry is the message as a Sealer takes it.
 func (m *message) entry() sqstypes.SendMessageBatchRequestEntry {
 	e := sqstypes.SendMessageBatchRequestEntry{
@@ -156,7 +174,7 @@ func (p *publisher) publish(
 	}
 	m := message{
 		id: "0", body: *written.Message, structure: aws.ToString(written.MessageStructure),
-		attributes: maps.Clone(written.MessageAttributes), group: written.MessageGroupId, dedup: written.MessageDeduplicationId,
+		attributes: ownAttributes(written.MessageAttributes), group: ownString(written.MessageGroupId), dedup: ownString(written.MessageDeduplicationId),
 	}
 	sealed, err := p.seal(ctx, to.topic(), policy, []message{m})
 	if err != nil {
@@ -169,7 +187,7 @@ func (p *publisher) publish(
 	inner.TopicArn, inner.TargetArn = to.pointers()
 	inner.Message = aws.String(sealed[0].Body)
 	inner.MessageAttributes = attributesOf(sealed[0].Attributes)
-	inner.MessageDeduplicationId = sealed[0].DeduplicationID
+	inner.MessageGroupId, inner.MessageDeduplicationId = m.group, sealed[0].DeduplicationID
 	inner.MessageStructure = written.MessageStructure
 	if m.structure != "" {
 		inner.MessageStructure = &m.structure
@@ -227,7 +245,7 @@ func (p *publisher) publishBatch(
 		entry.Id = &m.id
 		entry.Message = aws.String(sealed[i].Body)
 		entry.MessageAttributes = attributesOf(sealed[i].Attributes)
-		entry.MessageDeduplicationId = sealed[i].DeduplicationID
+		entry.MessageGroupId, entry.MessageDeduplicationId = m.group, sealed[i].DeduplicationID
 		if entry.MessageStructure != nil {
 			entry.MessageStructure = &m.structure
 		}
@@ -260,7 +278,7 @@ func messagesOf(entries []types.PublishBatchRequestEntry) ([]message, bool) {
 		}
 		messages[i] = message{
 			id: *e.Id, body: *e.Message, structure: aws.ToString(e.MessageStructure),
-			attributes: maps.Clone(e.MessageAttributes), group: e.MessageGroupId, dedup: e.MessageDeduplicationId,
+			attributes: ownAttributes(e.MessageAttributes), group: ownString(e.MessageGroupId), dedup: ownString(e.MessageDeduplicationId),
 		}
 	}
 	return messages, true

@@ -724,8 +724,19 @@ func TestCallerChangesInputMeanwhile(t *testing.T) {
 	topic, open := w.server.NewTopic("orders"), w.server.NewTopic("open")
 	orders, others := w.raw(topic, "orders-q"), w.raw(open, "open-q")
 	in := &sns.PublishInput{TopicArn: aws.String(topic), Message: aws.String(secret), MessageAttributes: manyAttributes(1)}
+	for name, v := range in.MessageAttributes {
+		v.DataType, v.StringValue = aws.String("String"), aws.String("before")
+		in.MessageAttributes[name] = v
+	}
+	in.MessageAttributes["bytes"] = types.MessageAttributeValue{DataType: aws.String("Binary"), BinaryValue: []byte("before")}
 	w.server.Intercept(func(r *sqsxtest.Request) error {
 		if r.Action == "kms:GenerateDataKey" { // while the call waits for its data key
+			for _, v := range in.MessageAttributes {
+				if v.StringValue != nil {
+					*v.StringValue = "later!"
+				}
+				copy(v.BinaryValue, "later!")
+			}
 			*in.TopicArn, *in.Message = open, secret+" changed"
 			in.MessageAttributes["more"], in.MessageAttributes["sealq"] = str(secret), str("x")
 		}
@@ -735,6 +746,11 @@ func TestCallerChangesInputMeanwhile(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.checkWire(orders, others)
+	for name, v := range w.server.Stored(orders)[0].MessageAttributes {
+		if name != "sealq" && aws.ToString(v.StringValue)+string(v.BinaryValue) != "before" {
+			t.Errorf("published attribute %q with a value that the caller set during the call", name)
+		}
+	}
 	if got := receiveBodies(t, w.accepts(topic), orders); !slices.Equal(got, []string{secret}) {
 		t.Errorf("got %q, want the message as it was when the call began", got)
 	}
