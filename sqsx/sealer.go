@@ -227,7 +227,8 @@ func (s *Sealer) PolicyOf(queue string) (Policy, error) {
 // the topic's ARN. It returns the messages that open, in order and with what is
 // known of each, and an error for each of the others, which the caller must not
 // delete. For Lambda that means to report them as batch item failures. msgs is
-// not changed.
+// not changed. The MessageId of a result is the very pointer in msgs, by which
+// messages with the same ID can be told apart.
 //
 // While KMS does not answer, it stops waiting for data keys before the deadline
 // of ctx, by a twentieth of the time that is left or 500 milliseconds,
