@@ -25,7 +25,8 @@ const (
 
 // checkAttributes returns what SQS would answer to attributes that it does not
 // get to see, with its code: a queue that is no longer sealed must take the
-// caller's messages. authenticated are the names that must arrive as written.
+// caller's messages. authenticated are the names on the wire that must arrive
+// as written.
 // An error names no attribute but one of those, since names are sealed too.
 func checkAttributes(attributes map[string]types.MessageAttributeValue, authenticated []string) error {
 	if n := len(attributes); n > content.MaxAttributes {
