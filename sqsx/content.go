@@ -287,12 +287,22 @@ func (p *compiledPolicy) deliver(c content.Content, wire map[string]types.Messag
 			names = append(names, a.Name)
 		}
 	}
-	for name, v := range wire {
+	var others []string
+	for name := range wire {
 		_, isInside := delivered[name]
 		stranger := c.SealsAttributes && !isTracers(name) || slices.Contains(p.AuthenticateAttributes, name)
-		if !isInside && !stranger {
-			delivered[name] = v
+		if !isInside && !stranger && name != attributeName {
+			others = append(others, name)
 		}
+	}
+	// SQS delivers no more than 10, and a program that sends on what it received
+	// could not send more: those that are not inside give way.
+	if room := content.MaxAttributes - len(delivered); len(others) > room {
+		slices.Sort(others)
+		others = others[:room]
+	}
+	for _, name := range others {
+		delivered[name] = wire[name]
 	}
 	slices.Sort(names)
 	return delivered, names, nil

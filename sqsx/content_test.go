@@ -683,6 +683,55 @@ func TestTenAttributes(t *testing.T) {
 	}
 }
 
+// TestTenAttributesWhateverIsAdded: who has no key replays a message with other
+// attributes on the wire. A consumer gets those that are inside, and never more
+// in all than SQS takes, so that it can send on what it received.
+func TestTenAttributesWhateverIsAdded(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		policy sqsx.Policy
+		n      int    // of the sender's attributes
+		added  string // the beginning of nine names
+		want   int    // of the added ones
+	}{
+		"all inside, tracers'":            {sqsx.Policy{SealAttributes: true}, 10, "X-B3-", 0},
+		"all inside, room for some":       {sqsx.Policy{SealAttributes: true}, 8, "X-B3-", 2},
+		"all inside, room for all":        {sqsx.Policy{SealAttributes: true}, 1, "X-B3-", 9},
+		"all inside, others":              {sqsx.Policy{SealAttributes: true}, 1, "other-", 0},
+		"not all inside":                  {sqsx.Policy{Compress: true}, 10, "other-", 0},
+		"not all inside, room for some":   {sqsx.Policy{Compress: true}, 7, "other-", 3},
+		"authenticated, sealed, for some": {sqsx.Policy{SealAttributes: true, AuthenticateAttributes: []string{"a00"}}, 9, "X-B3-", 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			url, next := w.queue("orders"), w.queue("next")
+			client := w.client(withPolicy(tc.policy))
+			sendWith(t, client, url, "body", numbered(tc.n))
+			seen := w.server.Stored(url)[0]
+			receiveOne(t, client, url)
+			replayed := attributes{}
+			if header, ok := seen.MessageAttributes["sealq"]; ok {
+				replayed["sealq"] = header
+			}
+			want := numbered(tc.n)
+			for i := range 9 {
+				name := fmt.Sprint(tc.added, i)
+				replayed[name] = stringAttribute("added")
+				if i < tc.want {
+					want[name] = stringAttribute("added")
+				}
+			}
+			sendWith(t, w.plain, url, *seen.Body, replayed)
+			got, _ := receiveOne(t, client, url, "All")
+			if diff := cmp.Diff(want, got.MessageAttributes, ignoreNoSmithy); diff != "" {
+				t.Error(diff)
+			}
+			sendWith(t, client, next, *got.Body, got.MessageAttributes)
+		})
+	}
+}
+
 // What SQS refuses of attributes it refuses sealed as well: by the same code,
 // on the same server.
 func TestInvalidSealedAttributes(t *testing.T) {
@@ -1181,6 +1230,7 @@ func TestPlaintextBesideContent(t *testing.T) {
 	sendWith(t, w.plain, url, "body", order())
 	client := w.client(withPolicy(sqsx.Policy{AcceptPlaintext: true, SealAttributes: true, ClearAttributes: []string{"kind"}, AuthenticateAttributes: []string{"kind"}, MaxAge: time.Hour}))
 	got, info := receiveOne(t, client, url, "All")
+	// "kind" too: who can forge a message can forge its attributes.
 	if diff := cmp.Diff(order(), got.MessageAttributes, ignoreNoSmithy); diff != "" || info.Sealed || info.AuthenticatedAttributes != nil {
 		t.Errorf("got %+v: %s", info, diff)
 	}

@@ -25,7 +25,8 @@ type Policy struct {
 
 	// AcceptPlaintext delivers messages that are not sealed, and counts them
 	// in [Stats]. It is for migration: as long as it is set, anyone who may
-	// send to the queue can forge a message.
+	// send to the queue can forge a message, with any attributes: those in
+	// AuthenticateAttributes too.
 	AcceptPlaintext bool
 
 	// AcceptQueues lists other queues whose messages may be opened here, for

@@ -52,8 +52,12 @@ export function decode(bytes) {
 // delivered returns the attributes to deliver, of a message that has these on
 // the wire.
 export function delivered(content, wire) {
-  const kept = Object.entries(wire).filter(([name]) => !content.allInside || isTracers(name))
-  return { ...Object.fromEntries(kept), ...content.clear, ...content.sealed }
+  const inside = { ...content.clear, ...content.sealed }
+  const others = Object.keys(wire)
+    .filter((name) => !Object.hasOwn(inside, name) && (!content.allInside || isTracers(name)))
+    .sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)))
+    .slice(0, mostAttributes - Object.keys(inside).length) // SQS delivers no more than 10, either
+  return { ...Object.fromEntries(others.map((name) => [name, wire[name]])), ...inside }
 }
 
 class Reader {

@@ -35,10 +35,14 @@ class Content:
 
     def attributes(self, wire):
         """What to deliver, of a message that has these attributes on the wire."""
-        delivered = {
-            name: value for name, value in wire.items() if not self.all_inside or is_tracers(name)
-        }
-        return delivered | self.clear | self.sealed
+        inside = self.clear | self.sealed
+        others = sorted(
+            name
+            for name in wire.keys() - inside.keys()
+            if not self.all_inside or is_tracers(name)
+        )
+        room = MOST_ATTRIBUTES - len(inside)  # SQS delivers no more than 10, either
+        return {name: wire[name] for name in others[:room]} | inside
 
 
 def is_tracers(name):
