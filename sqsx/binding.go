@@ -154,6 +154,11 @@ func (s *settings) ownContext(binding string, m *types.Message, ec envelope.Encr
 	return true
 }
 
+// opensOtherNames reports whether the policy lists other names than the queue's
+// own, or opens all. The consumer's role may decrypt under those only, so that a
+// refusal under the queue's own name says nothing of it.
+func (p *compiledPolicy) opensOtherNames() bool { return p.NoBinding || len(p.accept) > 0 }
+
 // accept checks the context of a received message. It runs before any key is
 // asked for, so that a message of another queue costs no KMS call. binding is
 // the name of q itself.

@@ -90,7 +90,7 @@ func (c *codec) note(q middleware.Queue, policy *compiledPolicy, messages []type
 			if r.Cause == nil || o.Temporary && !r.KeyService {
 				r.Cause, r.KeyService = o.Err, o.Temporary
 			}
-			r.Refused = r.Refused || classify(o.Err) == keyRefused && lookups[i].own
+			r.Refused = r.Refused || classify(o.Err) == keyRefused && lookups[i].own && !policy.opensOtherNames()
 		}
 		if o.Err != nil || behind != nil {
 			m := holdMessage(&messages[i], o.Err, o.Temporary)

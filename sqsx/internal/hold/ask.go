@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/sealq/sealq/internal/backoff"
 	"github.com/sealq/sealq/internal/contain"
 )
 
@@ -24,7 +25,8 @@ const (
 	// Elsewhere: not under the context that this process seals with. It is a No
 	// once a message was refused under exactly that context. Before, it may be
 	// the consumer of a dead-letter queue, which decrypts under the name of the
-	// source queue only.
+	// source queue only. It still may be after that, because anyone who may send
+	// can write such a message: see probes.
 	Elsewhere
 )
 
@@ -52,7 +54,26 @@ type held struct {
 	err      error
 	refusals int       // in a row
 	next     time.Time // no question before
+
+	probes int       // receives of one message, while the answer is Elsewhere
+	probed time.Time // the last of them; at first, when the hold began
 }
+
+// nextProbe returns when a message may be received although receives are held.
+// A message of a FIFO queue is not parked, so it is not received again before it
+// would be if it were.
+func (h *held) nextProbe(fifo bool) time.Time {
+	if fifo {
+		return h.probed.Add(maxParking)
+	}
+	return h.probed.Add(backoff.Exponential(minPause, maxPause, h.probes+1))
+}
+
+// doubtful reports whether receives are held only because a message was refused
+// under our own context. Anyone who may send can write one. So single messages
+// are still received, and parked for the longest time: one that opens under
+// another context ends the hold.
+func (a *asking) doubtful() bool { return a.hold != nil && a.answer == Elsewhere }
 
 // due reports whether it is time to ask.
 func (a *asking) due(now time.Time) bool {
@@ -88,7 +109,7 @@ func (a *asking) opened(foreign bool) {
 // refused begins to hold receives, or goes on to.
 func (a *asking) refused(err error, now time.Time) {
 	if a.hold == nil {
-		a.hold = &held{}
+		a.hold = &held{probed: now}
 	}
 	a.hold.err = err
 	a.hold.refusals++

@@ -193,13 +193,23 @@ func (b *Breaker) Admit(ctx context.Context, r Receive) (Permit, error) {
 			b.ask(ctx, q)
 		}
 		var until time.Time
-		switch next, h := q.wrong.nextReceive, q.asking.hold; {
-		case h != nil && !q.bridges(r, now):
+		h, probe := q.asking.hold, false
+		if h != nil && (q.bridges(r, now) || q.keeps()) {
+			h = nil
+		}
+		if h != nil && q.asking.doubtful() {
+			probe = !now.Before(h.nextProbe(r.FIFO))
+		}
+		switch next := q.wrong.nextReceive; {
+		case h != nil && !probe:
 			held, until = refusal(h.err), h.next
 			if q.asking.out {
 				until = giveUp
 			}
-		case h == nil && q.asking.out && !q.bridges(r, now):
+			if q.asking.doubtful() && h.nextProbe(r.FIFO).Before(until) {
+				until = h.nextProbe(r.FIFO)
+			}
+		case q.asking.hold == nil && q.asking.out && !q.bridges(r, now):
 			until = now.Add(askTimeout) // the answer is worth the wait
 		case now.Before(next):
 			held, until = refusal(q.cause), next
@@ -208,6 +218,10 @@ func (b *Breaker) Admit(ctx context.Context, r Receive) (Permit, error) {
 			// The caller's next receive need not wait, and has all its time.
 			if deadline, ok := ctx.Deadline(); ok && held != nil && deadline.Sub(now) < r.Wait {
 				return Permit{}, held
+			}
+			if probe {
+				h.probes, h.probed = h.probes+1, now
+				return Permit{Single: true}, nil
 			}
 			if q.wrong.step(now) {
 				return Permit{Single: true, Wait: stepBackWait}, nil
@@ -259,6 +273,13 @@ func (q *state) bridges(r Receive, now time.Time) bool {
 	}
 	k := q.lastKey
 	return k.encrypted.Ciphertext != nil && now.Sub(q.opened) < bridgeFor && r.Queue.Cached(k.encrypted, k.context)
+}
+
+// keeps reports whether receives go on although a message was refused under our
+// own context: the queue has no redrive policy, so that receives cost messages
+// nothing. Most dead-letter queues have none.
+func (q *state) keeps() bool {
+	return q.asking.doubtful() && q.parking.known && q.parking.attributes.MaxReceives == 0
 }
 
 // state returns what is known of the receive's queue, or nil if there is no

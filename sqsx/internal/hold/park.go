@@ -138,6 +138,8 @@ func (q *state) parkingTime(m Message, visibility time.Duration, now time.Time) 
 		// The key service will not say when it answers again. It may have been a
 		// blip, for which the visibility timeout of the queue is long enough.
 		return 0
+	case m.KeyService && q.asking.doubtful() && !q.keeps():
+		d = maxParking // single messages are still received
 	case m.KeyService:
 		d = doubled(keyParking, receives-1)
 	case q.opened.IsZero() && !q.wrong.stepsBack():

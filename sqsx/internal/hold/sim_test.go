@@ -60,6 +60,7 @@ type simMessage struct {
 	junk      bool
 	key       int  // data key; 0 is the one that every process knows
 	foreign   bool // under a wrapping key that is refused, beside a healthy one
+	forged    bool // it says that it was sealed for this queue, and is refused
 	sent      time.Time
 	visibleAt time.Time
 	receives  int
@@ -427,14 +428,14 @@ func (p *process) open(m *simMessage) (err error, keyService bool) {
 	if cached {
 		return nil, false
 	}
-	err = p.f.service.decrypt(m.foreign)
+	err = p.f.service.decrypt(m.foreign || m.forged)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	state, _ := p.f.service.get()
 	switch {
 	case err == nil:
 		p.cached[m.key] = true
-	case err == errRefused && !m.foreign && state == disabled:
+	case err == errRefused && !m.foreign && !m.forged && state == disabled:
 		clear(p.cached) // a refusal of the whole key ends its data keys
 	}
 	return err, err != nil
@@ -500,19 +501,20 @@ func (p *process) consume(ctx context.Context, r hold.Receive, got []simReceived
 	wg.Wait()
 	for i, g := range got {
 		m, err, keyService := g.m, errs[i], byService[i]
+		state, _ := p.f.service.get()
 		if err == nil {
 			delivered = append(delivered, m)
 			response.Delivered = true
 			if !m.junk {
 				response.Opened = dataKey(m.key)
+				response.Foreign = state == denied2
 			}
 			continue
 		}
 		if response.Cause == nil || keyService && !response.KeyService {
 			response.Cause, response.KeyService = err, keyService
 		}
-		state, _ := p.f.service.get()
-		response.Refused = response.Refused || err == errRefused && !m.foreign && state == denied
+		response.Refused = response.Refused || m.forged || err == errRefused && !m.foreign && state == denied
 		w := hold.Message{ID: fmt.Sprint(m.id), Handle: g.handle, Receives: g.receives, Sent: m.sent, KeyService: keyService}
 		withheld = append(withheld, w)
 		p.mu.Lock()

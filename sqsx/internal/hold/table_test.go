@@ -154,6 +154,61 @@ func TestDenied(t *testing.T) {
 	}
 }
 
+// TestDeniedForLong: what a role that lacks kms:Decrypt for longer than an hour
+// costs: single messages are still received.
+func TestDeniedForLong(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct{ processes, messages int }{{1, 1}, {1, 100}, {10, 400}} {
+		orders(t, fmt.Sprint(tc.processes, " x 4, ", tc.messages), func(t *testing.T, random bool) {
+			f := newFleet(t, 3, random)
+			defer f.end()
+			messages := f.send(tc.messages, simMessage{key: 1})
+			f.service.set(denied)
+			f.start(tc.processes, 4, nil)
+			time.Sleep(3*time.Hour - time.Minute)
+			if d := dead(messages, f); d > 0 {
+				t.Errorf("%d dead-lettered within 3 h, want none", d)
+			}
+			before := f.tally().receives
+			time.Sleep(21 * time.Hour)
+			t.Logf("%s: %d dead-lettered in a day, %d receives an hour", t.Name(), dead(messages, f), (f.tally().receives-before)/21)
+		})
+	}
+}
+
+// TestForgedForThisQueue: the consumer may decrypt under another name only, and
+// messages that say they were sealed for this queue are in front of healthy
+// ones. Where a redrive policy could move healthy messages, each costs one
+// receive of one message, at least every 30 seconds; elsewhere nothing.
+func TestForgedForThisQueue(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		processes, forged, maxReceives int
+		within                         time.Duration
+	}{
+		{1, 1, 3, 10 * time.Second},
+		{1, 40, 3, 20 * time.Minute},
+		{10, 40, 3, 20 * time.Minute},
+		{1, 40, 0, 10 * time.Second},
+		{1, 400, 0, time.Minute},
+	} {
+		orders(t, fmt.Sprintf("%d x 1, %d forged, maxReceiveCount %d", tc.processes, tc.forged, tc.maxReceives), func(t *testing.T, random bool) {
+			f := newFleet(t, tc.maxReceives, random)
+			defer f.end()
+			f.service.set(denied2)
+			f.send(tc.forged, simMessage{forged: true})
+			f.start(tc.processes, 1, nil)
+			time.Sleep(100 * time.Millisecond) // the first forged messages come first
+			messages := f.send(10, simMessage{key: 1})
+			last := f.lastAfter(messages, time.Hour)
+			t.Logf("%s: the last healthy message after %v", t.Name(), last)
+			if d := dead(messages, f); d > 0 || last > tc.within {
+				t.Errorf("%d dead-lettered, the last delivered after %v, want 0 and at most %v", d, last, tc.within)
+			}
+		})
+	}
+}
+
 // TestDeadLetterQueue: forty junk messages are in front of ten healthy ones,
 // and the consumer may decrypt under the name of the source queue only.
 func TestDeadLetterQueue(t *testing.T) {
