@@ -122,7 +122,7 @@ func TestNoEncryptedDataKey(t *testing.T) {
 	wantCalls(t, s, 0)
 }
 
-func TestMessageAtFaultIsRemembered(t *testing.T) {
+func TestInvalidMessageIsRemembered(t *testing.T) {
 	for name, test := range map[string]struct {
 		period, idle time.Duration
 		calls        int
@@ -285,7 +285,7 @@ func TestTryDecryptDataKey(t *testing.T) {
 	})
 }
 
-func TestRefreshThatFindsTheMessageAtFaultDropsTheKey(t *testing.T) {
+func TestRefreshThatFindsTheMessageInvalidDropsTheKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newService()
 		k := newCache(t, s)

@@ -33,7 +33,7 @@ func (s *side) classify(err error) class {
 		keyerr.IsCut(err) && !errors.Is(err, envelope.ErrInvalidMessage):
 		return unavailable
 	// A request to seal has no message that could be at fault.
-	case s.opens && envelope.MessageAtFault(err):
+	case s.opens && envelope.IsInvalidMessage(err):
 		return invalid
 	default:
 		return refused

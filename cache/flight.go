@@ -278,14 +278,14 @@ func (k *Keyring) lost(s *side, f *flight, out *outcome, now time.Time) {
 			// No outage: nothing is bridged, and nothing is to be waited for.
 			return
 		}
-		inHand := false
+		cached := false
 		for _, id := range f.asked {
 			if e := s.keys.peek(id); e != nil {
 				e.outage.note(f.began, now)
-				inHand = true
+				cached = true
 			}
 		}
-		if !inHand {
+		if !cached {
 			s.remember(f, unavailable, out.err, now, &k.opts)
 		}
 	case invalid:

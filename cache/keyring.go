@@ -230,7 +230,7 @@ func (k *Keyring) TryDecryptDataKey(ctx context.Context, edks []envelope.Encrypt
 	ids := appendIdentities(idArray[:0], edks, ec)
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	key := k.inHand(ctx, ids, &query{side: &k.decrypt, edks: edks, ec: ec}, time.Now())
+	key := k.fromCache(ctx, ids, &query{side: &k.decrypt, edks: edks, ec: ec}, time.Now())
 	if key == nil {
 		return nil, false
 	}
@@ -262,7 +262,7 @@ func (k *Keyring) get(ctx context.Context, ids []identity, q *query) (*envelope.
 	for {
 		k.mu.Lock()
 		now := time.Now()
-		if key := k.inHand(ctx, ids, q, now); key != nil {
+		if key := k.fromCache(ctx, ids, q, now); key != nil {
 			if !missed {
 				k.stats.Hits++
 			}
@@ -309,7 +309,7 @@ func (k *Keyring) get(ctx context.Context, ids []identity, q *query) (*envelope.
 			return f.key, nil
 		case f.class == unavailable:
 			k.mu.Lock()
-			key := k.inHand(ctx, ids, q, time.Now())
+			key := k.fromCache(ctx, ids, q, time.Now())
 			k.mu.Unlock()
 			if key != nil {
 				return key, nil
@@ -323,9 +323,9 @@ func (k *Keyring) get(ctx context.Context, ids []identity, q *query) (*envelope.
 	}
 }
 
-// inHand hands out a key that may be used without waiting, if there is one, and
+// fromCache returns a key that may be used without waiting, if there is one, and
 // starts its refresh if that is due. It is called with k.mu held.
-func (k *Keyring) inHand(ctx context.Context, ids []identity, q *query, now time.Time) *envelope.DataKey {
+func (k *Keyring) fromCache(ctx context.Context, ids []identity, q *query, now time.Time) *envelope.DataKey {
 	s := q.side
 	best, bestStage := -1, absent
 	var found *entry

@@ -333,7 +333,7 @@ func TestMaxStale(t *testing.T) {
 	}
 }
 
-func TestOutageWithNoKeyInHandIsPaced(t *testing.T) {
+func TestOutageWithNoCachedKeyIsPaced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newService()
 		k := newCache(t, s)

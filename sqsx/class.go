@@ -12,7 +12,7 @@ import (
 type class int
 
 const (
-	messageFault   class = iota // the message's own
+	invalidMessage class = iota // the message's own
 	keyUnavailable              // the key service could not answer, there was no time to ask, or a clock is ahead
 	keyRefused                  // the key service said no
 	classes
@@ -24,8 +24,8 @@ func (c class) String() string {
 
 func classify(err error) class {
 	switch {
-	case envelope.MessageAtFault(err):
-		return messageFault
+	case envelope.IsInvalidMessage(err):
+		return invalidMessage
 	case errors.Is(err, envelope.ErrUnavailable), errors.Is(err, ErrClockAhead),
 		errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return keyUnavailable

@@ -54,7 +54,7 @@ func (s *Sealer) Stats() Stats {
 		SealFailed:          c.sealFailed.n.Load(),
 		Opened:              c.opened.n.Load(),
 		OpenedPlain:         c.openedPlain.n.Load(),
-		WithheldMessage:     c.withheld[messageFault].n.Load(),
+		WithheldMessage:     c.withheld[invalidMessage].n.Load(),
 		WithheldUnavailable: c.withheld[keyUnavailable].n.Load(),
 		WithheldRefused:     c.withheld[keyRefused].n.Load(),
 		Held:                c.held.n.Load(),
@@ -181,7 +181,7 @@ func newCounters(provider metrics.MeterProvider, caches []*cache.Keyring) (*coun
 		{"sealq.hold.asked", "questions to the key service whether this process may decrypt", []*counter{&c.asked}},
 		{"sealq.messages.parked", "messages put out of the way because they did not open", []*counter{&c.parked}},
 		{"sealq.messages.taken_back", "parked messages made visible again", []*counter{&c.takenBack}},
-		{"sealq.messages.withheld", "messages received but not delivered", []*counter{&c.withheld[messageFault], &c.withheld[keyUnavailable], &c.withheld[keyRefused]}},
+		{"sealq.messages.withheld", "messages received but not delivered", []*counter{&c.withheld[invalidMessage], &c.withheld[keyUnavailable], &c.withheld[keyRefused]}},
 	}
 	for i := range c.withheld {
 		c.withheld[i].cause = class(i).String()

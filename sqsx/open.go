@@ -179,7 +179,7 @@ func (r *response) deliver(i int, body string, attributes map[string]types.Messa
 }
 
 func withhold(err error) middleware.Opened {
-	return middleware.Opened{Err: err, Temporary: classify(err) != messageFault}
+	return middleware.Opened{Err: err, Temporary: classify(err) != invalidMessage}
 }
 
 // lookup finds the data key of one message. If it has to wait for it, another

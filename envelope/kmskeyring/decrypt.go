@@ -347,7 +347,7 @@ func (d *decryption) failure() error {
 		d.fault("the message has no encrypted data key of provider %q: it was sealed with another kind of keyring, and opens with one of that kind", ProviderID)
 	}
 	err := envelope.JoinKeyErrors(d.errs...)
-	if !d.asked && envelope.MessageAtFault(err) {
+	if !d.asked && envelope.IsInvalidMessage(err) {
 		return &notAskedError{err} // a cache must not take it for a sign of life
 	}
 	return err

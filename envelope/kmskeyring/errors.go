@@ -82,7 +82,7 @@ func classify(q question, err error) error {
 			return q.checkUnsupported(err) // it asks for the ciphertext
 		}
 		if q.op == opDecrypt {
-			return q.messageFault(err, otherContext)
+			return q.invalidMessage(err, otherContext)
 		}
 		return q.refused(err, &envelope.RefusedError{}, "")
 
@@ -207,7 +207,7 @@ func (q question) unavailable(err error, hint string) error {
 	return fmt.Errorf("kmskeyring: %s: %w: %w%s", q, envelope.ErrUnavailable, own(err), remedy(hint))
 }
 
-func (q question) messageFault(err error, hint string) error {
+func (q question) invalidMessage(err error, hint string) error {
 	return fmt.Errorf("kmskeyring: %s: %w: %w%s", q, envelope.ErrNoMatchingKey, own(err), remedy(hint))
 }
 
@@ -232,9 +232,9 @@ func (q question) checkUnsupported(err error) error {
 func (q question) remembered(why reason) error {
 	err := errors.New("KMS did not decrypt it before, and is not asked again")
 	if why == isFact {
-		return q.messageFault(err, otherContext)
+		return q.invalidMessage(err, otherContext)
 	}
-	return q.messageFault(err, notConfigured)
+	return q.invalidMessage(err, notConfigured)
 }
 
 // denied reports what KMS said of a key and encryption context before.
@@ -257,7 +257,7 @@ func (q question) deniedBefore(why reason) error {
 // stop its consumers, by naming a key that refuses them.
 func (q question) refused(err error, r *envelope.RefusedError, hint string) error {
 	if !q.configured {
-		return q.messageFault(err, notConfigured)
+		return q.invalidMessage(err, notConfigured)
 	}
 	if q.sealOnly && r.KeyInfo != "" {
 		r.Reach = envelope.ReachSeal

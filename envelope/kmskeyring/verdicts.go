@@ -272,7 +272,7 @@ func reasonOf(err error) (reason, *envelope.RefusedError, bool) {
 	if answered {
 		code = api.ErrorCode()
 	}
-	if envelope.MessageAtFault(err) {
+	if envelope.IsInvalidMessage(err) {
 		// Without KMS's own error it was decrypted, and is no data key.
 		if !answered || code == "InvalidCiphertextException" || code == "IncorrectKeyException" {
 			return isFact, nil, true
