@@ -269,7 +269,7 @@ func TestSealOnlyRefusalFollowsOneOfTheWholeKey(t *testing.T) {
 
 // An alias was pointed at a key that cannot be used. Sealing fails, again and
 // again; what was sealed under the key before is opened all the while, with
-// keys in hand and with keys that have to be asked for.
+// cached keys and with keys that have to be fetched.
 func TestSealOnlyRefusalLeavesOpeningAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newService()
