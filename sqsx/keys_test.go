@@ -91,8 +91,8 @@ func TestNoSendWaitsForARotation(t *testing.T) {
 	})
 }
 
-// TestKMSUnreachable keeps sending and receiving on the cached data key, and recovers
-// by itself.
+// TestKMSUnreachable keeps sending and receiving on the cached data key, and
+// recovers by itself.
 func TestKMSUnreachable(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
