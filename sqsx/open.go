@@ -157,7 +157,10 @@ func (r *response) open(ctx context.Context, i int) middleware.Opened {
 	}
 	k.opened = hold.DataKey{Encrypted: result.Key, Header: sealed.Header}
 	r.codec.opened.add(aws.ToString(m.MessageId))
-	r.known[i] = openedInfo{sealed: true, messageID: result.MessageID, key: result.Key, context: result.EncryptionContext}
+	r.known[i] = openedInfo{
+		sealed: true, messageID: result.MessageID, context: result.EncryptionContext,
+		keyProvider: result.Key.ProviderID, key: result.Key.ProviderInfo,
+	}
 	return r.deliver(i, string(result.Plaintext))
 }
 
@@ -200,11 +203,12 @@ func (k *lookup) DecryptDataKey(ctx context.Context, edks []envelope.EncryptedDa
 
 // openedInfo is what [Info] is made of for those who ask.
 type openedInfo struct {
-	sealed    bool
-	receives  int
-	messageID [32]byte
-	key       envelope.EncryptedDataKey
-	context   envelope.EncryptionContext
+	sealed      bool
+	receives    int
+	messageID   [32]byte
+	keyProvider string
+	key         []byte
+	context     envelope.EncryptionContext
 }
 
 // info returns the Info of a message. Its EncryptionContext is that of i.
@@ -216,8 +220,8 @@ func (i *openedInfo) info() Info {
 		Sealed:            true,
 		SealID:            hex.EncodeToString(i.messageID[:]),
 		Receives:          i.receives,
-		KeyProvider:       i.key.ProviderID,
-		Key:               string(i.key.ProviderInfo),
+		KeyProvider:       i.keyProvider,
+		Key:               string(i.key),
 		EncryptionContext: i.context,
 	}
 }
