@@ -67,9 +67,10 @@
 //     may send but not use the key cannot make a body that is accepted.
 //   - A body that was altered in any bit is not delivered, nor is one that was
 //     copied into another queue.
-//   - Attributes, group IDs, sizes and times are visible and not authenticated.
+//   - Group IDs, sizes and times are visible and not authenticated. So are
+//     message attributes, unless a policy seals or authenticates them.
 //   - Anyone who controls the queue can drop, repeat, delay and reorder
-//     messages.
+//     messages. Policy.MaxAge limits how old a repeated one may be.
 //   - Anyone who may decrypt can also forge, for the same queue: data keys are
 //     symmetric.
 //   - A disabled key is noticed within the reuse period, 5 minutes by default.

@@ -109,7 +109,7 @@ var statements = []statement{
 	{"docs/key-gone.md", "{cache.DefaultReusePeriod} is the default `ReusePeriod`."},
 	{"README.md", "goes on with the data keys that it has cached, for {cache.DefaultMaxStale}."},
 	{"README.md", "| a data key is reused for | … | … | {cache.minReusePeriod} to {cache.maxReusePeriod}, default {cache.DefaultReusePeriod} |"},
-	{"docs/comparison.md", "| reuse of a data key | … | … | {cache.minReusePeriod} to {cache.maxReusePeriod}, default {cache.DefaultReusePeriod} |"},
+	{"docs/comparison.md", "| a data key is reused for | … | … | {cache.minReusePeriod} to {cache.maxReusePeriod}, default {cache.DefaultReusePeriod} |"},
 }
 
 var (

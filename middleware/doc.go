@@ -41,6 +41,7 @@
 //
 // # What it does not do
 //
-// It does not seal message attributes, groups or any other metadata, splits no
-// batch, deletes no message, and does not change any other operation.
+// It seals no metadata itself: what happens to message attributes is up to the
+// Codec. It leaves message groups as they are, splits no batch, deletes no
+// message, and does not change any other operation.
 package middleware
