@@ -40,11 +40,11 @@ type Policy struct {
 	// that accepts the topic can copy it there, and it opens.
 	AcceptTopics []string
 
-	// StrictQueue turns off one default in favour of availability: a message that
-	// SQS marks as coming from another queue of the same account and Region by
-	// redrive (DeadLetterQueueSourceArn) is otherwise opened if it would be in
-	// that queue: under its name or LogicalQueue, those of its AcceptQueues and
-	// AcceptTopics, or any name under NoBinding.
+	// StrictQueue withholds messages that redrive moved here from another queue.
+	// By default a message that SQS marks as redriven (DeadLetterQueueSourceArn)
+	// from another queue of the same account and Region opens if that queue's
+	// policy would open it: under its name or LogicalQueue, those of its
+	// AcceptQueues and AcceptTopics, or any name under NoBinding.
 	StrictQueue bool
 
 	// LogicalQueue binds messages to this name in place of the queue's ARN, for
@@ -97,18 +97,19 @@ type Policy struct {
 	// tracers read and write on the wire (_datadog, traceparent, tracestate, b3,
 	// X-B3-*, sentry-trace, newrelic, elastic-apm-traceparent, uber-trace-id).
 	//
-	// It is for sends, as Compress is. Every receive opens what they write,
-	// whatever its policy: update consumers first, because a release that does
-	// not know sealed content withholds it.
+	// Only producers need it. Every receive opens what it writes, whatever its
+	// policy: update consumers first, because a sealq from before sealed content
+	// (see the package's documentation) withholds it.
 	SealAttributes bool
 
 	// ClearAttributes are names of message attributes that SealAttributes leaves
 	// in clear, because others read them: SNS filters, EventBridge Pipes, routers.
-	// Each is a name, or the beginning of names with one trailing "*". Copies are
-	// sealed too, and it is the copies that are delivered. Without
+	// Each is a name, or the beginning of names with one trailing "*". A sealed
+	// copy travels too; consumers get the copy, not the clear one. Without
 	// SealAttributes it has no effect. The policy of an SNS topic that has
 	// SealAttributes must say it, if need be as an empty list: a filter of a
-	// subscription that reads a sealed attribute matches nothing, without a word.
+	// subscription that reads a sealed attribute matches nothing, and SNS reports
+	// no error.
 	ClearAttributes []string
 
 	// AuthenticateAttributes are names of message attributes in clear that must

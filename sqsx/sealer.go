@@ -201,8 +201,7 @@ type SealedEntry = middleware.Sealed
 
 // PolicyOf returns the policy that applies to queue, with what the environment
 // adds to it and with MaxMessageBytes filled in. queue is an ARN, of a queue or
-// an SNS topic, or a URL if [Options.Region] is known. To change the result
-// changes nothing else.
+// an SNS topic, or a URL if [Options.Region] is known. The result is a copy.
 func (s *Sealer) PolicyOf(queue string) (Policy, error) {
 	q, err := s.queue(queue)
 	if err != nil {
