@@ -2,7 +2,9 @@
 // message bodies: SendMessage, SendMessageBatch and ReceiveMessage. A [Codec]
 // decides what happens to a body; this package knows no keys and no formats. It
 // is outside the promise of compatibility that version 1 of this module makes:
-// names here may change in any release. Programs use package sqsx.
+// names here may change in any release. The types that package sqsx aliases,
+// and those of their fields, are inside that promise. Programs use package
+// sqsx.
 //
 // This package knows the SDK: where in the stack a body may be changed, which
 // limits and digests that affects, and how to fail a call that lost the codec.
@@ -40,6 +42,7 @@
 //
 // # What it does not do
 //
-// It does not seal message attributes, groups or any other metadata, splits no
-// batch, deletes no message, and does not change any other operation.
+// It seals no metadata itself: what happens to message attributes is up to the
+// Codec. It leaves message groups as they are, splits no batch, deletes no
+// message, and does not change any other operation.
 package middleware

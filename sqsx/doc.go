@@ -85,10 +85,21 @@
 // publisher, and [Policy.AcceptTopics] lists the topics that a queue subscribes
 // to. A topic's own policy is found by its ARN only.
 //
+// Sealed content is the format used when Policy.SealAttributes,
+// AuthenticateAttributes, Compress or MaxAge is set: what is encrypted is the
+// body with its attributes and the time of sealing, and not the body alone.
+//
 // # What it does not do
 //
 // Message attributes stay visible, unless Policy.SealAttributes is set. Message
-// group and deduplication IDs, sizes and times are always visible. Anyone who
-// controls the queue can withhold, repeat or reorder messages, but not read or
-// change them. A middleware that is added in front of this one sees plaintext.
+// group and deduplication IDs, sizes and times are always visible. Anyone who controls
+// the queue can withhold, repeat or reorder messages, but not read or change
+// them. A middleware that is added in front of this one sees plaintext.
+//
+// # Stability
+//
+// OpenError, ReceiveError, BatchError, TooLargeError and SealedEntry are
+// aliases of types of package middleware. That package is outside the promise
+// of compatibility of version 1; these types, and those of their fields, are
+// inside.
 package sqsx

@@ -66,8 +66,8 @@ type Info struct {
 	EncryptionContext map[string]string
 	// SealedAt is when the message was sealed, by its producer's clock, in whole
 	// milliseconds, UTC. It is authenticated. It is zero for messages without
-	// sealed content: those of producers without Policy.SealAttributes,
-	// AuthenticateAttributes, Compress and MaxAge.
+	// sealed content, which are those of producers whose policy has none of
+	// SealAttributes, AuthenticateAttributes, Compress and MaxAge.
 	SealedAt time.Time
 	// AuthenticatedAttributes are the names, sorted, of the message attributes
 	// that were sealed with the message, asked for or not: their values are
