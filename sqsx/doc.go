@@ -75,8 +75,8 @@
 //
 // # Policy
 //
-// [Policy] says per queue what is sealed and what is accepted; its zero value
-// is the strictest. Messages are bound to their queue: a message that is copied
+// [Policy] says per queue what is sealed and what is accepted. Its zero value
+// seals bodies and leaves attributes in clear. Messages are bound to their queue: a message that is copied
 // into another queue does not open there, unless SQS itself moved it there by
 // redrive, or [Policy.AcceptQueues] lists its queue. To migrate a queue in use,
 // set [Policy.AcceptPlaintext] for a time; docs/migration.md has the steps.

@@ -63,7 +63,8 @@ const (
 //	SEALQ_NO_HOLD             queues for Policy.NoHold
 //	SEALQ_NO_RECEIVE_ERRORS   queues for Policy.NoReceiveErrors
 //	SEALQ_NO_DIGESTS          queues for Policy.NoDigests
-//	SEALQ_SEAL_ATTRIBUTES     queues for Policy.SealAttributes
+//	SEALQ_SEAL_ATTRIBUTES     queues for Policy.SealAttributes; "*" does not
+//	                          include topics
 //	SEALQ_COMPRESS            queues for Policy.Compress
 //	SEALQ_ACCEPT_UNDATED      queues for Policy.AcceptUndated
 //	SEALQ_CLEAR_ATTRIBUTES    message attributes for Policy.ClearAttributes, of

@@ -13,9 +13,9 @@ import (
 )
 
 // Policy says how one queue, or a group of queues, is sealed and opened, or how
-// an SNS topic is sealed (package snsx). The zero value is the strictest:
-// everything sent is sealed, only sealed messages of this very queue are
-// delivered.
+// an SNS topic is sealed (package snsx). The zero value seals every body and
+// leaves message attributes in clear. It delivers only sealed messages of this
+// very queue.
 type Policy struct {
 	// NoSeal sends plaintext, byte for byte as the caller wrote it: for a queue
 	// that is never sealed, or to roll back. It concerns sends only: sealed
@@ -96,6 +96,10 @@ type Policy struct {
 	// delivered. Some stay in clear: those in ClearAttributes, and those that
 	// tracers read and write on the wire (_datadog, traceparent, tracestate, b3,
 	// X-B3-*, sentry-trace, newrelic, elastic-apm-traceparent, uber-trace-id).
+	//
+	// For topics it must be set under their ARN. If it is set for queues of a
+	// topic's name (in Options.Policy, or under "*"), and Options.Queues has no
+	// ARN that names the topic, publishing fails with a [ConfigError].
 	//
 	// It is for sends, as Compress is. Every receive opens what they write,
 	// whatever its policy: update consumers first, because a release that does
@@ -341,6 +345,25 @@ func (t *policyTable) find(q middleware.Queue) (*compiledPolicy, error) {
 		}
 	}
 	return t.lookup(q.Name, arn), nil
+}
+
+// findToSeal is find for callers that seal. It refuses a topic that has no
+// policy of its own if a queue of its name would have sealed attributes: what
+// reads as "seal all attributes" would leave those of the topic in clear, and
+// nothing would show it.
+func (t *policyTable) findToSeal(q middleware.Queue) (*compiledPolicy, error) {
+	policy, err := t.find(q)
+	if err != nil || !q.Topic || policy.SealAttributes || policy.NoSeal {
+		return policy, err
+	}
+	arn := q.ARN()
+	isTopics := func(r policyRule) bool { return r.Matches(q.Name, arn) }
+	if slices.ContainsFunc(t.topics.rules, isTopics) || !t.lookup(q.Name, "").SealAttributes {
+		return policy, nil
+	}
+	return nil, &ConfigError{advise(
+		"name the topic by its ARN, or by \"arn:aws:sns:*\", in Options.Queues, or in SEALQ_SEAL_ATTRIBUTES with SEALQ_CLEAR_ATTRIBUTES",
+		"sqsx: SealAttributes is set for queues of the name %q and not for the topic %q, whose attributes would be sent in clear: Options.Policy, names and \"*\" mean queues and no topics", q.Name, arn)}
 }
 
 func accountUnknown(q middleware.Queue, p awsname.Pattern) error {
