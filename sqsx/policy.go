@@ -111,7 +111,8 @@ type Policy struct {
 	// Each is a name, or the beginning of names with one trailing "*". Copies are
 	// sealed too, and it is the copies that are delivered. Without
 	// SealAttributes it has no effect. The policy of an SNS topic that has
-	// SealAttributes must say it, if need be as an empty list: a filter of a
+	// SealAttributes must say it, if need be as an empty list (in
+	// SEALQ_CLEAR_ATTRIBUTES "none"): a filter of a
 	// subscription that reads a sealed attribute matches nothing, without a word.
 	ClearAttributes []string
 
@@ -215,7 +216,7 @@ func (p *Policy) validate() error {
 // validateForTopic checks what a policy must say if it is one of topics.
 func (p *Policy) validateForTopic() error {
 	if p.SealAttributes && p.ClearAttributes == nil {
-		return fmt.Errorf("SealAttributes for a topic needs ClearAttributes (SEALQ_CLEAR_ATTRIBUTES): filter policies of subscriptions read attributes in clear, and one that reads a sealed attribute matches nothing, without any error; list what filters read, or set an empty list ([]string{}) if no subscription has a filter")
+		return fmt.Errorf("SealAttributes for a topic needs ClearAttributes (SEALQ_CLEAR_ATTRIBUTES): filter policies of subscriptions read attributes in clear, and one that reads a sealed attribute matches nothing, without any error; list what filters read, or, if no subscription has a filter, set an empty list ([]string{}, in the variable \"none\")")
 	}
 	return nil
 }
@@ -270,16 +271,18 @@ func newPolicyTable(fallback, topicFallback *compiledPolicy, policies map[string
 		}
 		t := table(p)
 		t.rules = append(t.rules, policyRule{p, policy})
-		if p.Topic {
-			if err := policy.validateForTopic(); err != nil {
-				return nil, fmt.Errorf("%q: %w", text, err)
-			}
-		}
 	}
 	for _, s := range switches {
 		for _, t := range []*policyTable{queues, topics} {
 			if s.topicsToo || t == table(s.Pattern) {
 				t.switches = append(t.switches, s)
+			}
+		}
+	}
+	if len(topics.switches) == 0 { // else settle checks what they make of the rules
+		for _, rule := range topics.rules {
+			if err := rule.policy.validateForTopic(); err != nil {
+				return nil, fmt.Errorf("%q: %w", rule.Text, err)
 			}
 		}
 	}
@@ -308,10 +311,37 @@ func (t *policyTable) settle() error {
 			err = policy.validateForTopic()
 		}
 		if err != nil {
-			return fmt.Errorf("the policy of %q with what the environment adds to it: %w", strings.ReplaceAll(q.name, unnamed, "*"), err)
+			return fmt.Errorf("the policy of %q with what the environment adds to it: %w", t.mostExact(q), err)
 		}
 	}
 	return nil
+}
+
+// mostExact returns the most exact of the patterns that match q, as it was
+// configured.
+func (t *policyTable) mostExact(q exampleQueue) string {
+	var matching []awsname.Pattern
+	for _, p := range t.patterns() {
+		if p.Matches(q.name, q.arn) {
+			matching = append(matching, p)
+		}
+	}
+	if len(matching) == 0 {
+		return "*"
+	}
+	return slices.MinFunc(matching, awsname.MoreExact).Text
+}
+
+// patterns returns those of all rules and switches.
+func (t *policyTable) patterns() []awsname.Pattern {
+	var patterns []awsname.Pattern
+	for _, rule := range t.rules {
+		patterns = append(patterns, rule.Pattern)
+	}
+	for _, s := range t.switches {
+		patterns = append(patterns, s.Pattern)
+	}
+	return patterns
 }
 
 // complete fills in the account of a queue that the caller gave by name.
@@ -410,13 +440,7 @@ func (t *policyTable) exampleQueues() []exampleQueue {
 	if len(t.switches) == 0 {
 		return nil
 	}
-	var patterns []awsname.Pattern
-	for _, rule := range t.rules {
-		patterns = append(patterns, rule.Pattern)
-	}
-	for _, s := range t.switches {
-		patterns = append(patterns, s.Pattern)
-	}
+	patterns := t.patterns()
 	var names []string
 	places := []string{unnamed} // one that no pattern spells out
 	for _, p := range patterns {

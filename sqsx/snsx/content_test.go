@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -133,13 +134,16 @@ func TestSealAttributesNeedsClearAttributes(t *testing.T) {
 		seal       string      // SEALQ_SEAL_ATTRIBUTES
 		clear      string      // SEALQ_CLEAR_ATTRIBUTES
 		refused    bool
-		unnamed    bool // the topic is not named by ARN: nothing is published
-		attributes int  // of the caller's 2 in clear; if not refused
+		pattern    string // that the error names
+		unnamed    bool   // the topic is not named by ARN: nothing is published
+		attributes int    // of the caller's 2 in clear; if not refused
 	}{
 		"topic":                    {all: map[string]sqsx.Policy{topicARN("orders"): {SealAttributes: true}}, refused: true},
 		"prefix of topics":         {all: map[string]sqsx.Policy{topics: {SealAttributes: true}}, refused: true},
 		"environment":              {seal: topicARN("orders"), refused: true},
-		"environment, all topics":  {seal: topics, refused: true},
+		"environment, all topics":  {seal: topics, refused: true, pattern: topics},
+		"environment, everything":  {seal: "*," + topics, refused: true, pattern: topics},
+		"environment, one of all":  {seal: "arn:aws:sns:us-*," + topicARN("orders"), refused: true, pattern: "arn:aws:sns:us-*"},
 		"environment, on a policy": {all: map[string]sqsx.Policy{topics: {BodyCarrier: true}}, seal: topicARN("orders"), refused: true},
 		"some in clear":            {all: map[string]sqsx.Policy{topics: {SealAttributes: true, ClearAttributes: []string{"a0"}}}, attributes: 1},
 		"none in clear":            {all: map[string]sqsx.Policy{topics: {SealAttributes: true, ClearAttributes: []string{}}}},
@@ -154,6 +158,10 @@ func TestSealAttributesNeedsClearAttributes(t *testing.T) {
 		"queues, and the topic":    {seal: "*", all: map[string]sqsx.Policy{topics: {}}, attributes: 2},
 		"another topic":            {seal: "*", all: map[string]sqsx.Policy{topicARN("bills"): {}}, unnamed: true},
 		"environment, plaintext":   {seal: "*", noSeal: topics, attributes: 2},
+		"environment, no clear":    {seal: "*," + topics, clear: "none"},
+		"code, none in clear":      {all: map[string]sqsx.Policy{topics: {SealAttributes: true}}, clear: "none"},
+		"code, one in clear":       {all: map[string]sqsx.Policy{topicARN("orders"): {SealAttributes: true}}, clear: "a0", attributes: 1},
+		"environment, code, none":  {all: map[string]sqsx.Policy{topics: {SealAttributes: true, ClearAttributes: []string{"a0"}}}, clear: "none", attributes: 1},
 		"environment, all":         {seal: "*," + topics, clear: "a1", attributes: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -167,8 +175,11 @@ func TestSealAttributesNeedsClearAttributes(t *testing.T) {
 				o.Policy = tc.rest
 			})
 			if tc.refused {
-				if _, ok := errors.AsType[*sqsx.ConfigError](err); !ok || !strings.Contains(err.Error(), "ClearAttributes") || !strings.Contains(err.Error(), "filter") {
-					t.Errorf("got %v, want a ConfigError with the reason", err)
+				if _, ok := errors.AsType[*sqsx.ConfigError](err); !ok || !strings.Contains(err.Error(), "ClearAttributes") || !strings.Contains(err.Error(), "filter") || !strings.Contains(err.Error(), `"none"`) {
+					t.Errorf("got %v, want a ConfigError with the reason and both remedies", err)
+				}
+				if !strings.Contains(err.Error(), strconv.Quote(tc.pattern)) && tc.pattern != "" {
+					t.Errorf("got %v, want that it names the pattern %q", err, tc.pattern)
 				}
 				return
 			}
