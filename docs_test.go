@@ -410,6 +410,71 @@ func TestSettingsThatAreNamedExist(t *testing.T) {
 	}
 }
 
+var (
+	numberedItem  = regexp.MustCompile(`(?m)^ *(\d)\. (.+\n(?: {3,}.+\n)*)`)
+	errorVariable = regexp.MustCompile(`\bErr[A-Z]\w+`)
+)
+
+// TestErrorClasses compares the two lists of the order in which a program tests
+// the error of a message, and holds that they name every such error.
+func TestErrorClasses(t *testing.T) {
+	t.Parallel()
+	inCode, documented := make(map[string][]string), make(map[string][]string)
+	named := make(map[string]bool)
+	add := func(to map[string][]string, number, text string) {
+		for _, name := range errorVariable.FindAllString(text, -1) {
+			to[number] = append(to[number], name)
+			named[name] = true
+		}
+		slices.Sort(to[number])
+	}
+	var everyError []string
+	for _, name := range goFiles(t, func(name string) bool {
+		return path.Dir(filepath.ToSlash(name)) == "sqsx" && !strings.HasSuffix(name, "_test.go")
+	}) {
+		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ParseComments)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, decl := range file.Decls {
+			general, ok := decl.(*ast.GenDecl)
+			if !ok || general.Tok != token.VAR {
+				continue
+			}
+			for _, spec := range general.Specs {
+				for _, id := range spec.(*ast.ValueSpec).Names {
+					if errorVariable.MatchString(id.Name) {
+						everyError = append(everyError, id.Name)
+					}
+				}
+			}
+			if strings.HasPrefix(general.Doc.Text(), "The classes of an error") {
+				for _, m := range numberedItem.FindAllStringSubmatch(general.Doc.Text(), -1) {
+					add(inCode, m[1], m[2])
+				}
+			}
+		}
+	}
+	for _, row := range tableRows(t, read(t, "docs/operations.md"), "Why a message does not open.") {
+		add(documented, row[0], row[1])
+	}
+	if len(inCode) != 3 {
+		t.Errorf("found %d classes in sqsx/errors.go that name an error, want 3", len(inCode))
+	}
+	if diff := cmp.Diff(inCode, documented); diff != "" {
+		t.Errorf("the order in sqsx/errors.go (-) and in docs/operations.md (+) differ:\n%s", diff)
+	}
+	for _, name := range everyError {
+		// Those that no message causes.
+		if slices.Contains([]string{"ErrUninitialized", "ErrBypassed", "ErrInstalledTwice"}, name) {
+			continue
+		}
+		if !named[name] {
+			t.Errorf("sqsx.%s is in neither list", name)
+		}
+	}
+}
+
 // TestLogTable compares the table of log lines with the diagnoses in the code.
 func TestLogTable(t *testing.T) {
 	t.Parallel()

@@ -45,11 +45,8 @@
 //	}
 //
 // Each report has the message as received, why it did not open (Err), and
-// whether to try again (Temporary). Test the class of Err with errors.Is, in
-// this order: [ErrHeld] and [ErrGroupHeld] say that another message is in the
-// way; [ErrUnavailable] is an outage; [ErrInvalidMessage] means that the
-// message itself is invalid; anything else is a refusal of the key service, see
-// [RefusedError].
+// whether to try again (Temporary). The comment of [ErrUnavailable] lists the
+// classes of Err, and the order to test them in.
 //
 // # Failures of the key
 //
