@@ -73,10 +73,11 @@
 // # Policy
 //
 // [Policy] says per queue what is sealed and what is accepted. Its zero value
-// seals bodies and leaves attributes in clear. Messages are bound to their queue: a message that is copied
-// into another queue does not open there, unless SQS itself moved it there by
-// redrive, or [Policy.AcceptQueues] lists its queue. To migrate a queue in use,
-// set [Policy.AcceptPlaintext] for a time; docs/migration.md has the steps.
+// seals bodies and leaves attributes in clear. Messages are bound to their
+// queue: a message that is copied into another queue does not open there,
+// unless SQS itself moved it there by redrive, or [Policy.AcceptQueues] lists
+// its queue. To migrate a queue in use, set [Policy.AcceptPlaintext] for a
+// time; docs/migration.md has the steps.
 //
 // Messages also reach queues by SNS topics. Package sqsx/snsx seals in the
 // publisher, and [Policy.AcceptTopics] lists the topics that a queue subscribes
@@ -89,9 +90,9 @@
 // # What it does not do
 //
 // Message attributes stay visible, unless Policy.SealAttributes is set. Message
-// group and deduplication IDs, sizes and times are always visible. Anyone who controls
-// the queue can withhold, repeat or reorder messages, but not read or change
-// them. A middleware that is added in front of this one sees plaintext.
+// group and deduplication IDs, sizes and times are always visible. Anyone who
+// controls the queue can withhold, repeat or reorder messages, but not read or
+// change them. A middleware that is added in front of this one sees plaintext.
 //
 // # Stability
 //

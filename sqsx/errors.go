@@ -10,8 +10,8 @@ import (
 //
 //  1. [ErrHeld] and [ErrGroupHeld]: another message is the cause; do nothing.
 //  2. [ErrUnavailable], [ErrClockAhead], and the end of a context
-//     (context.Canceled, context.DeadlineExceeded): nothing is known to be wrong
-//     with the message or the key, and a later attempt may succeed.
+//     (context.Canceled, context.DeadlineExceeded): nothing is known to be
+//     wrong with the message or the key, and a later attempt may succeed.
 //  3. [ErrInvalidMessage]: the message itself is invalid. [ErrNotSealed],
 //     [ErrMalformed], [ErrUnsupported], [ErrContextMismatch],
 //     [ErrNoMatchingKey], [ErrAuthentication] and [ErrExpired] match it too.

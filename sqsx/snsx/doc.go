@@ -28,9 +28,9 @@
 //   - A message is bound to its topic: it opens at the queues whose policy
 //     accepts that topic, and at no others.
 //   - A topic whose policy is not written as an ARN ("arn:aws:sns:...") in
-//     Options.Queues has the zero policy, whatever the policies of queues are: the
-//     body is sealed, and attributes are in clear. If a queue of the topic's
-//     name would have sealed attributes, publishing fails with a
+//     Options.Queues has the zero policy, whatever the policies of queues are:
+//     the body is sealed, and attributes are in clear. If a queue of the
+//     topic's name would have sealed attributes, publishing fails with a
 //     sqsx.ConfigError.
 //
 // # What is refused
