@@ -7,8 +7,7 @@
 // sqsx.
 //
 // This package knows the SDK: where in the stack a body may be changed, which
-// limits and digests then need care, and how a call without the codec is made
-// to fail.
+// limits and digests that affects, and how to fail a call that lost the codec.
 //
 //	client := sqs.NewFromConfig(cfg, m.Install)
 //
@@ -30,7 +29,7 @@
 //     plaintext: install last.
 //   - A call that lost the middleware fails with [ErrBypassed] before a request
 //     is made, whether it was lost through APIOptions, the stack, or another
-//     middleware that put a different body in. Two ways around remain: an
+//     middleware that put a different body in. Two ways around it remain: an
 //     option that replaces both APIOptions and AuthSchemeResolver, and a
 //     middleware that writes the HTTP request itself.
 //   - A message that cannot be opened is never delivered, and never deleted.

@@ -17,22 +17,22 @@
 //
 // # Sending
 //
-// A message is sealed or the send fails; nothing is ever sent in plaintext
-// because something went wrong. One data key seals many messages, for five
-// minutes unless [Options.Cache] says otherwise, so that KMS calls are rare,
-// and no send waits for a key to be renewed. If the cause is one entry of a
-// batch, that entry fails alone, with the code that SQS uses; if the cause is
-// the key, the call fails. A batch for a FIFO queue is sent as a whole or not
-// at all. A batch in which no entry can be sent is an error: see [BatchError].
+// A message is sealed or the send fails; no error makes sealq send plaintext.
+// One data key seals many messages, for five minutes unless [Options.Cache]
+// says otherwise, so that KMS calls are rare, and no send waits for a key to be
+// renewed. If one entry of a batch is invalid, only that entry fails, with the
+// code that SQS uses; if the key cannot be used, the call fails. A batch for a
+// FIFO queue is sent as a whole or not at all. A batch in which no entry can be
+// sent is an error: see [BatchError].
 //
 // # Receiving
 //
 // A message is delivered exactly as it was sent, or it is withheld: it is not
-// in the output, and it is not deleted, so that it becomes visible again. If
-// that repeats, the queue's redrive policy moves it to the dead-letter queue.
-// Healthy messages in the same response are delivered. Withheld messages are
-// reported by [Withheld] on the output, by [Options.OnWithheld], and by a log
-// line that names the cause and the remedy. If messages arrived and none can be
+// in the output and not deleted, so it becomes visible again. If that repeats,
+// the queue's redrive policy moves it to the dead-letter queue. Healthy
+// messages in the same response are delivered. Withheld messages are reported
+// by [Withheld] on the output, by [Options.OnWithheld], and by a log line that
+// names the cause and the remedy. If messages arrived and none can be
 // delivered, the call fails with a [*ReceiveError] that carries them, so that
 // the queue does not look empty. For consumers that stop at any error,
 // Policy.NoReceiveErrors returns an empty result instead.
@@ -55,11 +55,11 @@
 //
 // While KMS cannot be reached, cached data keys stay in use, for 24 hours
 // unless configured otherwise. A key that KMS refuses (disabled, no permission)
-// is no longer used once that is noticed, at the latest after the reuse period.
-// While KMS says that this process cannot decrypt, nothing is received
-// ([ErrHeld]), and messages that do not open are made invisible for 5 minutes
-// to an hour. So a wrong setting or an outage does not move the queue into its
-// dead-letter queue. Policy.NoHold switches that off.
+// is no longer used after the reuse period at the latest. While KMS says that
+// this process cannot decrypt, nothing is received ([ErrHeld]), and messages
+// that do not open are made invisible for 5 minutes to an hour. So a wrong
+// setting or an outage does not move all messages to the dead-letter queue.
+// Policy.NoHold switches that off.
 //
 // # Permissions
 //
@@ -92,9 +92,9 @@
 // # What it does not do
 //
 // Message attributes stay visible, unless Policy.SealAttributes is set. Message
-// group and deduplication IDs, sizes and times always do. Anyone who controls
-// the queue can withhold, repeat or reorder messages, but not read or change
-// them. A middleware that is added in front of this one sees plaintext.
+// group and deduplication IDs, sizes and times are always visible. Anyone who
+// controls the queue can withhold, repeat or reorder messages, but not read or
+// change them. A middleware that is added in front of this one sees plaintext.
 //
 // # Stability
 //
