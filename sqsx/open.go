@@ -164,7 +164,8 @@ func (r *response) open(ctx context.Context, i int) middleware.Opened {
 	k.opened = hold.DataKey{Encrypted: result.Key, Header: sealed.Header}
 	r.codec.opened.add(aws.ToString(m.MessageId))
 	r.known[i] = openedInfo{
-		sealed: true, messageID: result.MessageID, key: result.Key, context: result.EncryptionContext,
+		sealed: true, messageID: result.MessageID, context: result.EncryptionContext,
+		keyProvider: result.Key.ProviderID, key: result.Key.ProviderInfo,
 		sealedAt: inside.sealedAt, authenticated: inside.authenticated,
 	}
 	return r.deliver(i, inside.body, inside.attributes)
@@ -209,11 +210,12 @@ func (k *lookup) DecryptDataKey(ctx context.Context, edks []envelope.EncryptedDa
 
 // openedInfo is what [Info] is made from, for callers that ask.
 type openedInfo struct {
-	sealed    bool
-	receives  int
-	messageID [32]byte
-	key       envelope.EncryptedDataKey
-	context   envelope.EncryptionContext
+	sealed      bool
+	receives    int
+	messageID   [32]byte
+	keyProvider string
+	key         []byte // ProviderInfo
+	context     envelope.EncryptionContext
 
 	// Of sealed content.
 	sealedAt      time.Time
@@ -230,8 +232,8 @@ func (i *openedInfo) info() Info {
 		Sealed:                  true,
 		SealID:                  hex.EncodeToString(i.messageID[:]),
 		Receives:                i.receives,
-		KeyProvider:             i.key.ProviderID,
-		Key:                     string(i.key.ProviderInfo),
+		KeyProvider:             i.keyProvider,
+		Key:                     string(i.key),
 		EncryptionContext:       i.context,
 		SealedAt:                i.sealedAt,
 		AuthenticatedAttributes: i.authenticated,

@@ -41,10 +41,10 @@ type Policy struct {
 	AcceptTopics []string
 
 	// StrictQueue withholds messages that redrive moved here from another queue.
-	// Without it, a message that SQS marks as redriven from a queue of the same
-	// account and Region (DeadLetterQueueSourceArn) opens if it would open in that
-	// queue: under its name or LogicalQueue, those of its AcceptQueues and
-	// AcceptTopics, or any name under NoBinding.
+	// By default a message that SQS marks as redriven (DeadLetterQueueSourceArn)
+	// from another queue of the same account and Region opens if that queue's
+	// policy would open it: under its name or LogicalQueue, those of its
+	// AcceptQueues and AcceptTopics, or any name under NoBinding.
 	StrictQueue bool
 
 	// LogicalQueue binds messages to this name instead of the queue's ARN, for
@@ -106,10 +106,10 @@ type Policy struct {
 	// in clear, because others read them: SNS filters, EventBridge Pipes, routers.
 	// Each is a name, or the beginning of names with one trailing "*". A sealed
 	// copy travels too; consumers get the copy, not the clear one. Without
-	// SealAttributes it has no effect. The policy of an SNS topic that has
-	// SealAttributes must say it, if need be as an empty list: a filter of a
-	// subscription that reads a sealed attribute matches nothing, and SNS reports
-	// no error.
+	// SealAttributes it has no effect. The policy of an SNS topic with
+	// SealAttributes must set it, to an empty list if no subscription has a
+	// filter: a filter that reads a sealed attribute matches nothing, and SNS
+	// reports no error.
 	ClearAttributes []string
 
 	// AuthenticateAttributes are names of message attributes in clear that must
