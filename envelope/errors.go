@@ -25,7 +25,7 @@ var (
 	ErrMalformed = fmt.Errorf("%w: malformed", ErrInvalidMessage)
 
 	// ErrUnsupported is returned when a message has a version, algorithm suite or
-	// feature that this release does not open.
+	// feature that this version does not open.
 	ErrUnsupported = fmt.Errorf("%w: unsupported", ErrInvalidMessage)
 
 	// ErrContextMismatch is returned when a message has another encryption context

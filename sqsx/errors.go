@@ -34,7 +34,7 @@ var (
 	ErrMalformed = envelope.ErrMalformed
 
 	// ErrUnsupported is returned for a message of a version, algorithm suite or
-	// feature that this release does not open.
+	// feature that this version does not open.
 	ErrUnsupported = envelope.ErrUnsupported
 
 	// ErrContextMismatch is returned for a message that was sealed for another
