@@ -6,6 +6,7 @@ import (
 	"errors"
 	"runtime"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -231,11 +232,30 @@ func (i *openedInfo) info() Info {
 		SealID:                  hex.EncodeToString(i.messageID[:]),
 		Receives:                i.receives,
 		KeyProvider:             i.key.ProviderID,
-		Key:                     string(i.key.ProviderInfo),
+		Key:                     wrappingKey(i.key),
 		EncryptionContext:       i.context,
 		SealedAt:                i.sealedAt,
 		AuthenticatedAttributes: i.authenticated,
 	}
+}
+
+// rawAESFields follow the key's name in the provider info of a raw AES keyring:
+// the length of the tag in bits, 128, and that of the IV in bytes, 12, each in 4
+// bytes, big-endian. The IV comes last (docs/format.md).
+const (
+	rawAESFields = "\x00\x00\x00\x80\x00\x00\x00\x0c"
+	rawAESIVSize = 12
+)
+
+// wrappingKey is the name of the key that key was encrypted under.
+func wrappingKey(key envelope.EncryptedDataKey) string {
+	info := string(key.ProviderInfo)
+	if n := len(info) - rawAESIVSize; n > 0 {
+		if name, isRawAES := strings.CutSuffix(info[:n], rawAESFields); isRawAES && key.ProviderID != "aws-kms" {
+			return name
+		}
+	}
+	return info
 }
 
 // receives is 0 if m does not tell.
