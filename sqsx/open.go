@@ -6,6 +6,7 @@ import (
 	"errors"
 	"runtime"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -233,11 +234,30 @@ func (i *openedInfo) info() Info {
 		SealID:                  hex.EncodeToString(i.messageID[:]),
 		Receives:                i.receives,
 		KeyProvider:             i.keyProvider,
-		Key:                     string(i.key),
+		Key:                     wrappingKey(i.keyProvider, i.key),
 		EncryptionContext:       i.context,
 		SealedAt:                i.sealedAt,
 		AuthenticatedAttributes: i.authenticated,
 	}
+}
+
+// rawAESFields follow the key's name in the provider info of a raw AES keyring:
+// the length of the tag in bits, 128, and that of the IV in bytes, 12, each in 4
+// bytes, big-endian. The IV comes last (docs/format.md).
+const (
+	rawAESFields = "\x00\x00\x00\x80\x00\x00\x00\x0c"
+	rawAESIVSize = 12
+)
+
+// wrappingKey returns the name of the wrapping key of an encrypted data key.
+func wrappingKey(provider string, providerInfo []byte) string {
+	info := string(providerInfo)
+	if n := len(info) - rawAESIVSize; n > 0 {
+		if name, isRawAES := strings.CutSuffix(info[:n], rawAESFields); isRawAES && provider != "aws-kms" {
+			return name
+		}
+	}
+	return info
 }
 
 // receives is 0 if m does not have the count.

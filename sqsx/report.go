@@ -59,7 +59,9 @@ type Info struct {
 	// may lack the attribute.
 	Receives int
 	// KeyProvider and Key name the wrapping key that the data key was decrypted
-	// with: for AWS KMS, "aws-kms" and the key's ARN.
+	// with: for AWS KMS, "aws-kms" and the key's ARN; for a raw AES keyring, its
+	// namespace and its name; else the provider ID and the provider info of the
+	// encrypted data key.
 	KeyProvider, Key string
 	// EncryptionContext is the authenticated context of the message, pairs that
 	// the reader does not require included. It is a copy.
