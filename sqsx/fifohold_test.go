@@ -435,14 +435,14 @@ func TestFIFOThroughputBesideManyPoisons(t *testing.T) {
 		"100 in turn":              {100, 1, 30 * time.Second},
 		"100 in turn, 4 processes": {100, 4, 30 * time.Second},
 	} {
-		if testing.Short() && name != "20 in turn" {
+		if testing.Short() && name != "20 in turn" && name != "100 at once" {
 			continue
 		}
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				// A process that asks for ten all the time receives 100 a second.
-				const healthy, perSecond, round, length = 20, 64, 100 * time.Millisecond, time.Minute
+				// A process that asks for ten all the time receives 200 a second.
+				const healthy, perSecond, round, length = 20, 64, 50 * time.Millisecond, 30 * time.Second
 				w := newWorld(t)
 				url, producer := w.queue("orders.fifo", "VisibilityTimeout", "30"), w.client()
 				n := 0
@@ -504,8 +504,8 @@ func TestFIFOThroughputBesideManyPoisons(t *testing.T) {
 				}
 				rate := float64(delivered.Load()) / length.Seconds()
 				t.Logf("%s: %.0f of %d messages a second, %d of %d receives ask for one", t.Name(), rate, perSecond, single, len(receives))
-				if single*2 > len(receives) || rate < perSecond*95/100 {
-					t.Errorf("%.0f of %d messages a second were delivered, %d of %d receives asked for one; want 95 %% delivered, and half of the receives at most", rate, perSecond, single, len(receives))
+				if single*2 > len(receives) || rate < perSecond*9/10 {
+					t.Errorf("%.0f of %d messages a second were delivered, %d of %d receives asked for one; want 90 %% delivered, and half of the receives at most", rate, perSecond, single, len(receives))
 				}
 			})
 		})

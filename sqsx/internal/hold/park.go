@@ -313,7 +313,7 @@ func takeBack(queue Queue, messages []Visibility) {
 const (
 	stepBackAfter = 1000             // of those that did not open
 	justSent      = 60 * time.Second // a message that is older has waited for somebody
-	oldInARow     = 3                // messages that are older say that nobody else drains it
+	oldInARow     = 3                // messages that are older, and were not parked, say that nobody else drains it
 	stepBackWait  = time.Second      // for a message
 )
 
@@ -332,16 +332,33 @@ func (w *wrongness) note(r Response, never bool, now time.Time) {
 		return
 	}
 	for _, m := range r.Messages {
-		switch young := now.Sub(m.Sent) < justSent; {
-		case young && m.Receives == 1:
-			w.fresh, w.old = w.fresh+1, 0
-		case !young:
+		switch age := now.Sub(m.Sent); {
+		case age < justSent:
+			if m.Receives == 1 {
+				w.fresh, w.old = w.fresh+1, 0
+			}
+		case !mayHaveBeenParked(m.Receives, age):
 			// An older first receive says at once that nobody else drains the queue.
 			if w.old++; m.Receives == 1 || w.old >= oldInARow {
 				*w = wrongness{}
 			}
 		}
 	}
+}
+
+// mayHaveBeenParked reports whether a message may have been parked as invalid at
+// every second of its receives before, by processes with wrong settings: then it is
+// old although somebody else drains the queue. Of two such receives one may be that
+// of a process which steps back, and parks none.
+func mayHaveBeenParked(receives int, age time.Duration) bool {
+	var parked time.Duration
+	for n := range receives / 2 {
+		parked += doubled(invalidParking, 3*n)
+		if parked > age+justSent { // the clock of SQS may be another
+			return false
+		}
+	}
+	return parked > 0
 }
 
 func (w *wrongness) stepsBack() bool { return w.fresh >= stepBackAfter }

@@ -226,6 +226,38 @@ func TestJunkWhenAProcessStarts(t *testing.T) {
 	}
 }
 
+// TestYoungJunk: as much junk was just sent as makes each process of a fresh fleet
+// step back, more comes all the time, and no redrive policy takes it away. It is
+// handed out at random, or healthy messages would never have their turn. The first
+// of those is sent a minute later, and one every 10 seconds then.
+func TestYoungJunk(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct{ processes, perSecond int }{{1, 10}, {1, 50}, {10, 10}, {10, 50}} {
+		t.Run(fmt.Sprintf("%d processes, %d a second", tc.processes, tc.perSecond), func(t *testing.T) {
+			t.Parallel()
+			run(t, func(t *testing.T) {
+				f := newFleet(t, 0, true)
+				defer f.end()
+				f.send(1000*tc.processes, simMessage{junk: true})
+				f.start(tc.processes, 4, nil)
+				start := time.Now().Add(time.Minute)
+				var messages []*simMessage
+				for n := 0; n <= 60 || f.pending(messages) == len(messages) && time.Since(start) < time.Hour; n++ {
+					f.send(tc.perSecond, simMessage{junk: true})
+					if n >= 60 && n%10 == 0 {
+						messages = append(messages, f.send(1, simMessage{key: 1})...)
+					}
+					time.Sleep(time.Second)
+				}
+				t.Logf("%s: the first healthy message after %v", t.Name(), time.Since(start))
+				if first := time.Since(start); first > 15*time.Minute {
+					t.Errorf("the first healthy message after %v, want at most 15 min", first)
+				}
+			})
+		})
+	}
+}
+
 // TestBurst: 200,000 junk messages arrive at once at a warm loop. It is compared
 // with one that has no hold.
 func TestBurst(t *testing.T) {
@@ -332,8 +364,15 @@ func TestHalfMigrated(t *testing.T) {
 			longest, over := f.waits(messages, time.Minute)
 			d := dead(messages, f)
 			t.Logf("%d of %d delayed by more than a minute, %v at most; %d dead-lettered, %d expired, %d in flight at the most", over, len(messages), longest, d, f.tally().expired, f.tally().peak)
-			if d > 0 || f.tally().expired > 0 {
-				t.Errorf("%d dead-lettered and %d expired, want none", d, f.tally().expired)
+			most := 0
+			if tc.wrong > 1 {
+				// One that was parked, and that processes which step back receive
+				// twice by chance, is moved by its next receive: in one run of some
+				// hundred. If the processes did not step back, it would be hundreds.
+				most = 3
+			}
+			if d > most || f.tally().expired > 0 {
+				t.Errorf("%d dead-lettered and %d expired, want at most %d and none", d, f.tally().expired, most)
 			}
 			if tc.wrong == 1 && !small() && (over*1000 > 15*len(messages) || longest > 6*time.Minute) {
 				t.Errorf("%d of %d delayed, %v at most, want at most 1.5 %% and 6 min", over, len(messages), longest)
