@@ -145,7 +145,7 @@ func (q *state) parkingTime(m Message, visibility time.Duration, now time.Time) 
 	default:
 		return 0
 	}
-	age := now.Sub(m.Sent)
+	age := max(now.Sub(m.Sent), 0) // the clocks of SQS and of this process differ
 	if !q.parking.known {
 		// The average time between two receives is at least the visibility
 		// timeout, which must not be shortened.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"math"
 	"runtime"
 	"sync/atomic"
 	"testing"
@@ -101,6 +102,35 @@ func TestParkingOutlivesTheCaller(t *testing.T) {
 			t.Errorf("%d goroutines of the hold are left after %d requests to take back, want none after 2", running, q.takeBack.Load())
 		}
 	})
+}
+
+// TestParkingOfTheFuture: a message whose SentTimestamp is ahead of this clock,
+// however far, counts as one that was just sent.
+func TestParkingOfTheFuture(t *testing.T) {
+	t.Parallel()
+	for name, sent := range map[string]time.Time{
+		"now": time.UnixMilli(946684800000), "an hour": time.UnixMilli(946688400000), "the largest number": time.UnixMilli(math.MaxInt64),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			run(t, func(t *testing.T) {
+				var b hold.Breaker
+				q := &slowQueue{t: t}
+				r := hold.Receive{Name: "orders", Queue: q}
+				if _, err := b.Admit(t.Context(), r); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(time.Second)
+				response := unopened()
+				response.Messages[0].Sent = sent
+				b.Note(r.Name, response)
+				b.Park(t.Context(), r, response.Messages)
+				if q.parks.Load() != 1 {
+					t.Errorf("%d requests to park, want 1", q.parks.Load())
+				}
+			})
+		})
+	}
 }
 
 // holdGoroutines counts the other goroutines of the caller's bubble that run
