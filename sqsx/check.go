@@ -219,6 +219,8 @@ type check struct {
 	queue   middleware.Queue
 	policy  *compiledPolicy
 	context envelope.EncryptionContext // of messages sent to the queue
+
+	unsealable error // why the settings let nothing be sent; nil: they do not
 }
 
 // check finds the policy of queue. Its error is one of configuration, and
@@ -237,12 +239,16 @@ func (s *Sealer) check(ctx context.Context, queue string) (*check, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &check{q, policy, ec}, nil
+	_, unsealable := s.codec.table.findToSeal(q)
+	return &check{q, policy, ec, unsealable}, nil
 }
 
 // seal returns a data key to seal with. It is nil, without an error, if nothing
 // is sealed.
 func (c *check) seal(ctx context.Context) (*envelope.DataKey, error) {
+	if c.unsealable != nil {
+		return nil, c.unsealable
+	}
 	if c.policy.NoSeal {
 		return nil, nil
 	}

@@ -45,11 +45,8 @@
 //	}
 //
 // Each report has the message as received, why it did not open (Err), and
-// whether to try again (Temporary). Test the class of Err with errors.Is, in
-// this order: [ErrHeld] and [ErrGroupHeld] say that another message is in the
-// way; [ErrUnavailable] is an outage; [ErrInvalidMessage] means that the
-// message itself is invalid; anything else is a refusal of the key service, see
-// [RefusedError].
+// whether to try again (Temporary). The comment of [ErrUnavailable] lists the
+// classes of Err, and the order to test them in.
 //
 // # Failures of the key
 //
@@ -75,11 +72,12 @@
 //
 // # Policy
 //
-// [Policy] says per queue what is sealed and what is accepted; its zero value
-// is the strictest. Messages are bound to their queue: a message that is copied
-// into another queue does not open there, unless SQS itself moved it there by
-// redrive, or [Policy.AcceptQueues] lists its queue. To migrate a queue in use,
-// set [Policy.AcceptPlaintext] for a time; docs/migration.md has the steps.
+// [Policy] says per queue what is sealed and what is accepted. Its zero value
+// seals bodies and leaves attributes in clear. Messages are bound to their
+// queue: a message that is copied into another queue does not open there,
+// unless SQS itself moved it there by redrive, or [Policy.AcceptQueues] lists
+// its queue. To migrate a queue in use, set [Policy.AcceptPlaintext] for a
+// time; docs/migration.md has the steps.
 //
 // Messages also reach queues by SNS topics. Package sqsx/snsx seals in the
 // publisher, and [Policy.AcceptTopics] lists the topics that a queue subscribes

@@ -63,12 +63,15 @@ const (
 //	SEALQ_NO_HOLD             queues for Policy.NoHold
 //	SEALQ_NO_RECEIVE_ERRORS   queues for Policy.NoReceiveErrors
 //	SEALQ_NO_DIGESTS          queues for Policy.NoDigests
-//	SEALQ_SEAL_ATTRIBUTES     queues for Policy.SealAttributes
+//	SEALQ_SEAL_ATTRIBUTES     queues for Policy.SealAttributes; "*" does not
+//	                          include topics
 //	SEALQ_COMPRESS            queues for Policy.Compress
 //	SEALQ_ACCEPT_UNDATED      queues for Policy.AcceptUndated
 //	SEALQ_CLEAR_ATTRIBUTES    message attributes for Policy.ClearAttributes, of
-//	                          all queues
-//	SEALQ_MAX_AGE             seconds for Policy.MaxAge, of all queues
+//	                          all queues and topics, or "none" for the empty
+//	                          list, which topics need if no attribute is clear
+//	SEALQ_MAX_AGE             seconds for Policy.MaxAge, of all queues and
+//	                          topics, at least 1
 //
 // Lists are separated by commas. Queues are names or ARNs, or either with one
 // trailing "*"; "*" alone means all queues. Topics are named by ARNs only
@@ -260,8 +263,16 @@ func switchesFromEnvironment(env map[string]string) ([]policySwitch, error) {
 		return nil, err
 	}
 	if names := list(env[envClearAttributes]); len(names) > 0 {
+		if slices.Contains(names, "none") {
+			if len(names) > 1 {
+				return nil, fmt.Errorf("sqsx: %s has \"none\" beside names: want names of message attributes, or \"none\" alone, which is the empty list", envClearAttributes)
+			}
+			names = nil
+		}
 		switches = append(switches, policySwitch{everywhere, true, func(p *Policy) {
-			p.ClearAttributes = slices.Concat(p.ClearAttributes, names) // allocates: p is a copy, its slice is not
+			// A new slice: p is a copy, its slice is not. It is not nil although
+			// it may be empty, because topics must say that nothing is in clear.
+			p.ClearAttributes = append(append([]string{}, p.ClearAttributes...), names...)
 		}})
 	}
 	if text, set := env[envMaxAge]; set {

@@ -5,11 +5,17 @@ import (
 	"github.com/sealq/sealq/middleware"
 )
 
-// The classes of an error that concerns a message or a key, told apart with
-// [errors.Is]. Ask in this order, because a keyring that tried several keys may
-// report several causes: ErrUnavailable, then the error of your own context,
-// then ErrInvalidMessage. Anything else is a refusal of the key service,
-// usually a [*RefusedError].
+// The classes of an error that concerns a message or a key. Test with
+// [errors.Is], in this order, because one error may report several causes:
+//
+//  1. [ErrHeld] and [ErrGroupHeld]: another message is the cause; do nothing.
+//  2. [ErrUnavailable], [ErrClockAhead], and the end of a context
+//     (context.Canceled, context.DeadlineExceeded): nothing is known to be
+//     wrong with the message or the key, and a later attempt may succeed.
+//  3. [ErrInvalidMessage]: the message itself is invalid. [ErrNotSealed],
+//     [ErrMalformed], [ErrUnsupported], [ErrContextMismatch],
+//     [ErrNoMatchingKey], [ErrAuthentication] and [ErrExpired] match it too.
+//  4. Anything else is a refusal of the key service, usually a [*RefusedError].
 var (
 	// ErrUnavailable is returned when the key service could not be asked or
 	// could not answer. It says nothing about the message or the key, and a

@@ -36,7 +36,8 @@ type Options struct {
 	//
 	// SNS topics are named by an ARN, or the beginning of one with one trailing
 	// "*" ("arn:aws:sns:*"). A name, "*" alone included, means queues. A topic
-	// that no such key names has the zero Policy.
+	// that no such key names has the zero Policy; publishing to it fails if a
+	// queue of its name would have SealAttributes.
 	Queues map[string]Policy
 
 	// EncryptionContext is authenticated with every message: each pair must be

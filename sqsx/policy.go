@@ -13,9 +13,9 @@ import (
 )
 
 // Policy says how one queue, or a group of queues, is sealed and opened, or how
-// an SNS topic is sealed (package snsx). The zero value is the strictest:
-// everything sent is sealed, only sealed messages of this very queue are
-// delivered.
+// an SNS topic is sealed (package snsx). The zero value seals every body and
+// leaves message attributes in clear. It delivers only sealed messages of this
+// very queue.
 type Policy struct {
 	// NoSeal sends plaintext, byte for byte as the caller wrote it: for a queue
 	// that is never sealed, or to roll back. It concerns sends only: sealed
@@ -97,6 +97,10 @@ type Policy struct {
 	// tracers read and write on the wire (_datadog, traceparent, tracestate, b3,
 	// X-B3-*, sentry-trace, newrelic, elastic-apm-traceparent, uber-trace-id).
 	//
+	// For topics it must be set under their ARN. If it is set for queues of a
+	// topic's name (in Options.Policy, or under "*"), and Options.Queues has no
+	// ARN that names the topic, publishing fails with a [ConfigError].
+	//
 	// Only producers need it. Every receive opens what it writes, whatever its
 	// policy: update consumers first, because a sealq from before sealed content
 	// (see the package's documentation) withholds it.
@@ -106,10 +110,10 @@ type Policy struct {
 	// in clear, because others read them: SNS filters, EventBridge Pipes, routers.
 	// Each is a name, or the beginning of names with one trailing "*". A sealed
 	// copy travels too; consumers get the copy, not the clear one. Without
-	// SealAttributes it has no effect. The policy of an SNS topic with
-	// SealAttributes must set it, to an empty list if no subscription has a
-	// filter: a filter that reads a sealed attribute matches nothing, and SNS
-	// reports no error.
+	// SealAttributes it has no effect. The policy of an SNS topic that has
+	// SealAttributes must set it, if need be as an empty list ("none" in
+	// SEALQ_CLEAR_ATTRIBUTES): a filter of a subscription that reads a sealed
+	// attribute matches nothing, and SNS reports no error.
 	ClearAttributes []string
 
 	// AuthenticateAttributes are names of message attributes in clear that must
@@ -212,7 +216,7 @@ func (p *Policy) validate() error {
 // validateForTopic checks what the policy of a topic must set.
 func (p *Policy) validateForTopic() error {
 	if p.SealAttributes && p.ClearAttributes == nil {
-		return fmt.Errorf("SealAttributes for a topic needs ClearAttributes (SEALQ_CLEAR_ATTRIBUTES): filter policies of subscriptions read attributes in clear, and one that reads a sealed attribute matches nothing, without any error; list what filters read, or set an empty list ([]string{}) if no subscription has a filter")
+		return fmt.Errorf("SealAttributes for a topic needs ClearAttributes (SEALQ_CLEAR_ATTRIBUTES): filter policies of subscriptions read attributes in clear, and one that reads a sealed attribute matches nothing, without any error; list what filters read, or, if no subscription has a filter, set an empty list ([]string{}, in the variable \"none\")")
 	}
 	return nil
 }
@@ -267,16 +271,18 @@ func newPolicyTable(fallback, topicFallback *compiledPolicy, policies map[string
 		}
 		t := table(p)
 		t.rules = append(t.rules, policyRule{p, policy})
-		if p.Topic {
-			if err := policy.validateForTopic(); err != nil {
-				return nil, fmt.Errorf("%q: %w", text, err)
-			}
-		}
 	}
 	for _, s := range switches {
 		for _, t := range []*policyTable{queues, topics} {
 			if s.topicsToo || t == table(s.Pattern) {
 				t.switches = append(t.switches, s)
+			}
+		}
+	}
+	if len(topics.switches) == 0 { // else settle checks what they make of the rules
+		for _, rule := range topics.rules {
+			if err := rule.policy.validateForTopic(); err != nil {
+				return nil, fmt.Errorf("%q: %w", rule.Text, err)
 			}
 		}
 	}
@@ -305,10 +311,37 @@ func (t *policyTable) settle() error {
 			err = policy.validateForTopic()
 		}
 		if err != nil {
-			return fmt.Errorf("the policy of %q with what the environment adds to it: %w", strings.ReplaceAll(q.name, unnamed, "*"), err)
+			return fmt.Errorf("the policy of %q with what the environment adds to it: %w", t.mostExact(q), err)
 		}
 	}
 	return nil
+}
+
+// mostExact returns the most exact of the patterns that match q, as it was
+// configured.
+func (t *policyTable) mostExact(q exampleQueue) string {
+	var matching []awsname.Pattern
+	for _, p := range t.patterns() {
+		if p.Matches(q.name, q.arn) {
+			matching = append(matching, p)
+		}
+	}
+	if len(matching) == 0 {
+		return "*"
+	}
+	return slices.MinFunc(matching, awsname.MoreExact).Text
+}
+
+// patterns returns those of all rules and switches.
+func (t *policyTable) patterns() []awsname.Pattern {
+	var patterns []awsname.Pattern
+	for _, rule := range t.rules {
+		patterns = append(patterns, rule.Pattern)
+	}
+	for _, s := range t.switches {
+		patterns = append(patterns, s.Pattern)
+	}
+	return patterns
 }
 
 // complete fills in the account of a queue that the caller gave by name.
@@ -342,6 +375,25 @@ func (t *policyTable) find(q middleware.Queue) (*compiledPolicy, error) {
 		}
 	}
 	return t.lookup(q.Name, arn), nil
+}
+
+// findToSeal is find for callers that seal. It refuses a topic that has no
+// policy of its own if a queue of its name would have sealed attributes: what
+// reads as "seal all attributes" would leave those of the topic in clear, and
+// nothing would show it.
+func (t *policyTable) findToSeal(q middleware.Queue) (*compiledPolicy, error) {
+	policy, err := t.find(q)
+	if err != nil || !q.Topic || policy.SealAttributes || policy.NoSeal {
+		return policy, err
+	}
+	arn := q.ARN()
+	isTopics := func(r policyRule) bool { return r.Matches(q.Name, arn) }
+	if slices.ContainsFunc(t.topics.rules, isTopics) || !t.lookup(q.Name, "").SealAttributes {
+		return policy, nil
+	}
+	return nil, &ConfigError{advise(
+		"name the topic by its ARN, or by \"arn:aws:sns:*\", in Options.Queues, or in SEALQ_SEAL_ATTRIBUTES with SEALQ_CLEAR_ATTRIBUTES",
+		"sqsx: SealAttributes is set for queues of the name %q and not for the topic %q, whose attributes would be sent in clear: Options.Policy, names and \"*\" mean queues and no topics", q.Name, arn)}
 }
 
 func accountUnknown(q middleware.Queue, p awsname.Pattern) error {
@@ -388,13 +440,7 @@ func (t *policyTable) exampleQueues() []exampleQueue {
 	if len(t.switches) == 0 {
 		return nil
 	}
-	var patterns []awsname.Pattern
-	for _, rule := range t.rules {
-		patterns = append(patterns, rule.Pattern)
-	}
-	for _, s := range t.switches {
-		patterns = append(patterns, s.Pattern)
-	}
+	patterns := t.patterns()
 	var names []string
 	places := []string{unnamed} // one that no pattern spells out
 	for _, p := range patterns {

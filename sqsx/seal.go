@@ -17,7 +17,7 @@ import (
 func (c *codec) Seal(ctx context.Context, q middleware.Queue, entries []types.SendMessageBatchRequestEntry) ([]middleware.Sealed, error) {
 	q = c.complete(q)
 	c.counters.begin(ctx, q)
-	policy, err := c.table.find(q)
+	policy, err := c.table.findToSeal(q)
 	if err != nil {
 		return nil, err
 	}

@@ -256,8 +256,10 @@ func (s *Sealer) OpenMessages(ctx context.Context, queue string, msgs []types.Me
 	return nil, withheld
 }
 
-// ConfigError is returned by a constructor for an invalid setting. Its text
-// says what to do. No call to AWS was made.
+// ConfigError is returned by a constructor for an invalid setting, and by calls
+// that seal for an SNS topic whose attributes would be in clear although those
+// of queues of its name are sealed ([Policy.SealAttributes]). Its text says
+// what to do. No call to AWS was made.
 type ConfigError struct {
 	Err error // the cause, never nil
 }

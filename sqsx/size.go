@@ -39,7 +39,7 @@ func (s *Sealer) sealedSize(queue string, plaintextBytes int, attributes map[str
 	if plaintextBytes < 1 || plaintextBytes > serviceMaxMessageBytes {
 		return 0, fmt.Errorf("sqsx: a body has 1 to %d bytes, got %d", serviceMaxMessageBytes, plaintextBytes)
 	}
-	policy, err := s.codec.table.find(q)
+	policy, err := s.codec.table.findToSeal(q)
 	if err != nil {
 		return 0, err
 	}

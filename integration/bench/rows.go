@@ -264,8 +264,8 @@ func (c *clients) sendingBatches(size int) []operation {
 	}
 }
 
-// receiving returns the operations plain, sealq, floor, sealq without digests for
-// ten messages.
+// receiving returns the operations plain, sealq, floor, sealq without digests
+// for ten messages.
 func (c *clients) receiving(size int) ([]operation, error) {
 	var plain, sealed, floor []types.Message
 	for range 10 {

@@ -27,8 +27,11 @@
 //   - The caller's structs, slices and maps are never written.
 //   - A message is bound to its topic: it opens at the queues whose policy
 //     accepts that topic, and at no others.
-//   - A topic that no ARN in Options.Queues ("arn:aws:sns:...") names has the
-//     strictest policy, whatever the policies of queues are.
+//   - A topic whose policy is not written as an ARN ("arn:aws:sns:...") in
+//     Options.Queues has the zero policy, whatever the policies of queues are:
+//     the body is sealed, and attributes are in clear. If a queue of the
+//     topic's name would have sealed attributes, publishing fails with a
+//     sqsx.ConfigError.
 //
 // # What is refused
 //
