@@ -76,7 +76,8 @@ type ReceiveError = middleware.ReceiveError
 
 // BatchError fails a SendMessageBatch that sent nothing because of its entries:
 // none could be sent, or one could not and the queue is a FIFO queue. It is a
-// smithy.APIError. Its field is
+// smithy.APIError. (Package snsx has a BatchError of PublishBatch, package
+// lambdax one of an invocation.) Its field is
 //
 //	Failed []types.BatchResultErrorEntry // those with a cause, as an output has them; read-only
 type BatchError = middleware.BatchError

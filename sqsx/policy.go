@@ -128,7 +128,7 @@ type Policy struct {
 
 	// Compress compresses bodies (DEFLATE) before they are sealed, if that makes
 	// them smaller. SQS charges for each 64 KiB, so that it saves money for
-	// bodies above 48.7 KB only. Lengths of sealed messages can be seen: do not
+	// bodies above 48,700 bytes or so only. Lengths of sealed messages can be seen: do not
 	// set it where one message holds a secret beside text that an attacker
 	// chooses, for the length then tells how alike the two are.
 	Compress bool

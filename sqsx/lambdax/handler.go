@@ -36,12 +36,13 @@ type Handler struct {
 
 // New returns a Handler. Settings that it refuses fail every invocation with a
 // [*sqsx.ConfigError], before anything is opened; so do a nil Sealer and a nil
-// work.
+// work. [Handler.Err] returns that error at the start.
 //
 // work is called once for each message that opened, and its message is deleted
 // if it returns nil. It runs on a goroutine of its own; a panic is its
-// message's failure. Its context ends a little before the function's deadline,
-// so that there is time to report; work that does not return then makes Lambda
+// message's failure. Its context ends before the function's deadline, by 1 second
+// or, if that is less, by a tenth of the time that the invocation had at its
+// start, so that there is time to report; work that does not return then makes Lambda
 // end the whole invocation, after which all messages of the event come again.
 // No work is started when less time is left than the longest has taken in this
 // invocation.
@@ -58,6 +59,17 @@ func New(s *sqsx.Sealer, work func(context.Context, Message) error, optFns ...fu
 }
 
 var errUninitialized = errors.New("lambdax: the Handler is nil or its zero value: make one with New")
+
+// Err returns the error that every invocation fails with: of settings that New
+// refused, of a nil Sealer or a nil work, or of a Handler that New did not make.
+// It is nil if there is none. Call it after New, so that a function with such an
+// error fails at its start.
+func (h *Handler) Err() error {
+	if h == nil || h.sealer == nil && h.err == nil {
+		return errUninitialized
+	}
+	return h.err
+}
 
 // Invoke makes a *Handler the lambda.Handler of github.com/aws/aws-lambda-go.
 // It is [Handler.Handle] for the JSON of an event and of a response.
@@ -83,11 +95,8 @@ func (h *Handler) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 // Without one, opening waits for AWS KMS for 10 seconds, and the work has no
 // limit.
 func (h *Handler) Handle(ctx context.Context, e Event) (Response, error) {
-	if h == nil || h.sealer == nil && h.err == nil {
-		return Response{}, errUninitialized
-	}
-	if h.err != nil {
-		return Response{}, h.err
+	if err := h.Err(); err != nil {
+		return Response{}, err
 	}
 	if err := e.check(); err != nil {
 		return Response{}, err
