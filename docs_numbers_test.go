@@ -107,9 +107,11 @@ var statements = []statement{
 	{"docs/cost.md", "at most {kmskeyring.failuresPerSecond} calls a second, after the first {kmskeyring.failureBurst}."},
 	{"docs/cost.md", "at its default of {cache.DefaultMaxMessages} it renews no data key."},
 	{"docs/key-gone.md", "{cache.DefaultReusePeriod} is the default `ReusePeriod`."},
+	{"docs/key-gone.md", "sends go on within {cache.maxRefusal} and held receives within {hold.maxPause}, without a restart."},
+	{"docs/key-gone.md", "| how soon | sends within {cache.maxRefusal} (…), held receives within {hold.maxPause},"},
 	{"README.md", "goes on with the data keys that it has cached, for {cache.DefaultMaxStale}."},
 	{"README.md", "| a data key is reused for | … | … | {cache.minReusePeriod} to {cache.maxReusePeriod}, default {cache.DefaultReusePeriod} |"},
-	{"docs/comparison.md", "| reuse of a data key | … | … | {cache.minReusePeriod} to {cache.maxReusePeriod}, default {cache.DefaultReusePeriod} |"},
+	{"docs/comparison.md", "| a data key is reused for | … | … | {cache.minReusePeriod} to {cache.maxReusePeriod}, default {cache.DefaultReusePeriod} |"},
 }
 
 var (

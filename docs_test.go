@@ -679,6 +679,27 @@ func tableRows(t *testing.T, text, marker string) [][]string {
 	return rows[2:]
 }
 
+// TestComparisons: docs/comparison.md has every row of the README's comparison,
+// under the same name, with cells that begin as the README's do.
+func TestComparisons(t *testing.T) {
+	t.Parallel()
+	// Links differ by the folder that a page is in.
+	rows := func(text, marker string) [][]string {
+		return tableRows(t, regexp.MustCompile(`\[([^\]]*)\]\([^)]*\)`).ReplaceAllString(text, "$1"), marker)
+	}
+	full := make(map[string][]string)
+	for _, row := range rows(read(t, "docs/comparison.md"), "# Comparison") {
+		full[row[0]] = row
+	}
+	for _, row := range rows(read(t, "README.md"), "## Compared with") {
+		for i, cell := range row {
+			if got := full[row[0]]; i >= len(got) || !strings.HasPrefix(got[i], cell) {
+				t.Errorf("docs/comparison.md has %q in the row %q, want one that begins %q, as in README.md", got, row[0], cell)
+			}
+		}
+	}
+}
+
 // TestDollars computes the dollars of docs/cost.md from its calls of KMS, and
 // looks for those of other documents among them.
 func TestDollars(t *testing.T) {

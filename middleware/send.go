@@ -48,9 +48,9 @@ func (m *Middleware) seal(ctx context.Context, q Queue, entries []types.SendMess
 	return sealed, nil
 }
 
-// sendMessage reads what the call depends on once: a caller that changes what
-// its pointers and maps refer to meanwhile would otherwise have a message go to
-// a queue of another policy.
+// sendMessage reads what the call depends on once: otherwise, if the caller
+// changed what its pointers and maps refer to, a message could go to a queue of
+// another policy.
 func (s *sealer) sendMessage(
 	ctx context.Context, in *sqs.SendMessageInput, next smithymiddleware.InitializeHandler,
 ) (out smithymiddleware.InitializeOutput, md smithymiddleware.Metadata, err error) {
@@ -217,10 +217,9 @@ func (s *sealer) markSend(ctx context.Context, url string, sealed []Sealed) cont
 	return mark(ctx, c)
 }
 
-// blank prepares an input that the SDK's own validation is about to refuse,
-// which it does best itself. It needs no key for that, and no middleware on the
-// way there needs the plaintext. Should the validation be missing from the
-// stack, the guards stop the call, since it carries no mark.
+// blank removes the plaintext from an input that the SDK's own validation is
+// about to refuse: no middleware on the way there needs it. If the validation
+// is missing from the stack, the guards stop the call, because it has no mark.
 func blank(in *sqs.SendMessageInput) *sqs.SendMessageInput {
 	out := *in
 	out.MessageAttributes = maps.Clone(in.MessageAttributes)

@@ -247,9 +247,9 @@ func expect(f kmsFault, s state, op string, alive bool) (outcome, int) {
 	panic(fmt.Sprintf("no rule for %q, %q", s, v))
 }
 
-// faultyKMS stands between the KMS client and the server. It is the transport of
-// an HTTP client with the bound that the keyring gives the SDK's own: without
-// it, requests that hang would not be tried again.
+// faultyKMS stands between the KMS client and the server. It is the transport
+// of an HTTP client with the bound that the keyring gives the SDK's own:
+// without it, requests that hang would not be tried again.
 type faultyKMS struct {
 	next  aws.HTTPClient
 	fault atomic.Pointer[kmsFault]

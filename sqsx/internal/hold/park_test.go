@@ -14,8 +14,8 @@ import (
 	"github.com/sealq/sealq/sqsx/internal/hold"
 )
 
-// slowQueue is a queue whose requests take as long as they may. The key service
-// says yes.
+// slowQueue is a queue whose requests take the longest time that is allowed.
+// The key service says yes.
 type slowQueue struct {
 	t                           *testing.T
 	attributes, parks, takeBack atomic.Int32
@@ -55,17 +55,17 @@ func (q *slowQueue) TakeBack(ctx context.Context, _ []hold.Visibility) error {
 	return ctx.Err()
 }
 
-// unopened is a response with one message that did not open for the sake of the
-// key service.
+// unopened is a response with one message that did not open because of the key
+// service.
 func unopened() hold.Response {
-	return hold.Response{Cause: errors.New("away"), KeyService: true, Messages: []hold.Message{{
+	return hold.Response{Cause: errors.New("unreachable"), KeyService: true, Messages: []hold.Message{{
 		ID: "1", Handle: "handle", Receives: 1, Sent: time.Now(), KeyService: true,
 	}}}
 }
 
 // TestParkingOutlivesTheCaller: the context of the receive has ended when its
-// messages are parked. A yes that comes while they are is no reason to wait:
-// they are taken back in a goroutine, which ends with its work though SQS never
+// messages are parked. If a yes arrives meanwhile, the receive does not wait:
+// the messages are taken back in a goroutine, which ends even if SQS never
 // answers.
 func TestParkingOutlivesTheCaller(t *testing.T) {
 	t.Parallel()
@@ -119,8 +119,8 @@ func holdGoroutines() int {
 	return n
 }
 
-// TestNothingToPark: all that was withheld is to come back after the visibility
-// timeout, and so the settings of the queue do not matter.
+// TestNothingToPark: all withheld messages come back after the visibility
+// timeout, so the settings of the queue are not read.
 func TestNothingToPark(t *testing.T) {
 	t.Parallel()
 	for name, fifo := range map[string]bool{"standard": false, "FIFO": true} {
