@@ -99,7 +99,7 @@ func (e *CheckError) Unwrap() []error {
 var errOpenUnchecked = errors.New("not checked: this role cannot generate a data key to decrypt")
 
 // Check reports whether this process can seal messages to queue and open
-// messages from it. queue is an ARN, or a URL if [Options.Region] is known; it
+// messages from it. queue is an ARN, or, if [Options.Region] is known, a URL or, with [Options.Account], a name; it
 // may be the ARN of an SNS topic (see [Sealer.CheckOpen]). It returns nil or a
 // [*CheckError] with the errors of CheckSeal and CheckOpen. A role that only
 // sends calls [Sealer.CheckSeal] instead, and a role that only receives calls
@@ -159,7 +159,7 @@ func (s *Sealer) warnOfMaxAge(ctx context.Context, c *check) {
 }
 
 // CheckSeal reports whether this process can seal messages to queue. queue is
-// an ARN, or a URL if [Options.Region] is known; it may be the ARN of an SNS
+// an ARN, or, if [Options.Region] is known, a URL or, with [Options.Account], a name; it may be the ARN of an SNS
 // topic. If not, the error says which permission is missing. With
 // [Policy.NoSeal] it returns nil and makes no call, unless the queue itself is
 // invalid.
@@ -183,7 +183,7 @@ func (s *Sealer) CheckSeal(ctx context.Context, queue string) error {
 }
 
 // CheckOpen reports whether this process can open messages from queue. queue is
-// an ARN, or a URL if [Options.Region] is known. If not, the error says which
+// an ARN, or, if [Options.Region] is known, a URL or, with [Options.Account], a name. If not, the error says which
 // permission is missing.
 //
 // For the ARN of an SNS topic it reports whether messages that were published

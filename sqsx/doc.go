@@ -11,7 +11,9 @@
 // are as before. [Sealer.Wrap] does the same for a client that other code made,
 // [Sealer.InstallConfig] for every client of a config, and [Sealer.SealMessage]
 // and [Sealer.OpenMessages] for messages that are sent or received without a
-// client. Package sqsx/lambdax does it for AWS Lambda. [Sealer.Check] reports
+// client; [Sealer.SealEntries] is for batches. [Sealer.SealedSize] tells how
+// large a message gets, and [Sealer.PolicyOf] which [Policy] a queue has.
+// Package sqsx/lambdax does it for AWS Lambda. [Sealer.Check] reports
 // at start what is missing; [Sealer.CheckSeal] and [Sealer.CheckOpen] do so for
 // roles that only send or only receive.
 //

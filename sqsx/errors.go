@@ -76,7 +76,8 @@ type ReceiveError = middleware.ReceiveError
 
 // BatchError is returned when a SendMessageBatch sent nothing because of its
 // entries: none could be sent, or one could not and the queue is a FIFO queue.
-// It is a smithy.APIError. Its field is
+// It is a smithy.APIError. (Package snsx has a BatchError for PublishBatch,
+// package lambdax one for an invocation.) Its field is
 //
 //	Failed []types.BatchResultErrorEntry // those with a cause, as an output has them; read-only
 type BatchError = middleware.BatchError

@@ -128,7 +128,7 @@ type Policy struct {
 
 	// Compress compresses bodies (DEFLATE) before they are sealed, if that makes
 	// them smaller. SQS charges for each 64 KiB, so it saves money only for bodies
-	// above 48.7 KB. The length of a sealed message is visible: do not set it if a
+	// above about 48,700 bytes. The length of a sealed message is visible: do not set it if a
 	// message holds a secret beside text that an attacker chooses, because the
 	// length then shows how similar the two are.
 	Compress bool

@@ -12,7 +12,8 @@ import (
 var ErrNotStarted = errors.New("lambdax: the work was not started: not enough time was left")
 
 // BatchError fails an invocation, so that Lambda keeps all messages of the
-// event. Lambda shows its text and "BatchError" as the error's type.
+// event. Lambda shows its text and "BatchError" as the error's type. It has
+// nothing to do with [sqsx.BatchError], which is of a SendMessageBatch.
 type BatchError struct {
 	Messages int // in the event
 	Failed   int // of them, at least 1

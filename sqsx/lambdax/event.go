@@ -70,7 +70,8 @@ type Failure struct {
 }
 
 // NewEvent returns the event that Lambda makes from messages of the queue with
-// this ARN, for tests of a function. The messages are as a client without a
+// this ARN, for tests of a function. [Handler.Handle] refuses an event that was
+// made with a queue's URL or name. The messages are as a client without a
 // Sealer receives them, or as Sealer.SealMessage makes them; each needs a
 // MessageId. msgs is not changed; the result shares the values of message
 // attributes with it.

@@ -36,11 +36,13 @@ type Handler struct {
 
 // New returns a Handler. With invalid settings, a nil Sealer or a nil work,
 // every invocation fails with a [*sqsx.ConfigError] before anything is opened.
+// [Handler.Err] returns that error at the start.
 //
 // work is called once for each message that opened, and its message is deleted
 // if it returns nil. It runs on a goroutine of its own; if it panics, its
-// message has failed. Its context ends shortly before the function's deadline,
-// which leaves time to report. If work does not return then, Lambda ends the
+// message has failed. Its context ends before the function's deadline, by 1
+// second or, if that is less, by a tenth of the time that the invocation had at
+// its start, which leaves time to report. If work does not return then, Lambda ends the
 // whole invocation, and all messages of the event come again. No work is
 // started when less time is left than the longest call of this invocation took.
 func New(s *sqsx.Sealer, work func(context.Context, Message) error, optFns ...func(*Options)) *Handler {
@@ -56,6 +58,17 @@ func New(s *sqsx.Sealer, work func(context.Context, Message) error, optFns ...fu
 }
 
 var errUninitialized = errors.New("lambdax: the Handler is nil or its zero value: make one with New")
+
+// Err returns the error that every invocation fails with: of settings that New
+// refused, of a nil Sealer or a nil work, or of a Handler that New did not make.
+// It is nil if there is none. Call it after New, so that a function with such an
+// error fails at its start.
+func (h *Handler) Err() error {
+	if h == nil || h.sealer == nil && h.err == nil {
+		return errUninitialized
+	}
+	return h.err
+}
 
 // Invoke makes a *Handler the lambda.Handler of github.com/aws/aws-lambda-go.
 // It is [Handler.Handle] for the JSON of an event and of a response.
@@ -81,11 +94,8 @@ func (h *Handler) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 // Without one, opening waits for AWS KMS for 10 seconds, and the work has no
 // limit.
 func (h *Handler) Handle(ctx context.Context, e Event) (Response, error) {
-	if h == nil || h.sealer == nil && h.err == nil {
-		return Response{}, errUninitialized
-	}
-	if h.err != nil {
-		return Response{}, h.err
+	if err := h.Err(); err != nil {
+		return Response{}, err
 	}
 	if err := e.check(); err != nil {
 		return Response{}, err

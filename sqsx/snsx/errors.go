@@ -60,6 +60,8 @@ func asAnswer(err error) error {
 // A batch for a standard topic that published at least one entry succeeds, and
 // has the other entries in the output's Failed.
 //
+// It is another type than [sqsx.BatchError], which is of a SendMessageBatch.
+//
 // It implements smithy.APIError with the code of the first failed entry.
 // errors.Is and errors.As find the causes, in the order of Failed.
 type BatchError struct {

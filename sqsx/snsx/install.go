@@ -16,7 +16,9 @@ import (
 	"github.com/sealq/sealq/sqsx"
 )
 
-// ID is the name of the middleware in the Initialize step of the two stacks.
+// ID is the name of the middleware in the Initialize step of the two stacks. A
+// program that adds a middleware of its own can place it before or after this
+// one by this name (smithy's Insert), or look whether it is there (Get).
 const ID = "SealqPublisher"
 
 // serializerID is the name that the SDK gives to its own middleware.
