@@ -461,7 +461,7 @@ func TestHeldErrorHasTheCause(t *testing.T) {
 }
 
 // TestFirstQuestion looks at the first receives of a process while KMS hangs:
-// none goes ahead, whoever gives up leaves the question to the others, and its
+// none continues, one that gives up leaves the question to the others, and its
 // answer is for all.
 func TestFirstQuestion(t *testing.T) {
 	t.Parallel()

@@ -35,7 +35,7 @@ func (*breaking) Park(context.Context, []hold.Visibility) error     { return nil
 func (*breaking) TakeBack(context.Context, []hold.Visibility) error { return nil }
 
 // TestKeyringBreaksWhenAsked: a panic does not end the process, and a question
-// that ends without an answer is asked again, or nothing would ever be
+// that ends without an answer is asked again. Otherwise nothing would ever be
 // received.
 func TestKeyringBreaksWhenAsked(t *testing.T) {
 	t.Parallel()
