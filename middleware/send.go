@@ -241,8 +241,8 @@ func (own *ownStrings) entry(in *sqs.SendMessageInput) types.SendMessageBatchReq
 	}
 }
 
-// ownEntries copies entries, with all that they refer to. It reports false if the SDK's own validation will refuse one, which has
-// no ID or no body.
+// ownEntries copies entries, with all that they refer to. It reports false if
+// the SDK's own validation will refuse one, which has no ID or no body.
 func ownEntries(entries []types.SendMessageBatchRequestEntry) ([]types.SendMessageBatchRequestEntry, bool) {
 	copies := slices.Clone(entries)
 	own := make([]ownStrings, len(copies))

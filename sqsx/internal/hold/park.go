@@ -350,10 +350,10 @@ func (w *wrongness) note(r Response, never bool, now time.Time) {
 	}
 }
 
-// mayHaveBeenParked reports whether a message may have been parked as invalid at
-// every second of its receives before, by processes with wrong settings: then it is
-// old although another process drains the queue. Of two such receives one may be that
-// of a process which steps back, and parks none.
+// mayHaveBeenParked reports whether a message may have been parked as invalid
+// at every second of its receives before, by processes with wrong settings:
+// then it is old although another process drains the queue. Of two such
+// receives one may be that of a process which steps back, and parks none.
 func mayHaveBeenParked(receives int, age time.Duration) bool {
 	var parked time.Duration
 	for n := range receives / 2 {

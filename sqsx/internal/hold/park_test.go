@@ -173,9 +173,9 @@ func TestNothingToPark(t *testing.T) {
 	}
 }
 
-// TestStepsBack: 1,000 young messages that did not open make a process step back.
-// What may have come back from parking does not end that, nor fewer than three
-// others in a row.
+// TestStepsBack: 1,000 young messages that did not open make a process step
+// back. What may have come back from parking does not end that, nor fewer than
+// three others in a row.
 func TestStepsBack(t *testing.T) {
 	t.Parallel()
 	const second, minute = time.Second, time.Minute
