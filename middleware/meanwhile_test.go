@@ -79,13 +79,34 @@ func TestCallerChangesTheInputMeanwhile(t *testing.T) {
 	t.Parallel()
 	const elsewhere = "https://sqs.us-east-1.amazonaws.com/123456789012/elsewhere"
 	const later = "a later thought"
+	// What a caller keeps pointers to, and how it changes that.
+	values := func() map[string]types.MessageAttributeValue {
+		return map[string]types.MessageAttributeValue{"user": stringValue("v"), "bytes": binaryValue([]byte("before"))}
+	}
+	trace := func() map[string]types.MessageSystemAttributeValue {
+		return map[string]types.MessageSystemAttributeValue{"AWSTraceHeader": {DataType: aws.String("String"), StringValue: aws.String("Root=1")}}
+	}
+	changeValues := func(user map[string]types.MessageAttributeValue, system map[string]types.MessageSystemAttributeValue, group, deduplication *string) {
+		*user["user"].StringValue, *user["user"].DataType = later, "Number"
+		copy(user["bytes"].BinaryValue, "later!")
+		*system["AWSTraceHeader"].StringValue = later
+		*group, *deduplication = later, later
+	}
+	checkStored := func(t *testing.T, fake *fakeSQS) {
+		t.Helper()
+		got := fake.stored[0].MessageAttributes
+		if aws.ToString(got["user"].StringValue) != "v" || aws.ToString(got["user"].DataType) != "String" || string(got["bytes"].BinaryValue) != "before" {
+			t.Errorf("got attributes %v, want those at the start", dump(got))
+		}
+	}
 	for _, moment := range moments {
 		for name, asIs := range map[string]bool{"sealed": false, "as is": true} {
 			t.Run(moment+"/SendMessage/"+name, func(t *testing.T) {
 				t.Parallel()
-				user := map[string]types.MessageAttributeValue{"user": stringValue("v")}
-				in := &sqs.SendMessageInput{QueueUrl: aws.String(queueURL), MessageBody: aws.String(secret), MessageAttributes: user}
+				user, system, group, deduplication := values(), trace(), aws.String("g"), aws.String("d")
+				in := &sqs.SendMessageInput{QueueUrl: aws.String(queueURL), MessageBody: aws.String(secret), MessageAttributes: user, MessageSystemAttributes: system, MessageGroupId: group, MessageDeduplicationId: deduplication}
 				client, fake, codec := meanwhile(t, moment, func() {
+					changeValues(user, system, group, deduplication)
 					*in.QueueUrl, *in.MessageBody = elsewhere, later
 					user["later"] = stringValue(later)
 					in.QueueUrl, in.MessageBody = nil, nil
@@ -101,19 +122,21 @@ func TestCallerChangesTheInputMeanwhile(t *testing.T) {
 				if strings.Contains(fake.wire(), secret) != asIs || strings.Contains(fake.wire(), later) {
 					t.Errorf("got on the wire %s", fake.wire())
 				}
-				wantDigests := [2]string{md5Hex([]byte(secret)), attributesMD5(map[string]types.MessageAttributeValue{"user": stringValue("v")})}
+				checkStored(t, fake)
+				wantDigests := [2]string{md5Hex([]byte(secret)), attributesMD5(values())}
 				if got := [2]string{*out.MD5OfMessageBody, *out.MD5OfMessageAttributes}; got != wantDigests {
 					t.Errorf("got digests %s, want %s of what was sent", got, wantDigests)
 				}
 			})
 			t.Run(moment+"/SendMessageBatch/"+name, func(t *testing.T) {
 				t.Parallel()
-				user := map[string]types.MessageAttributeValue{"user": stringValue("v")}
+				user, system, group, deduplication := values(), trace(), aws.String("g"), aws.String("d")
 				in := &sqs.SendMessageBatchInput{QueueUrl: aws.String(queueURL), Entries: []types.SendMessageBatchRequestEntry{
-					{Id: aws.String("a"), MessageBody: aws.String(secret), MessageAttributes: user},
+					{Id: aws.String("a"), MessageBody: aws.String(secret), MessageAttributes: user, MessageSystemAttributes: system, MessageGroupId: group, MessageDeduplicationId: deduplication},
 					{Id: aws.String("b"), MessageBody: aws.String(secret)},
 				}}
 				client, fake, codec := meanwhile(t, moment, func() {
+					changeValues(user, system, group, deduplication)
 					*in.QueueUrl, *in.Entries[0].MessageBody, *in.Entries[0].Id = elsewhere, later, "later"
 					user["later"] = stringValue(later)
 					in.Entries[1] = types.SendMessageBatchRequestEntry{Id: aws.String("c"), MessageBody: aws.String(later)}
@@ -130,6 +153,7 @@ func TestCallerChangesTheInputMeanwhile(t *testing.T) {
 				if strings.Contains(fake.wire(), secret) != asIs || strings.Contains(fake.wire(), later) {
 					t.Errorf("got on the wire %s", fake.wire())
 				}
+				checkStored(t, fake)
 				for i, want := range []string{"a", "b"} {
 					if got := out.Successful[i]; *got.Id != want || *got.MD5OfMessageBody != md5Hex([]byte(secret)) {
 						t.Errorf("got %s with digest %s, want %s with that of what was sent", *got.Id, *got.MD5OfMessageBody, want)
@@ -161,11 +185,15 @@ func TestCallerChangesTheInputMeanwhile(t *testing.T) {
 // TestSealMessageOfAChangingInput is the same without a client.
 func TestSealMessageOfAChangingInput(t *testing.T) {
 	t.Parallel()
-	in := &sqs.SendMessageInput{MessageBody: aws.String(secret)}
-	codec := &toyCodec{before: func() { *in.MessageBody = ""; in.MessageBody = nil }}
+	value := stringValue("v")
+	in := &sqs.SendMessageInput{MessageBody: aws.String(secret), MessageAttributes: map[string]types.MessageAttributeValue{"user": value}}
+	codec := &toyCodec{before: func() { *in.MessageBody, *value.StringValue = "", "later"; in.MessageBody = nil }}
 	out, err := install(t, codec).SealMessage(t.Context(), testQueue, in)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if got := aws.ToString(out.MessageAttributes["user"].StringValue); got != "v" {
+		t.Errorf("got the attribute %q, want %q as at the start", got, "v")
 	}
 	want, err := install(t, &toyCodec{}).SealMessage(t.Context(), testQueue, &sqs.SendMessageInput{MessageBody: aws.String(secret)})
 	if err != nil || *out.MessageBody != *want.MessageBody {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"reflect"
 	"slices"
 
@@ -80,7 +79,7 @@ func (m *Middleware) SealMessage(ctx context.Context, q Queue, in *sqs.SendMessa
 		return nil, errNoBody()
 	}
 	own := &ownStrings{body: *written.MessageBody}
-	written.MessageAttributes = maps.Clone(written.MessageAttributes)
+	readOnce(&written)
 	sealed, err := m.seal(ctx, q, []types.SendMessageBatchRequestEntry{own.entry(&written)})
 	if err != nil {
 		return nil, err
@@ -147,13 +146,11 @@ func (m *Middleware) OpenMessages(ctx context.Context, q Queue, msgs []types.Mes
 	return delivered, opened.withheld
 }
 
-// withContent returns a copy of in with another content. None of its maps is
-// the caller's, because tracing agents write into them.
+// withContent returns a copy of in, which was read once, with another content.
 func withContent(in *sqs.SendMessageInput, c Content) *sqs.SendMessageInput {
 	out := *in
 	out.MessageBody = aws.String(c.Body)
 	out.MessageAttributes = c.Attributes
-	out.MessageSystemAttributes = maps.Clone(in.MessageSystemAttributes)
 	out.MessageDeduplicationId = c.DeduplicationID
 	return &out
 }

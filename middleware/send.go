@@ -1,6 +1,7 @@
 package middleware
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"fmt"
@@ -63,7 +64,7 @@ func (s *sealer) sendMessage(
 	}
 	own := &ownStrings{url: *written.QueueUrl, body: *written.MessageBody}
 	written.QueueUrl = &own.url
-	written.MessageAttributes = maps.Clone(written.MessageAttributes)
+	readOnce(&written)
 	q, err := queueOfCall(ctx, own.url)
 	if err != nil {
 		return out, md, err
@@ -139,7 +140,6 @@ func (s *sealer) sendMessageBatch(
 		}
 		entry.MessageBody = &message.Body
 		entry.MessageAttributes = message.Attributes
-		entry.MessageSystemAttributes = maps.Clone(entry.MessageSystemAttributes)
 		entry.MessageDeduplicationId = message.DeduplicationID
 		inner.Entries = append(inner.Entries, entry)
 	}
@@ -175,6 +175,57 @@ func (s *sealer) sendMessageBatch(
 // ownStrings are the strings of one message that a call depends on, read once.
 type ownStrings struct{ id, url, body string }
 
+// readOnce replaces everything in in that the caller could change during the
+// call by a copy, other than the queue and the body, which the caller of this
+// function has read.
+func readOnce(in *sqs.SendMessageInput) {
+	in.MessageAttributes = ownAttributes(in.MessageAttributes)
+	in.MessageSystemAttributes = ownSystemAttributes(in.MessageSystemAttributes)
+	in.MessageDeduplicationId, in.MessageGroupId = ownString(in.MessageDeduplicationId), ownString(in.MessageGroupId)
+}
+
+// ownAttributes returns a copy of attributes that shares nothing with them, the
+// values included: what is sealed and what travels must be read at one moment.
+func ownAttributes(all map[string]types.MessageAttributeValue) map[string]types.MessageAttributeValue {
+	own := maps.Clone(all)
+	for name, v := range own {
+		own[name] = ownValue(v)
+	}
+	return own
+}
+
+func ownValue(v types.MessageAttributeValue) types.MessageAttributeValue {
+	v.DataType, v.StringValue, v.BinaryValue = ownString(v.DataType), ownString(v.StringValue), bytes.Clone(v.BinaryValue)
+	v.StringListValues, v.BinaryListValues = slices.Clone(v.StringListValues), ownList(v.BinaryListValues)
+	return v
+}
+
+func ownSystemAttributes(all map[string]types.MessageSystemAttributeValue) map[string]types.MessageSystemAttributeValue {
+	own := maps.Clone(all)
+	for name, v := range own {
+		v.DataType, v.StringValue, v.BinaryValue = ownString(v.DataType), ownString(v.StringValue), bytes.Clone(v.BinaryValue)
+		v.StringListValues, v.BinaryListValues = slices.Clone(v.StringListValues), ownList(v.BinaryListValues)
+		own[name] = v
+	}
+	return own
+}
+
+func ownList(all [][]byte) [][]byte {
+	own := slices.Clone(all)
+	for i := range own {
+		own[i] = bytes.Clone(own[i])
+	}
+	return own
+}
+
+func ownString(s *string) *string {
+	if s == nil {
+		return nil
+	}
+	own := *s
+	return &own
+}
+
 // entry views a single message as a batch entry, so that a codec has one kind
 // of message to seal.
 func (own *ownStrings) entry(in *sqs.SendMessageInput) types.SendMessageBatchRequestEntry {
@@ -190,8 +241,7 @@ func (own *ownStrings) entry(in *sqs.SendMessageInput) types.SendMessageBatchReq
 	}
 }
 
-// ownEntries copies entries, with IDs, bodies and attributes that were read
-// once. It reports false if the SDK's own validation will refuse one, which has
+// ownEntries copies entries, with all that they refer to. It reports false if the SDK's own validation will refuse one, which has
 // no ID or no body.
 func ownEntries(entries []types.SendMessageBatchRequestEntry) ([]types.SendMessageBatchRequestEntry, bool) {
 	copies := slices.Clone(entries)
@@ -203,7 +253,9 @@ func ownEntries(entries []types.SendMessageBatchRequestEntry) ([]types.SendMessa
 		}
 		own[i].id, own[i].body = *e.Id, *e.MessageBody
 		e.Id, e.MessageBody = &own[i].id, &own[i].body
-		e.MessageAttributes = maps.Clone(e.MessageAttributes)
+		e.MessageAttributes = ownAttributes(e.MessageAttributes)
+		e.MessageSystemAttributes = ownSystemAttributes(e.MessageSystemAttributes)
+		e.MessageDeduplicationId, e.MessageGroupId = ownString(e.MessageDeduplicationId), ownString(e.MessageGroupId)
 	}
 	return copies, true
 }
@@ -218,11 +270,12 @@ func (s *sealer) markSend(ctx context.Context, url string, sealed []Sealed) cont
 }
 
 // blank removes the plaintext from an input that the SDK's own validation is
-// about to refuse: no middleware on the way there needs it. If the validation
-// is missing from the stack, the guards stop the call, because it has no mark.
+// about to refuse: no middleware on the way there needs the body, or the
+// attributes, which a codec may seal, names included. If the validation is
+// missing from the stack, the guards stop the call, because it has no mark.
 func blank(in *sqs.SendMessageInput) *sqs.SendMessageInput {
 	out := *in
-	out.MessageAttributes = maps.Clone(in.MessageAttributes)
+	out.MessageAttributes = nil
 	out.MessageSystemAttributes = maps.Clone(in.MessageSystemAttributes)
 	if in.MessageBody != nil {
 		out.MessageBody = new(string)
@@ -237,7 +290,7 @@ func blankBatch(in *sqs.SendMessageBatchInput) *sqs.SendMessageBatchInput {
 	out.Entries = slices.Clone(in.Entries)
 	for i := range out.Entries {
 		e := &out.Entries[i]
-		e.MessageAttributes = maps.Clone(e.MessageAttributes)
+		e.MessageAttributes = nil
 		e.MessageSystemAttributes = maps.Clone(e.MessageSystemAttributes)
 		if e.MessageBody != nil {
 			e.MessageBody = new(string)

@@ -420,6 +420,7 @@ func TestValidationIsTheSDKs(t *testing.T) {
 		return &sqs.SendMessageBatchInput{QueueUrl: aws.String(queueURL), Entries: e}
 	}
 	good := types.SendMessageBatchRequestEntry{Id: aws.String("a"), MessageBody: aws.String(secret)}
+	attributes := map[string]types.MessageAttributeValue{"launch": stringValue(secret), "b": binaryValue([]byte(secret))}
 	for name, invoke := range map[string]func(context.Context, *sqs.Client) error{
 		"send nil": func(ctx context.Context, c *sqs.Client) error { _, err := c.SendMessage(ctx, nil); return err },
 		"send no body": func(ctx context.Context, c *sqs.Client) error {
@@ -428,6 +429,14 @@ func TestValidationIsTheSDKs(t *testing.T) {
 		},
 		"send no queue": func(ctx context.Context, c *sqs.Client) error {
 			_, err := c.SendMessage(ctx, &sqs.SendMessageInput{MessageBody: aws.String(secret)})
+			return err
+		},
+		"send no body, attributes": func(ctx context.Context, c *sqs.Client) error {
+			_, err := c.SendMessage(ctx, &sqs.SendMessageInput{QueueUrl: aws.String(queueURL), MessageAttributes: attributes})
+			return err
+		},
+		"send no queue, attributes": func(ctx context.Context, c *sqs.Client) error {
+			_, err := c.SendMessage(ctx, &sqs.SendMessageInput{MessageBody: aws.String(secret), MessageAttributes: attributes})
 			return err
 		},
 		"send untyped attribute": func(ctx context.Context, c *sqs.Client) error {
@@ -445,6 +454,18 @@ func TestValidationIsTheSDKs(t *testing.T) {
 		},
 		"batch no body": func(ctx context.Context, c *sqs.Client) error {
 			_, err := c.SendMessageBatch(ctx, entries(good, good, types.SendMessageBatchRequestEntry{Id: aws.String("b")}))
+			return err
+		},
+		"batch no body, attributes": func(ctx context.Context, c *sqs.Client) error {
+			healthy, bodiless := good, types.SendMessageBatchRequestEntry{Id: aws.String("b"), MessageAttributes: attributes}
+			healthy.MessageAttributes = attributes
+			_, err := c.SendMessageBatch(ctx, entries(healthy, bodiless))
+			return err
+		},
+		"batch no queue, attributes": func(ctx context.Context, c *sqs.Client) error {
+			healthy := good
+			healthy.MessageAttributes = attributes
+			_, err := c.SendMessageBatch(ctx, &sqs.SendMessageBatchInput{Entries: []types.SendMessageBatchRequestEntry{healthy}})
 			return err
 		},
 		"receive nil": func(ctx context.Context, c *sqs.Client) error { _, err := c.ReceiveMessage(ctx, nil); return err },

@@ -26,10 +26,18 @@ func (c *codec) AttributeNames() []string { return []string{attributeName} }
 
 func (c *codec) MaxMessageBytes(q middleware.Queue) int {
 	policy, err := c.table.find(c.complete(q))
+	if err != nil {
+		policy = &compiledPolicy{}
+	}
+	return policy.messageLimit(q.Topic)
+}
+
+// messageLimit is MaxMessageBytes with its default.
+func (p *Policy) messageLimit(topic bool) int {
 	switch {
-	case err == nil && policy.MaxMessageBytes != 0:
-		return policy.MaxMessageBytes
-	case q.Topic:
+	case p.MaxMessageBytes != 0:
+		return p.MaxMessageBytes
+	case topic:
 		return topicMaxMessageBytes
 	}
 	return serviceMaxMessageBytes

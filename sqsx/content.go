@@ -158,15 +158,16 @@ func (s *sending) plaintext(e *types.SendMessageBatchRequestEntry) ([]byte, erro
 }
 
 // compresses reports whether the bodies of a call may be compressed. They may
-// not if SQS would refuse the call uncompressed: such calls would fail as soon
-// as the queue is no longer sealed.
-func (p *compiledPolicy) compresses(entries []types.SendMessageBatchRequestEntry) bool {
+// not if SQS or SNS would refuse the call uncompressed: such calls would fail as
+// soon as the queue or the topic is no longer sealed.
+func (p *compiledPolicy) compresses(topic bool, entries []types.SendMessageBatchRequestEntry) bool {
 	if !p.Compress {
 		return false
 	}
-	limit, sum := p.MaxMessageBytes, 0
-	if limit == 0 {
-		limit = serviceMaxMessageBytes
+	limit, sum := p.messageLimit(topic), 0
+	most := serviceMaxMessageBytes // of a batch, whatever the queue's limit is
+	if topic {
+		most = limit
 	}
 	for i := range entries {
 		n := writtenBytes(aws.ToString(entries[i].MessageBody), entries[i].MessageAttributes)
@@ -174,7 +175,7 @@ func (p *compiledPolicy) compresses(entries []types.SendMessageBatchRequestEntry
 			return false
 		}
 	}
-	return sum <= serviceMaxMessageBytes
+	return sum <= most
 }
 
 // writtenBytes is the size of a message as SQS counts it.
@@ -232,13 +233,16 @@ func (p *compiledPolicy) checkAge(sealedAt time.Time) error {
 	if p.MaxAge == 0 {
 		return nil
 	}
-	switch age := time.Since(sealedAt); {
+	// A difference of more than 292 years does not fit into a time.Duration: Sub
+	// returns the largest or the smallest one, whose negation is itself.
+	now := time.Now()
+	switch age := now.Sub(sealedAt); {
 	case age > p.MaxAge:
 		return advise("find out who sends old messages again; if it is only late, raise Policy.MaxAge above the retention of the queue and of its dead-letter queue together",
 			"%w: it was sealed %v ago, and Policy.MaxAge is %v", ErrExpired, age.Round(time.Second), p.MaxAge)
-	case -age > maxAhead:
+	case sealedAt.After(now.Add(maxAhead)):
 		return advise("nothing is lost: the message becomes visible again; set the clocks of its producer and of this consumer",
-			"%w: %v from now by this consumer's clock", ErrClockAhead, (-age).Round(time.Second))
+			"%w: at least %v from now by this consumer's clock", ErrClockAhead, sealedAt.Sub(now).Truncate(time.Second))
 	}
 	return nil
 }

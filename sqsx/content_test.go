@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"math"
 	"math/rand/v2"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -26,6 +28,7 @@ import (
 	"github.com/sealq/sealq/envelope"
 	"github.com/sealq/sealq/sqsx"
 	"github.com/sealq/sealq/sqsx/internal/content"
+	"github.com/sealq/sealq/sqsx/sqsxtest"
 )
 
 type attributes = map[string]types.MessageAttributeValue
@@ -192,6 +195,75 @@ func TestSealedAttributes(t *testing.T) {
 				t.Errorf("MD5OfMessageAttributes of the send is %s, want %s", got, want)
 			}
 		})
+	}
+}
+
+// TestSealedAttributesOfInvalidCalls: a call that the SDK itself refuses shows
+// sealed attributes, those of the other entries included, neither to
+// middlewares inside the Sealer nor in its error.
+func TestSealedAttributesOfInvalidCalls(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	url := w.queue("orders")
+	seen := 0
+	spy := func(o *sqs.Options) {
+		o.APIOptions = append(o.APIOptions, func(s *smithymiddleware.Stack) error {
+			return s.Initialize.Add(smithymiddleware.InitializeMiddlewareFunc("spy", func(
+				ctx context.Context, in smithymiddleware.InitializeInput, next smithymiddleware.InitializeHandler,
+			) (smithymiddleware.InitializeOutput, smithymiddleware.Metadata, error) {
+				seen++
+				switch p := in.Parameters.(type) {
+				case *sqs.SendMessageInput:
+					if p.MessageAttributes != nil {
+						t.Errorf("a middleware inside saw %d attributes", len(p.MessageAttributes))
+					}
+				case *sqs.SendMessageBatchInput:
+					for _, e := range p.Entries {
+						if e.MessageAttributes != nil {
+							t.Errorf("a middleware inside saw %d attributes of an entry", len(e.MessageAttributes))
+						}
+					}
+				}
+				return next.HandleInitialize(ctx, in)
+			}), smithymiddleware.Before)
+		})
+	}
+	client := sqs.NewFromConfig(w.cfg, spy, w.sealer(withPolicy(sqsx.Policy{SealAttributes: true})).Install)
+	typed, untyped := attributes{"patient": stringAttribute("secret")}, attributes{"patient": {StringValue: aws.String("secret")}}
+	calls := 0
+	for name, a := range map[string]attributes{"typed": typed, "untyped": untyped} {
+		healthy := types.SendMessageBatchRequestEntry{Id: aws.String("a"), MessageBody: aws.String("body"), MessageAttributes: a}
+		for _, call := range []func() error{
+			func() error {
+				_, err := client.SendMessage(t.Context(), &sqs.SendMessageInput{QueueUrl: &url, MessageAttributes: a})
+				return err
+			},
+			func() error {
+				_, err := client.SendMessage(t.Context(), &sqs.SendMessageInput{MessageBody: aws.String("body"), MessageAttributes: a})
+				return err
+			},
+			func() error {
+				_, err := client.SendMessageBatch(t.Context(), &sqs.SendMessageBatchInput{QueueUrl: &url, Entries: []types.SendMessageBatchRequestEntry{healthy, {Id: aws.String("b"), MessageAttributes: a}}})
+				return err
+			},
+			func() error {
+				_, err := client.SendMessageBatch(t.Context(), &sqs.SendMessageBatchInput{QueueUrl: &url, Entries: []types.SendMessageBatchRequestEntry{healthy, {MessageBody: aws.String("body")}}})
+				return err
+			},
+			func() error {
+				_, err := client.SendMessageBatch(t.Context(), &sqs.SendMessageBatchInput{Entries: []types.SendMessageBatchRequestEntry{healthy}})
+				return err
+			},
+		} {
+			calls++
+			err := call()
+			if _, ok := errors.AsType[smithy.InvalidParamsError](err); !ok || strings.Contains(err.Error(), "patient") || strings.Contains(err.Error(), "secret") {
+				t.Errorf("%s: got %v, want the SDK's error without the attribute", name, err)
+			}
+		}
+	}
+	if seen != calls {
+		t.Errorf("the middleware inside saw %d calls, want %d", seen, calls)
 	}
 }
 
@@ -409,6 +481,56 @@ func TestAttributesOfOthers(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestCallerChangesAttributesMeanwhile: the caller changes values of attributes
+// while a send waits for its data key. The message is the one that the call
+// began with: what is sealed is what travels.
+func TestCallerChangesAttributesMeanwhile(t *testing.T) {
+	t.Parallel()
+	for name, policy := range map[string]sqsx.Policy{
+		"authenticated":    {AuthenticateAttributes: []string{"kind", "bytes"}},
+		"sealed, in clear": {SealAttributes: true, ClearAttributes: []string{"*"}, AuthenticateAttributes: []string{"kind", "bytes"}},
+		"sealed":           {SealAttributes: true},
+		"neither":          {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for _, batch := range []bool{false, true} {
+				w := newWorld(t)
+				url := w.queue("orders")
+				want := func() attributes {
+					return attributes{"kind": stringAttribute("order"), "bytes": binaryAttribute(1, 2, 3)}
+				}
+				a := want()
+				w.server.Intercept(func(r *sqsxtest.Request) error {
+					if r.Action == "kms:GenerateDataKey" {
+						*a["kind"].StringValue = "refund"
+						a["bytes"].BinaryValue[0] = 9
+					}
+					return nil
+				})
+				client := w.client(withPolicy(policy))
+				var digest *string
+				if batch {
+					out, err := client.SendMessageBatch(t.Context(), &sqs.SendMessageBatchInput{QueueUrl: &url, Entries: []types.SendMessageBatchRequestEntry{{Id: aws.String("a"), MessageBody: aws.String("body"), MessageAttributes: a}}})
+					if err != nil {
+						t.Fatal(err)
+					}
+					digest = out.Successful[0].MD5OfMessageAttributes
+				} else {
+					digest = sendWith(t, client, url, "body", a).MD5OfMessageAttributes
+				}
+				got, _ := receiveOne(t, client, url, "All")
+				if diff := cmp.Diff(want(), got.MessageAttributes, ignoreNoSmithy); diff != "" {
+					t.Errorf("batch %t: %s", batch, diff)
+				}
+				if aws.ToString(digest) != aws.ToString(got.MD5OfMessageAttributes) {
+					t.Errorf("batch %t: got digest %s of the send, want that of what was sent", batch, aws.ToString(digest))
+				}
+			}
+		})
 	}
 }
 
@@ -756,6 +878,31 @@ func TestMaxAge(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestMaxAgeOfAnyYear: no time that content can hold is taken for a recent one,
+// however far ahead it is. Its error says so.
+func TestMaxAgeOfAnyYear(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		for _, year := range []int{2200, 2291, 2293, 2400, 2600, 9999} {
+			queue := fmt.Sprint("orders-", year)
+			url := w.queue(queue)
+			at := time.Date(year, 12, 31, 23, 59, 59, 0, time.UTC)
+			w.sealContent(queue, encode(t, content.Content{Body: "body", Time: at}, false), nil, nil)
+			for _, limit := range []time.Duration{time.Second, time.Hour, math.MaxInt64} {
+				s := w.sealer(withPolicy(sqsx.Policy{MaxAge: limit}))
+				opened, withheld := s.OpenMessages(t.Context(), arnOf(queue), w.server.Stored(url))
+				if len(opened) != 0 || len(withheld) != 1 || !errors.Is(withheld[0], sqsx.ErrClockAhead) {
+					t.Fatalf("sealed in %d, MaxAge %v: got %d messages, %v, want %v", year, limit, len(opened), withheld, sqsx.ErrClockAhead)
+				}
+				if text := withheld[0].Error(); !regexp.MustCompile(`at least \d+h59m59s from now`).MatchString(text) && !strings.Contains(text, "at least 2562047h47m16s from now") {
+					t.Errorf("sealed in %d: got %q, want how far ahead it is", year, text)
+				}
+			}
+		}
+	})
 }
 
 // An expired message reaches the dead-letter queue, where another policy opens

@@ -242,8 +242,8 @@ func (i *openedInfo) info() Info {
 }
 
 // rawAESFields follow the key's name in the provider info of a raw AES keyring:
-// the length of the tag in bits, 128, and that of the IV in bytes, 12, each in 4
-// bytes, big-endian. The IV comes last (docs/format.md).
+// the length of the tag in bits, 128, and that of the IV in bytes, 12, each in
+// 4 bytes, big-endian. The IV comes last (docs/format.md).
 const (
 	rawAESFields = "\x00\x00\x00\x80\x00\x00\x00\x0c"
 	rawAESIVSize = 12

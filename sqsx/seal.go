@@ -46,7 +46,7 @@ func (c *codec) Seal(ctx context.Context, q middleware.Queue, entries []types.Se
 	if refused == len(entries) || refused > 0 && q.FIFO() {
 		return sealed, nil // nothing is sent
 	}
-	s := sending{codec: c, policy: policy, queue: q, context: ec, bare: headerSize(ec, 0), compress: policy.compresses(entries)}
+	s := sending{codec: c, policy: policy, queue: q, context: ec, bare: headerSize(ec, 0), compress: policy.compresses(q.Topic, entries)}
 	for i := range entries {
 		if sealed[i].Err != nil {
 			continue

@@ -63,6 +63,24 @@ type message struct {
 	dedup      *string
 }
 
+// ownAttributes returns a copy of attributes that shares nothing with them, the
+// values included: what is sealed and what travels must be read at one moment.
+func ownAttributes(all map[string]types.MessageAttributeValue) map[string]types.MessageAttributeValue {
+	own := maps.Clone(all)
+	for name, v := range own {
+		own[name] = types.MessageAttributeValue{DataType: ownString(v.DataType), StringValue: ownString(v.StringValue), BinaryValue: bytes.Clone(v.BinaryValue)}
+	}
+	return own
+}
+
+func ownString(s *string) *string {
+	if s == nil {
+		return nil
+	}
+	own := *s
+	return &own
+}
+
 // entry is the message as a Sealer takes it.
 func (m *message) entry() sqstypes.SendMessageBatchRequestEntry {
 	e := sqstypes.SendMessageBatchRequestEntry{
@@ -141,8 +159,9 @@ func (p *publisher) publish(
 	written := *in
 	if written.Message == nil {
 		// The SDK's own validation refuses it. If that is missing from the stack, the
-		// guards stop the call, because it has no mark.
-		written.MessageAttributes = maps.Clone(written.MessageAttributes)
+		// guards stop the call, because it has no mark. The policy may seal the
+		// attributes.
+		written.MessageAttributes = nil
 		return next.HandleInitialize(ctx, smithymiddleware.InitializeInput{Parameters: &written})
 	}
 	to, err := destinationOf(&written)
@@ -155,7 +174,7 @@ func (p *publisher) publish(
 	}
 	m := message{
 		id: "0", body: *written.Message, structure: aws.ToString(written.MessageStructure),
-		attributes: maps.Clone(written.MessageAttributes), group: written.MessageGroupId, dedup: written.MessageDeduplicationId,
+		attributes: ownAttributes(written.MessageAttributes), group: ownString(written.MessageGroupId), dedup: ownString(written.MessageDeduplicationId),
 	}
 	sealed, err := p.seal(ctx, to.topic(), policy, []message{m})
 	if err != nil {
@@ -168,7 +187,7 @@ func (p *publisher) publish(
 	inner.TopicArn, inner.TargetArn = to.pointers()
 	inner.Message = aws.String(sealed[0].Body)
 	inner.MessageAttributes = attributesOf(sealed[0].Attributes)
-	inner.MessageDeduplicationId = sealed[0].DeduplicationID
+	inner.MessageGroupId, inner.MessageDeduplicationId = m.group, sealed[0].DeduplicationID
 	inner.MessageStructure = written.MessageStructure
 	if m.structure != "" {
 		inner.MessageStructure = &m.structure
@@ -226,7 +245,7 @@ func (p *publisher) publishBatch(
 		entry.Id = &m.id
 		entry.Message = aws.String(sealed[i].Body)
 		entry.MessageAttributes = attributesOf(sealed[i].Attributes)
-		entry.MessageDeduplicationId = sealed[i].DeduplicationID
+		entry.MessageGroupId, entry.MessageDeduplicationId = m.group, sealed[i].DeduplicationID
 		if entry.MessageStructure != nil {
 			entry.MessageStructure = &m.structure
 		}
@@ -259,20 +278,21 @@ func messagesOf(entries []types.PublishBatchRequestEntry) ([]message, bool) {
 		}
 		messages[i] = message{
 			id: *e.Id, body: *e.Message, structure: aws.ToString(e.MessageStructure),
-			attributes: maps.Clone(e.MessageAttributes), group: e.MessageGroupId, dedup: e.MessageDeduplicationId,
+			attributes: ownAttributes(e.MessageAttributes), group: ownString(e.MessageGroupId), dedup: ownString(e.MessageDeduplicationId),
 		}
 	}
 	return messages, true
 }
 
 // blankBatch removes the plaintext from an input that the SDK's own validation
-// is about to refuse: no middleware on the way there needs it.
+// is about to refuse: no middleware on the way there needs the body, or the
+// attributes, which the policy may seal, names included.
 func blankBatch(in *sns.PublishBatchInput, entries []types.PublishBatchRequestEntry) *sns.PublishBatchInput {
 	out := *in
 	out.PublishBatchRequestEntries = entries
 	for i := range entries {
 		e := &entries[i]
-		e.MessageAttributes = maps.Clone(e.MessageAttributes)
+		e.MessageAttributes = nil
 		if e.Message != nil {
 			e.Message = new(string)
 		}

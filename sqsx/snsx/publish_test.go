@@ -209,6 +209,70 @@ func TestSDKValidates(t *testing.T) {
 	}
 }
 
+// TestAttributesOfInvalidCalls: a call that the SDK itself refuses shows
+// attributes, which may be ones that are sealed, neither to middlewares inside
+// the sealer nor in its error.
+func TestAttributesOfInvalidCalls(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	topic := w.server.NewTopic("orders")
+	seen := 0
+	spy := func(o *sns.Options) {
+		o.APIOptions = append(o.APIOptions, func(s *smithymiddleware.Stack) error {
+			return s.Initialize.Add(smithymiddleware.InitializeMiddlewareFunc("spy", func(
+				ctx context.Context, in smithymiddleware.InitializeInput, next smithymiddleware.InitializeHandler,
+			) (smithymiddleware.InitializeOutput, smithymiddleware.Metadata, error) {
+				seen++
+				switch p := in.Parameters.(type) {
+				case *sns.PublishInput:
+					if p.MessageAttributes != nil {
+						t.Errorf("a middleware inside saw %d attributes", len(p.MessageAttributes))
+					}
+				case *sns.PublishBatchInput:
+					for _, e := range p.PublishBatchRequestEntries {
+						if e.MessageAttributes != nil {
+							t.Errorf("a middleware inside saw %d attributes of an entry", len(e.MessageAttributes))
+						}
+					}
+				}
+				return next.HandleInitialize(ctx, in)
+			}), smithymiddleware.Before)
+		})
+	}
+	sealer := w.sealer(policies(map[string]sqsx.Policy{topic: {SealAttributes: true, ClearAttributes: []string{}}}))
+	publisher := sns.NewFromConfig(w.cfg, spy, snsx.Install(sealer))
+	calls := 0
+	for name, value := range map[string]types.MessageAttributeValue{"typed": str(secret), "untyped": {StringValue: aws.String(secret)}} {
+		a := map[string]types.MessageAttributeValue{"patient": value}
+		healthy := types.PublishBatchRequestEntry{Id: aws.String("a"), Message: aws.String("m"), MessageAttributes: a}
+		for _, call := range []func() error{
+			func() error {
+				_, err := publisher.Publish(t.Context(), &sns.PublishInput{TopicArn: &topic, MessageAttributes: a})
+				return err
+			},
+			func() error {
+				return publishBatch(t, publisher, topic, healthy, types.PublishBatchRequestEntry{Id: aws.String("b"), MessageAttributes: a})
+			},
+			func() error {
+				return publishBatch(t, publisher, topic, healthy, types.PublishBatchRequestEntry{Message: aws.String("m")})
+			},
+			func() error {
+				_, err := publisher.PublishBatch(t.Context(), &sns.PublishBatchInput{PublishBatchRequestEntries: []types.PublishBatchRequestEntry{healthy}})
+				return err
+			},
+		} {
+			calls++
+			err := call()
+			if _, ok := errors.AsType[smithy.InvalidParamsError](err); !ok || strings.Contains(err.Error(), "patient") || strings.Contains(err.Error(), secret) {
+				t.Errorf("%s: got %v, want the SDK's error without the attribute", name, err)
+			}
+		}
+	}
+	if seen != calls {
+		t.Errorf("the middleware inside saw %d calls, want %d", seen, calls)
+	}
+}
+
 func publishBatch(t *testing.T, c *sns.Client, topic string, entries ...types.PublishBatchRequestEntry) error {
 	t.Helper()
 	if entries == nil {
@@ -401,6 +465,69 @@ func TestRetriesPublishTheSameBytes(t *testing.T) {
 	}
 	if len(sent) != 1 || w.server.Count("sns:Publish") != 3 || len(w.server.Stored(url)) != 1 {
 		t.Errorf("got %d bodies in %d requests and %d messages, want 1, 3 and 1", len(sent), w.server.Count("sns:Publish"), len(w.server.Stored(url)))
+	}
+}
+
+// TestCompressOnTopics: what a topic would not take as it was written is not
+// published compressed either, alone or in a batch. What it takes is.
+func TestCompressOnTopics(t *testing.T) {
+	t.Parallel()
+	const usual = 262_144
+	for name, tc := range map[string]struct {
+		limit   int // MaximumMessageSize and Policy.MaxMessageBytes; 0: the usual
+		bodies  []int
+		refused bool
+	}{
+		"limit":                             {0, []int{usual}, false},
+		"a byte more":                       {0, []int{usual + 1}, true},
+		"what a queue takes":                {0, []int{1 << 20}, true},
+		"larger limit":                      {1 << 20, []int{1 << 20}, false},
+		"smaller limit":                     {2048, []int{2048}, false},
+		"smaller limit, a byte more":        {2048, []int{2049}, true},
+		"batch of the limit":                {0, []int{usual / 2, usual / 2}, false},
+		"batch, a byte more":                {0, []int{usual / 2, usual/2 + 1}, true},
+		"batch, smaller limit":              {2048, []int{1024, 1024}, false},
+		"batch, smaller limit, a byte more": {2048, []int{1024, 1025}, true},
+		"batch, larger limit":               {1 << 20, []int{1 << 19, 1 << 19}, false},
+		"batch, larger limit, a byte more":  {1 << 20, []int{1 << 19, 1<<19 + 1}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			var settings []string
+			if tc.limit != 0 {
+				settings = []string{"MaximumMessageSize", strconv.Itoa(tc.limit)}
+			}
+			topic := w.server.NewTopic("orders", settings...)
+			url := w.raw(topic, "q")
+			publisher := w.publisher(policies(map[string]sqsx.Policy{topic: {Compress: true, MaxMessageBytes: tc.limit}}))
+			publish := func(c *sns.Client) error {
+				if len(tc.bodies) == 1 {
+					_, err := c.Publish(t.Context(), &sns.PublishInput{TopicArn: &topic, Message: aws.String(strings.Repeat("0", tc.bodies[0]))})
+					return err
+				}
+				var entries []types.PublishBatchRequestEntry
+				for i, n := range tc.bodies {
+					entries = append(entries, types.PublishBatchRequestEntry{Id: aws.String(strconv.Itoa(i)), Message: aws.String(strings.Repeat("0", n))})
+				}
+				return publishBatch(t, c, topic, entries...)
+			}
+			if err := publish(sns.NewFromConfig(w.cfg)); (err != nil) != tc.refused {
+				t.Errorf("as written: got %v, refused by SNS: want %t", err, tc.refused)
+			}
+			before := len(w.server.Stored(url))
+			err := publish(publisher)
+			if _, tooLarge := errors.AsType[*sqsx.TooLargeError](err); tooLarge != tc.refused || err != nil && !tc.refused {
+				t.Errorf("got %v, a *TooLargeError: want %t", err, tc.refused)
+			}
+			want := len(tc.bodies)
+			if tc.refused {
+				want = 0
+			}
+			if got := len(w.server.Stored(url)) - before; got != want {
+				t.Errorf("got %d messages, want %d", got, want)
+			}
+		})
 	}
 }
 
@@ -597,8 +724,19 @@ func TestCallerChangesInputMeanwhile(t *testing.T) {
 	topic, open := w.server.NewTopic("orders"), w.server.NewTopic("open")
 	orders, others := w.raw(topic, "orders-q"), w.raw(open, "open-q")
 	in := &sns.PublishInput{TopicArn: aws.String(topic), Message: aws.String(secret), MessageAttributes: manyAttributes(1)}
+	for name, v := range in.MessageAttributes {
+		v.DataType, v.StringValue = aws.String("String"), aws.String("before")
+		in.MessageAttributes[name] = v
+	}
+	in.MessageAttributes["bytes"] = types.MessageAttributeValue{DataType: aws.String("Binary"), BinaryValue: []byte("before")}
 	w.server.Intercept(func(r *sqsxtest.Request) error {
 		if r.Action == "kms:GenerateDataKey" { // while the call waits for its data key
+			for _, v := range in.MessageAttributes {
+				if v.StringValue != nil {
+					*v.StringValue = "later!"
+				}
+				copy(v.BinaryValue, "later!")
+			}
 			*in.TopicArn, *in.Message = open, secret+" changed"
 			in.MessageAttributes["more"], in.MessageAttributes["sealq"] = str(secret), str("x")
 		}
@@ -608,6 +746,11 @@ func TestCallerChangesInputMeanwhile(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.checkWire(orders, others)
+	for name, v := range w.server.Stored(orders)[0].MessageAttributes {
+		if name != "sealq" && aws.ToString(v.StringValue)+string(v.BinaryValue) != "before" {
+			t.Errorf("published attribute %q with a value that the caller set during the call", name)
+		}
+	}
 	if got := receiveBodies(t, w.accepts(topic), orders); !slices.Equal(got, []string{secret}) {
 		t.Errorf("got %q, want the message as it was when the call began", got)
 	}

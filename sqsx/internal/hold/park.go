@@ -145,7 +145,7 @@ func (q *state) parkingTime(m Message, visibility time.Duration, now time.Time) 
 	default:
 		return 0
 	}
-	age := now.Sub(m.Sent)
+	age := max(now.Sub(m.Sent), 0) // the clocks of SQS and of this process differ
 	if !q.parking.known {
 		// The average time between two receives is at least the visibility
 		// timeout, which must not be shortened.
@@ -316,9 +316,8 @@ func takeBack(queue Queue, messages []Visibility) {
 const (
 	stepBackAfter = 1000             // of those that did not open
 	justSent      = 60 * time.Second // an older message has waited for a consumer
-	oldInARow     = 3                // older messages show that no other process drains it
+	oldInARow     = 3                // older messages, not parked, show that no other process drains it
 	stepBackWait  = time.Second      // for a message
-	stepBackPause = 8 * time.Second  // the longest between two receives
 )
 
 // wrongness is the evidence for wrong settings of this process.
@@ -336,10 +335,12 @@ func (w *wrongness) note(r Response, never bool, now time.Time) {
 		return
 	}
 	for _, m := range r.Messages {
-		switch young := now.Sub(m.Sent) < justSent; {
-		case young && m.Receives == 1:
-			w.fresh, w.old = w.fresh+1, 0
-		case !young:
+		switch age := now.Sub(m.Sent); {
+		case age < justSent:
+			if m.Receives == 1 {
+				w.fresh, w.old = w.fresh+1, 0
+			}
+		case !mayHaveBeenParked(m.Receives, age):
 			// The first receive of an older message shows at once that no other process
 			// drains the queue.
 			if w.old++; m.Receives == 1 || w.old >= oldInARow {
@@ -347,6 +348,21 @@ func (w *wrongness) note(r Response, never bool, now time.Time) {
 			}
 		}
 	}
+}
+
+// mayHaveBeenParked reports whether a message may have been parked as invalid at
+// every second of its receives before, by processes with wrong settings: then it is
+// old although another process drains the queue. Of two such receives one may be that
+// of a process which steps back, and parks none.
+func mayHaveBeenParked(receives int, age time.Duration) bool {
+	var parked time.Duration
+	for n := range receives / 2 {
+		parked += doubled(invalidParking, 3*n)
+		if parked > age+justSent { // the clock of SQS may be another
+			return false
+		}
+	}
+	return parked > 0
 }
 
 func (w *wrongness) stepsBack() bool { return w.fresh >= stepBackAfter }
@@ -358,6 +374,6 @@ func (w *wrongness) step(now time.Time) bool {
 		return false
 	}
 	w.steps++
-	w.nextReceive = now.Add(min(pause(w.steps), stepBackPause))
+	w.nextReceive = now.Add(pause(w.steps))
 	return true
 }

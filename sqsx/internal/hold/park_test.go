@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"math"
 	"runtime"
 	"sync/atomic"
 	"testing"
@@ -103,6 +104,35 @@ func TestParkingOutlivesTheCaller(t *testing.T) {
 	})
 }
 
+// TestParkingOfTheFuture: a message whose SentTimestamp is ahead of this clock,
+// however far, counts as one that was just sent.
+func TestParkingOfTheFuture(t *testing.T) {
+	t.Parallel()
+	for name, sent := range map[string]time.Time{
+		"now": time.UnixMilli(946684800000), "an hour": time.UnixMilli(946688400000), "the largest number": time.UnixMilli(math.MaxInt64),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			run(t, func(t *testing.T) {
+				var b hold.Breaker
+				q := &slowQueue{t: t}
+				r := hold.Receive{Name: "orders", Queue: q}
+				if _, err := b.Admit(t.Context(), r); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(time.Second)
+				response := unopened()
+				response.Messages[0].Sent = sent
+				b.Note(r.Name, response)
+				b.Park(t.Context(), r, response.Messages)
+				if q.parks.Load() != 1 {
+					t.Errorf("%d requests to park, want 1", q.parks.Load())
+				}
+			})
+		})
+	}
+}
+
 // holdGoroutines counts the other goroutines of the caller's bubble that run
 // code of package hold.
 func holdGoroutines() int {
@@ -137,6 +167,61 @@ func TestNothingToPark(t *testing.T) {
 				b.Park(t.Context(), r, nil)
 				if q.attributes.Load() != 0 || q.parks.Load() != 0 {
 					t.Errorf("%d requests for the settings of the queue and %d to park, want none", q.attributes.Load(), q.parks.Load())
+				}
+			})
+		})
+	}
+}
+
+// TestStepsBack: 1,000 young messages that did not open make a process step back.
+// What may have come back from parking does not end that, nor fewer than three
+// others in a row.
+func TestStepsBack(t *testing.T) {
+	t.Parallel()
+	const second, minute = time.Second, time.Minute
+	type seen struct {
+		receives int
+		age      time.Duration
+	}
+	young := seen{1, 59 * second}
+	for name, tc := range map[string]struct {
+		young int
+		then  []seen
+		want  bool
+	}{
+		"fewer":                             {young: 999},
+		"as many":                           {young: 1000, want: true},
+		"one old, received for the first":   {young: 1000, then: []seen{{1, minute}}},
+		"two old":                           {young: 1000, then: []seen{{2, 2 * minute}, {2, 2 * minute}}, want: true},
+		"three old":                         {young: 1000, then: []seen{{2, 2 * minute}, {2, 2 * minute}, {3, 3 * minute}}},
+		"three old, a young one between":    {young: 1000, then: []seen{{2, 2 * minute}, {2, 2 * minute}, young, {3, 3 * minute}}, want: true},
+		"three that were parked":            {young: 1000, then: []seen{{2, 5 * minute}, {2, 6 * minute}, {3, 6 * minute}}, want: true},
+		"three that were parked twice":      {young: 1000, then: []seen{{4, 45 * minute}, {4, time.Hour}, {5, time.Hour}}, want: true},
+		"three that come back all the time": {young: 1000, then: []seen{{10, 5 * minute}, {10, 6 * minute}, {10, 6 * minute}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			run(t, func(t *testing.T) {
+				var b hold.Breaker
+				r := hold.Receive{Name: "orders", Queue: &slowQueue{t: t}}
+				if _, err := b.Admit(t.Context(), r); err != nil {
+					t.Fatal(err)
+				}
+				note := func(s seen) {
+					b.Note(r.Name, hold.Response{Cause: errors.New("invalid"), Messages: []hold.Message{{ID: "1", Handle: "h", Receives: s.receives, Sent: time.Now().Add(-s.age)}}})
+				}
+				for range tc.young {
+					note(young)
+				}
+				for _, s := range tc.then {
+					note(s)
+				}
+				want := hold.Permit{}
+				if tc.want {
+					want = hold.Permit{Single: true, Wait: time.Second}
+				}
+				if permit, err := b.Admit(t.Context(), r); permit != want || err != nil {
+					t.Errorf("got %+v and error %v, want %+v", permit, err, want)
 				}
 			})
 		})

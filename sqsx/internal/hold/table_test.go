@@ -251,8 +251,8 @@ func TestYoungJunk(t *testing.T) {
 					time.Sleep(time.Second)
 				}
 				t.Logf("%s: the first healthy message after %v", t.Name(), time.Since(start))
-				if first := time.Since(start); first > 4*time.Minute {
-					t.Errorf("the first healthy message after %v, want at most 4 min", first)
+				if first := time.Since(start); first > 15*time.Minute {
+					t.Errorf("the first healthy message after %v, want at most 15 min", first)
 				}
 			})
 		})
@@ -365,8 +365,15 @@ func TestHalfMigrated(t *testing.T) {
 			longest, over := f.waits(messages, time.Minute)
 			d := dead(messages, f)
 			t.Logf("%d of %d delayed by more than a minute, %v at most; %d dead-lettered, %d expired, %d in flight at the most", over, len(messages), longest, d, f.tally().expired, f.tally().peak)
-			if d > 0 || f.tally().expired > 0 {
-				t.Errorf("%d dead-lettered and %d expired, want none", d, f.tally().expired)
+			most := 0
+			if tc.wrong > 1 {
+				// One that was parked, and that processes which step back receive
+				// twice by chance, is moved by its next receive: in one run of some
+				// hundred. If the processes did not step back, it would be hundreds.
+				most = 3
+			}
+			if d > most || f.tally().expired > 0 {
+				t.Errorf("%d dead-lettered and %d expired, want at most %d and none", d, f.tally().expired, most)
 			}
 			if tc.wrong == 1 && !small() && (over*1000 > 15*len(messages) || longest > 6*time.Minute) {
 				t.Errorf("%d of %d delayed, %v at most, want at most 1.5 %% and 6 min", over, len(messages), longest)
