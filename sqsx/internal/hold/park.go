@@ -90,7 +90,7 @@ func (b *Breaker) Park(ctx context.Context, r Receive, withheld []Message) {
 		}
 		changes = append(changes, Visibility{m.Handle, timeout})
 		p := &parked{id: m.ID, first: m.Receives == 1, at: now, until: now.Add(timeout)}
-		if m.KeyService && q.parking.back[m.ID].IsZero() && b.handles < maxHandles {
+		if m.KeyService && now.Sub(q.parking.back[m.ID]) >= backMemory && b.handles < maxHandles {
 			p.handle = m.Handle
 			b.handles++
 		}

@@ -96,7 +96,11 @@ func TestParkingOutlivesTheCaller(t *testing.T) {
 		if running := holdGoroutines(); running != 1 || q.takeBack.Load() != 1 {
 			t.Errorf("%d goroutines of the hold and %d requests to take back, want 1 of each", running, q.takeBack.Load())
 		}
-		time.Sleep(2*time.Second + 5*time.Second + 2*time.Second) // a request, a pause, and the second one
+		time.Sleep(2*time.Second + 5*time.Second - time.Nanosecond) // a request, and a pause
+		if n := q.takeBack.Load(); n != 1 {
+			t.Errorf("%d requests to take back within the pause, want 1", n)
+		}
+		time.Sleep(time.Nanosecond + 2*time.Second) // the second request
 		synctest.Wait()
 		if running := holdGoroutines(); running != 0 || q.takeBack.Load() != 2 {
 			t.Errorf("%d goroutines of the hold are left after %d requests to take back, want none after 2", running, q.takeBack.Load())
