@@ -262,9 +262,9 @@ func ownEntries(entries []types.SendMessageBatchRequestEntry) ([]types.SendMessa
 
 // markSend marks a call that may send exactly these messages to this queue.
 func (s *sealer) markSend(ctx context.Context, url string, sealed []Sealed) context.Context {
-	c := &call{m: s.m, url: url, attribute: s.m.names, sent: make([]expected, len(sealed))}
+	c := &call{m: s.m, url: url, sent: make([]expected, len(sealed))}
 	for i, message := range sealed {
-		c.sent[i] = expect(message, c.attribute)
+		c.sent[i] = expect(message, s.m.names)
 	}
 	return mark(ctx, c)
 }

@@ -192,6 +192,7 @@ func (s *Sealer) SealEntries(ctx context.Context, queue string, entries []types.
 //	Attributes      map[string]types.MessageAttributeValue // all to send with it; the caller's to change
 //	DeduplicationID *string                                // likewise; nil: none
 //	NoDigests       bool                                   // Policy.NoDigests
+//	Guarded         []string                               // Policy.AuthenticateAttributes; not to be modified
 //	AsIs            bool                                   // it is not sealed, because of Policy.NoSeal
 //	Err             error                                  // why it cannot be sent; the others mean nothing then
 //
