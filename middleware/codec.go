@@ -72,6 +72,11 @@ type Sealed struct {
 	// queue is configured not to be sealed. Content is ignored, no limit is
 	// checked, and what SQS answers reaches the caller unchanged.
 	AsIs bool
+	// Guarded are names of message attributes, beside those of
+	// [Codec.AttributeNames], that the message must leave with as they are in
+	// Content, or without if they are not there. A middleware that changes one
+	// after Seal fails the call with [ErrBypassed]. They must not be modified.
+	Guarded []string
 	// Err fails this entry only, or on a FIFO queue the call. If it is a
 	// smithy.APIError, its code, message and fault become those of the failed
 	// batch entry; otherwise the code is InternalError. It must hold no
@@ -99,8 +104,9 @@ type Admission struct {
 	// caller's number.
 	MaxMessages int32
 	// AttributeNames are message attributes that the codec has to see, beside
-	// those of [Codec.AttributeNames]. The receive asks SQS for them; the caller
-	// sees those that it asked for.
+	// those of [Codec.AttributeNames]. The receive asks SQS for them, and fails
+	// with [ErrBypassed] if a middleware removes one; the caller sees those that
+	// it asked for.
 	AttributeNames []string
 	// MaxWaitSeconds caps the time that the receive waits for a message. 0 leaves
 	// the caller's time.

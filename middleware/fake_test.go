@@ -242,6 +242,7 @@ type toyCodec struct {
 	admit     func(*sqs.ReceiveMessageInput) (middleware.Admission, error)
 	open      func(msg types.Message) (err error, temporary bool)
 	result    func([]middleware.Opened) []middleware.Opened
+	guarded   []string // attributes of each sealed message
 }
 
 const toyName = "toy"
@@ -285,6 +286,7 @@ func (c *toyCodec) Seal(_ context.Context, q middleware.Queue, entries []types.S
 			attributes = make(map[string]types.MessageAttributeValue)
 		}
 		attributes[toyName] = binaryValue([]byte(fmt.Sprintf("%s#%d", q.ARN(), c.seals)))
+		sealed[i].Guarded = c.guarded
 		sealed[i].Content = middleware.Content{Body: base64.StdEncoding.EncodeToString(flip(*e.MessageBody)), Attributes: attributes, NoDigests: c.noDigests}
 	}
 	return sealed, nil

@@ -73,14 +73,15 @@ func (s *sealer) receive(
 		return out, md, admission.EmptyInstead, err
 	}
 
-	added := askFor(inner, slices.Concat(s.m.names, admission.AttributeNames))
+	names := slices.Concat(s.m.names, admission.AttributeNames)
+	added := askFor(inner, names)
 	if admission.MaxMessages > 0 && inner.MaxNumberOfMessages > admission.MaxMessages {
 		inner.MaxNumberOfMessages = admission.MaxMessages
 	}
 	if admission.MaxWaitSeconds > 0 && inner.WaitTimeSeconds > admission.MaxWaitSeconds {
 		inner.WaitTimeSeconds = admission.MaxWaitSeconds
 	}
-	c := &call{m: s.m, url: q.URL, attribute: s.m.names}
+	c := &call{m: s.m, url: q.URL, names: names}
 	out, md, err = next.HandleInitialize(mark(ctx, c), smithymiddleware.InitializeInput{Parameters: inner})
 	outcome.Err = err
 	if err != nil {

@@ -241,8 +241,8 @@ func (own *ownStrings) entry(in *sqs.SendMessageInput) types.SendMessageBatchReq
 	}
 }
 
-// ownEntries copies entries, with all that they refer to. It reports false if the SDK's own validation will refuse one, which has
-// no ID or no body.
+// ownEntries copies entries, with all that they refer to. It reports false if
+// the SDK's own validation will refuse one, which has no ID or no body.
 func ownEntries(entries []types.SendMessageBatchRequestEntry) ([]types.SendMessageBatchRequestEntry, bool) {
 	copies := slices.Clone(entries)
 	own := make([]ownStrings, len(copies))
@@ -262,9 +262,9 @@ func ownEntries(entries []types.SendMessageBatchRequestEntry) ([]types.SendMessa
 
 // markSend marks a call that may send exactly these messages to this queue.
 func (s *sealer) markSend(ctx context.Context, url string, sealed []Sealed) context.Context {
-	c := &call{m: s.m, url: url, attribute: s.m.names, sent: make([]expected, len(sealed))}
+	c := &call{m: s.m, url: url, sent: make([]expected, len(sealed))}
 	for i, message := range sealed {
-		c.sent[i] = expect(message, c.attribute)
+		c.sent[i] = expect(message, s.m.names)
 	}
 	return mark(ctx, c)
 }

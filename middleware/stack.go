@@ -127,34 +127,44 @@ func (s *sealer) HandleInitialize(
 // compare it with. It belongs to one call and is used by one goroutine at a
 // time.
 type call struct {
-	m         *Middleware
-	url       string     // the queue that the policy was found for
-	sent      []expected // SendMessage and SendMessageBatch
-	attribute []string   // the codec's attribute names
-	asked     asked      // by a ReceiveMessage, as it is serialized
-	checked   bool       // by the guard in the Serialize step
+	m       *Middleware
+	url     string     // the queue that the policy was found for
+	sent    []expected // SendMessage and SendMessageBatch
+	names   []string   // of attributes that the codec needs of a ReceiveMessage
+	asked   asked      // by a ReceiveMessage, as it is serialized
+	checked bool       // by the guard in the Serialize step
 }
 
 // expected is what one message must look like when it is serialized.
 type expected struct {
 	body       string
-	attributes []expectedAttribute // in the order of the codec's names
+	attributes []expectedAttribute // of the codec, and those that it guards
 	asIs       bool
 }
 
 type expectedAttribute struct {
+	name                        string
 	types.MessageAttributeValue // nothing shared
 	present                     bool
 }
 
+// expect returns what to expect of s, with the codec's own attribute names.
 func expect(s Sealed, names []string) expected {
-	e := expected{body: s.Body, attributes: make([]expectedAttribute, len(names)), asIs: s.AsIs}
-	for i, name := range names {
-		v, ok := s.Attributes[name]
-		v.BinaryValue = bytes.Clone(v.BinaryValue)
-		e.attributes[i] = expectedAttribute{v, ok}
+	e := expected{body: s.Body, attributes: make([]expectedAttribute, 0, len(names)+len(s.Guarded)), asIs: s.AsIs}
+	for _, name := range names {
+		e.add(s, name)
+	}
+	if !s.AsIs {
+		for _, name := range s.Guarded {
+			e.add(s, name)
+		}
 	}
 	return e
+}
+
+func (e *expected) add(s Sealed, name string) {
+	v, ok := s.Attributes[name]
+	e.attributes = append(e.attributes, expectedAttribute{name, ownValue(v), ok})
 }
 
 type callKey struct{}
@@ -204,7 +214,7 @@ func (c *call) check(input any) error {
 		if err := c.checkQueue(in.QueueUrl); err != nil {
 			return err
 		}
-		if missing := missingNames(in.MessageAttributeNames, c.attribute); len(missing) > 0 {
+		if missing := missingNames(in.MessageAttributeNames, c.names); len(missing) > 0 {
 			return fmt.Errorf("%w: a middleware inside the sealer removed %q from MessageAttributeNames", ErrBypassed, missing)
 		}
 		c.asked = askedBy(in)
@@ -231,10 +241,10 @@ func (c *call) checkEntries(entries ...types.SendMessageBatchRequestEntry) error
 		if e.MessageBody == nil || *e.MessageBody != want.body {
 			return fmt.Errorf("%w: the body of message %d is not the one that was sealed: a middleware inside the sealer changed it", ErrBypassed, i)
 		}
-		for k, name := range c.attribute {
-			got, present := e.MessageAttributes[name]
-			if sealed := want.attributes[k]; present != sealed.present || !sameValue(got, sealed.MessageAttributeValue) {
-				return fmt.Errorf("%w: attribute %q of message %d is not the one that was sealed: a middleware inside the sealer changed it", ErrBypassed, name, i)
+		for _, sealed := range want.attributes {
+			got, present := e.MessageAttributes[sealed.name]
+			if present != sealed.present || !sameValue(got, sealed.MessageAttributeValue) {
+				return fmt.Errorf("%w: attribute %q of message %d is not the one that was sealed: a middleware inside the sealer changed it", ErrBypassed, sealed.name, i)
 			}
 		}
 		// Tracers add attributes inside the sealer, after it counted them.

@@ -267,6 +267,57 @@ func TestGuardComparesContent(t *testing.T) {
 	}
 }
 
+// TestGuardedAttributes covers middlewares inside the sealer that change, remove
+// or add a message attribute that the codec guards. What it does not guard, and
+// what is not sealed, they may change.
+func TestGuardedAttributes(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		edit    func(map[string]types.MessageAttributeValue)
+		refused bool
+	}{
+		"replaced":     {func(a map[string]types.MessageAttributeValue) { a["kind"] = stringValue("refund") }, true},
+		"written":      {func(a map[string]types.MessageAttributeValue) { *a["kind"].StringValue = "refund" }, true},
+		"retyped":      {func(a map[string]types.MessageAttributeValue) { *a["kind"].DataType = "String.x" }, true},
+		"scribbled":    {func(a map[string]types.MessageAttributeValue) { a["bytes"].BinaryValue[0] ^= 1 }, true},
+		"removed":      {func(a map[string]types.MessageAttributeValue) { delete(a, "kind") }, true},
+		"added":        {func(a map[string]types.MessageAttributeValue) { a["absent"] = stringValue("x") }, true},
+		"another":      {func(a map[string]types.MessageAttributeValue) { a["free"] = stringValue("x") }, false},
+		"another gone": {func(a map[string]types.MessageAttributeValue) { delete(a, "free") }, false},
+	} {
+		for as, asIs := range map[string]bool{"sealed": false, "as is": true} {
+			t.Run(name+"/"+as, func(t *testing.T) {
+				t.Parallel()
+				client, fake, codec := setup(t, withStack(func(s *smithymiddleware.Stack) error {
+					return s.Initialize.Add(initialize("edit", func(p any) {
+						switch in := p.(type) {
+						case *sqs.SendMessageInput:
+							tc.edit(in.MessageAttributes)
+						case *sqs.SendMessageBatchInput:
+							tc.edit(in.Entries[1].MessageAttributes)
+						}
+					}), smithymiddleware.After)
+				}))
+				codec.guarded, codec.asIs = []string{"kind", "bytes", "absent"}, asIs
+				attributes := map[string]types.MessageAttributeValue{"kind": stringValue("order"), "bytes": binaryValue([]byte{1}), "free": stringValue("v")}
+				_, err := client.SendMessage(t.Context(), &sqs.SendMessageInput{QueueUrl: aws.String(queueURL), MessageBody: aws.String(secret), MessageAttributes: attributes})
+				_, errOfBatch := client.SendMessageBatch(t.Context(), &sqs.SendMessageBatchInput{QueueUrl: aws.String(queueURL), Entries: []types.SendMessageBatchRequestEntry{
+					{Id: aws.String("a"), MessageBody: aws.String(secret)},
+					{Id: aws.String("b"), MessageBody: aws.String(secret), MessageAttributes: attributes},
+				}})
+				for _, err := range []error{err, errOfBatch} {
+					if refused := errors.Is(err, middleware.ErrBypassed); refused != (tc.refused && !asIs) || err != nil && !refused {
+						t.Errorf("got error %v, ErrBypassed: want %t", err, tc.refused && !asIs)
+					}
+				}
+				if got := len(fake.ops()); (got == 0) != (tc.refused && !asIs) {
+					t.Errorf("got %d requests", got)
+				}
+			})
+		}
+	}
+}
+
 func TestGuardCountsEntries(t *testing.T) {
 	t.Parallel()
 	for name, edit := range map[string]func(*sqs.SendMessageBatchInput){
@@ -336,6 +387,39 @@ func TestGuardOnReceiveWantsTheAttribute(t *testing.T) {
 	}
 	if got := fake.ops(); len(got) != 0 {
 		t.Errorf("got requests %v, want none", got)
+	}
+}
+
+// TestGuardOnReceiveWantsAdmittedAttributes: what the codec asked for at Admit
+// is held to as what it always asks for.
+func TestGuardOnReceiveWantsAdmittedAttributes(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		names   []string
+		refused bool
+	}{
+		"without it":    {[]string{toyName, "traceparent"}, true},
+		"none":          {nil, true},
+		"one more":      {[]string{toyName, "kind", "traceparent"}, false},
+		"all":           {[]string{"All"}, false},
+		"a wider range": {[]string{toyName, "kind.*", "kind"}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			client, fake, codec := setup(t, withStack(func(s *smithymiddleware.Stack) error {
+				return s.Initialize.Add(initialize("edit", func(p any) { p.(*sqs.ReceiveMessageInput).MessageAttributeNames = tc.names }), smithymiddleware.After)
+			}))
+			codec.admit = func(*sqs.ReceiveMessageInput) (middleware.Admission, error) {
+				return middleware.Admission{AttributeNames: []string{"kind"}}, nil
+			}
+			_, err := client.ReceiveMessage(t.Context(), &sqs.ReceiveMessageInput{QueueUrl: aws.String(queueURL)})
+			if refused := errors.Is(err, middleware.ErrBypassed); refused != tc.refused || err != nil && !refused {
+				t.Errorf("got error %v, ErrBypassed: want %t", err, tc.refused)
+			}
+			if got := len(fake.ops()); (got == 0) != tc.refused {
+				t.Errorf("got %d requests", got)
+			}
+		})
 	}
 }
 

@@ -99,11 +99,11 @@ func (e *CheckError) Unwrap() []error {
 var errOpenUnchecked = errors.New("not checked: this role cannot generate a data key to decrypt")
 
 // Check reports whether this process can seal messages to queue and open
-// messages from it. queue is an ARN, or, if [Options.Region] is known, a URL or, with [Options.Account], a name; it
-// may be the ARN of an SNS topic (see [Sealer.CheckOpen]). It returns nil or a
-// [*CheckError] with the errors of CheckSeal and CheckOpen. A role that only
-// sends calls [Sealer.CheckSeal] instead, and a role that only receives calls
-// [Sealer.CheckOpen].
+// messages from it. queue is an ARN, or, if [Options.Region] is known, a URL
+// or, with [Options.Account], a name; it may be the ARN of an SNS topic (see
+// [Sealer.CheckOpen]). It returns nil or a [*CheckError] with the errors of
+// CheckSeal and CheckOpen. A role that only sends calls [Sealer.CheckSeal]
+// instead, and a role that only receives calls [Sealer.CheckOpen].
 //
 // If CheckSeal got a data key, Check decrypts that key. This tests more than
 // CheckOpen: that the key that seals also opens. With [Policy.NoSeal] nothing
@@ -159,10 +159,10 @@ func (s *Sealer) warnOfMaxAge(ctx context.Context, c *check) {
 }
 
 // CheckSeal reports whether this process can seal messages to queue. queue is
-// an ARN, or, if [Options.Region] is known, a URL or, with [Options.Account], a name; it may be the ARN of an SNS
-// topic. If not, the error says which permission is missing. With
-// [Policy.NoSeal] it returns nil and makes no call, unless the queue itself is
-// invalid.
+// an ARN, or, if [Options.Region] is known, a URL or, with [Options.Account], a
+// name; it may be the ARN of an SNS topic. If not, the error says which
+// permission is missing. With [Policy.NoSeal] it returns nil and makes no call,
+// unless the queue itself is invalid.
 //
 // It generates a data key under the context of that queue, through the data key
 // cache: the first CheckSeal costs a GenerateDataKey, and the first message
@@ -183,8 +183,8 @@ func (s *Sealer) CheckSeal(ctx context.Context, queue string) error {
 }
 
 // CheckOpen reports whether this process can open messages from queue. queue is
-// an ARN, or, if [Options.Region] is known, a URL or, with [Options.Account], a name. If not, the error says which
-// permission is missing.
+// an ARN, or, if [Options.Region] is known, a URL or, with [Options.Account], a
+// name. If not, the error says which permission is missing.
 //
 // For the ARN of an SNS topic it reports whether messages that were published
 // to the topic can be opened. A consumer calls it for each topic in

@@ -158,8 +158,8 @@ func (s *sending) plaintext(e *types.SendMessageBatchRequestEntry) ([]byte, erro
 }
 
 // compresses reports whether the bodies of a call may be compressed. They may
-// not if SQS or SNS would refuse the call uncompressed: such calls would fail as
-// soon as the queue or the topic is no longer sealed.
+// not if SQS or SNS would refuse the call uncompressed: such calls would fail
+// as soon as the queue or the topic is no longer sealed.
 func (p *compiledPolicy) compresses(topic bool, entries []types.SendMessageBatchRequestEntry) bool {
 	if !p.Compress {
 		return false

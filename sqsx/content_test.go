@@ -484,6 +484,52 @@ func TestAttributesOfOthers(t *testing.T) {
 	}
 }
 
+// TestGuardsOfAuthenticatedAttributes: a middleware inside the Sealer that
+// changes a listed attribute, or keeps a receive from asking for it, fails the
+// call. Otherwise messages would fail that nobody has forged.
+func TestGuardsOfAuthenticatedAttributes(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	url := w.queue("orders")
+	inside := func(edit func(any)) func(*sqs.Options) {
+		return func(o *sqs.Options) {
+			o.APIOptions = append(o.APIOptions, func(s *smithymiddleware.Stack) error {
+				return s.Initialize.Add(smithymiddleware.InitializeMiddlewareFunc("inside", func(
+					ctx context.Context, in smithymiddleware.InitializeInput, next smithymiddleware.InitializeHandler,
+				) (smithymiddleware.InitializeOutput, smithymiddleware.Metadata, error) {
+					edit(in.Parameters)
+					return next.HandleInitialize(ctx, in)
+				}), smithymiddleware.Before)
+			})
+		}
+	}
+	s := w.sealer(withPolicy(sqsx.Policy{AuthenticateAttributes: []string{"kind"}}))
+	normalises := sqs.NewFromConfig(w.cfg, inside(func(input any) {
+		input.(*sqs.SendMessageInput).MessageAttributes["kind"] = stringAttribute("normalised")
+	}), s.Install)
+	in := &sqs.SendMessageInput{QueueUrl: &url, MessageBody: aws.String("body"), MessageAttributes: attributes{"kind": stringAttribute("order")}}
+	if _, err := normalises.SendMessage(t.Context(), in); !errors.Is(err, sqsx.ErrBypassed) {
+		t.Errorf("send: got %v, want ErrBypassed", err)
+	}
+	if got := len(w.server.Stored(url)); got != 0 {
+		t.Errorf("got %d messages, want none", got)
+	}
+	client := sqs.NewFromConfig(w.cfg, s.Install)
+	if _, err := client.SendMessage(t.Context(), in); err != nil {
+		t.Fatal(err)
+	}
+	narrows := sqs.NewFromConfig(w.cfg, inside(func(input any) {
+		input.(*sqs.ReceiveMessageInput).MessageAttributeNames = []string{"sealq", "traceparent"}
+	}), s.Install)
+	if _, err := narrows.ReceiveMessage(t.Context(), &sqs.ReceiveMessageInput{QueueUrl: &url, MessageAttributeNames: []string{"kind"}}); !errors.Is(err, sqsx.ErrBypassed) {
+		t.Errorf("receive: got %v, want ErrBypassed", err)
+	}
+	got, info := receiveOne(t, client, url, "kind") // it was not received before
+	if info.Receives != 1 || aws.ToString(got.MessageAttributes["kind"].StringValue) != "order" {
+		t.Errorf("got %d receives and %v, want the first with the attribute", info.Receives, got.MessageAttributes)
+	}
+}
+
 // TestCallerChangesAttributesMeanwhile: the caller changes values of attributes
 // while a send waits for its data key. The message is the one that the call
 // began with: what is sealed is what travels.

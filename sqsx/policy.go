@@ -128,9 +128,9 @@ type Policy struct {
 
 	// Compress compresses bodies (DEFLATE) before they are sealed, if that makes
 	// them smaller. SQS charges for each 64 KiB, so it saves money only for bodies
-	// above about 48,700 bytes. The length of a sealed message is visible: do not set it if a
-	// message holds a secret beside text that an attacker chooses, because the
-	// length then shows how similar the two are.
+	// above about 48,700 bytes. The length of a sealed message is visible: do not
+	// set it if a message holds a secret beside text that an attacker chooses,
+	// because the length then shows how similar the two are.
 	Compress bool
 
 	// MaxAge withholds older messages, with [ErrExpired], so that nobody can

@@ -79,8 +79,8 @@ type Info struct {
 }
 
 // InfoOf returns what is known about one delivered message, from the
-// ResultMetadata of the receive that delivered it. It reports false if no Sealer
-// delivered a message with this ID in that receive: the ID is of another
+// ResultMetadata of the receive that delivered it. It reports false if no
+// Sealer delivered a message with this ID in that receive: the ID is of another
 // receive, the message was withheld, or the client has no Sealer.
 func InfoOf(md smithymiddleware.Metadata, messageID string) (Info, bool) {
 	v, _ := middleware.InfoOf(md, messageID)

@@ -3,6 +3,7 @@ package sqsx
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
@@ -47,10 +48,12 @@ func (c *codec) Seal(ctx context.Context, q middleware.Queue, entries []types.Se
 		return sealed, nil // nothing is sent
 	}
 	s := sending{codec: c, policy: policy, queue: q, context: ec, bare: headerSize(ec, 0), compress: policy.compresses(q.Topic, entries)}
+	guarded := slices.Clone(policy.AuthenticateAttributes)
 	for i := range entries {
 		if sealed[i].Err != nil {
 			continue
 		}
+		sealed[i].Guarded = guarded
 		if sealed[i].Content, err = s.seal(ctx, &entries[i]); err != nil {
 			c.counters.sealFailed.add(ctx, q, len(entries))
 			done = 0 // nothing is sent

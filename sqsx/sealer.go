@@ -156,12 +156,12 @@ func (s *Sealer) InstallConfig(cfg *aws.Config) {
 }
 
 // SealMessage returns a copy of in whose body is sealed for queue, for senders
-// that are not an *sqs.Client. queue is an ARN, or, if [Options.Region] is known, a
-// URL or, with [Options.Account], a name. It may be the ARN of an SNS topic: the body and the attributes of the
-// result are then what to publish. (Package snsx does so in an *sns.Client.)
-// in.QueueUrl is copied as it is, and in is not changed. Errors are
-// those of a SendMessage through the middleware. Send the result with a client
-// that has no Sealer installed.
+// that are not an *sqs.Client. queue is an ARN, or, if [Options.Region] is
+// known, a URL or, with [Options.Account], a name. It may be the ARN of an SNS
+// topic: the body and the attributes of the result are then what to publish.
+// (Package snsx does so in an *sns.Client.) in.QueueUrl is copied as it is, and
+// in is not changed. Errors are those of a SendMessage through the middleware.
+// Send the result with a client that has no Sealer installed.
 func (s *Sealer) SealMessage(ctx context.Context, queue string, in *sqs.SendMessageInput) (*sqs.SendMessageInput, error) {
 	q, err := s.queue(queue)
 	if err != nil {
@@ -171,12 +171,12 @@ func (s *Sealer) SealMessage(ctx context.Context, queue string, in *sqs.SendMess
 }
 
 // SealEntries is SealMessage for several messages, for senders that have
-// batches of their own. queue is an ARN, of a queue or an SNS topic, or, if [Options.Region]
-// is known, a URL or, with [Options.Account], a name. Each entry must have an ID and a body. The
-// error of one entry is in its Err. An error of the call concerns all entries.
-// For a FIFO queue or topic the Err of one entry does too: send none then. The
-// limits of each message are checked, those of the batch are not. entries is
-// not changed.
+// batches of their own. queue is an ARN, of a queue or an SNS topic, or, if
+// [Options.Region] is known, a URL or, with [Options.Account], a name. Each
+// entry must have an ID and a body. The error of one entry is in its Err. An
+// error of the call concerns all entries. For a FIFO queue or topic the Err of
+// one entry does too: send none then. The limits of each message are checked,
+// those of the batch are not. entries is not changed.
 func (s *Sealer) SealEntries(ctx context.Context, queue string, entries []types.SendMessageBatchRequestEntry) ([]SealedEntry, error) {
 	q, err := s.queue(queue)
 	if err != nil {
@@ -192,6 +192,7 @@ func (s *Sealer) SealEntries(ctx context.Context, queue string, entries []types.
 //	Attributes      map[string]types.MessageAttributeValue // all to send with it; the caller's to change
 //	DeduplicationID *string                                // likewise; nil: none
 //	NoDigests       bool                                   // Policy.NoDigests
+//	Guarded         []string                               // Policy.AuthenticateAttributes; not to be modified
 //	AsIs            bool                                   // it is not sealed, because of Policy.NoSeal
 //	Err             error                                  // why it cannot be sent; the others mean nothing then
 //
@@ -201,7 +202,8 @@ type SealedEntry = middleware.Sealed
 
 // PolicyOf returns the policy that applies to queue, with what the environment
 // adds to it and with MaxMessageBytes filled in. queue is an ARN, of a queue or
-// an SNS topic, or, if [Options.Region] is known, a URL or, with [Options.Account], a name. The result is a copy.
+// an SNS topic, or, if [Options.Region] is known, a URL or, with
+// [Options.Account], a name. The result is a copy.
 func (s *Sealer) PolicyOf(queue string) (Policy, error) {
 	q, err := s.queue(queue)
 	if err != nil {
@@ -220,11 +222,11 @@ func (s *Sealer) PolicyOf(queue string) (Policy, error) {
 
 // OpenMessages opens messages that did not arrive through an *sqs.Client, but
 // from Lambda, from EventBridge Pipes, or in a tool. queue is an ARN (a Lambda
-// record's EventSourceARN), or, if [Options.Region] is known, a URL or, with [Options.Account], a name; for messages
-// that SNS delivered without a queue it is the topic's ARN. It returns the
-// messages that open, in order and with their Info, and an error for each of
-// the others, which the caller must not delete: with Lambda, report them as
-// batch item failures. msgs is not changed.
+// record's EventSourceARN), or, if [Options.Region] is known, a URL or, with
+// [Options.Account], a name; for messages that SNS delivered without a queue it
+// is the topic's ARN. It returns the messages that open, in order and with
+// their Info, and an error for each of the others, which the caller must not
+// delete: with Lambda, report them as batch item failures. msgs is not changed.
 //
 // While KMS does not answer, it stops waiting for data keys before the deadline
 // of ctx, by a twentieth of the time that is left or 500 milliseconds,

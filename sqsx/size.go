@@ -14,12 +14,12 @@ import (
 
 // SealedSize returns the size in bytes, as SQS counts it, of a message to queue
 // with a body of plaintextBytes and no attributes of its own. queue is an ARN,
-// or, if [Options.Region] is known, a URL or, with [Options.Account], a name. It is exact after this Sealer has
-// sealed a message, to any queue, under the keyring of queue. Before that it is
-// an estimate that is not too low for one KMS key. It counts the body as if it
-// were not compressed (Policy.Compress). Compare it with the queue's
-// MaximumMessageSize. [Sealer.SealedMessageSize] is for a message with
-// attributes.
+// or, if [Options.Region] is known, a URL or, with [Options.Account], a name.
+// It is exact after this Sealer has sealed a message, to any queue, under the
+// keyring of queue. Before that it is an estimate that is not too low for one
+// KMS key. It counts the body as if it were not compressed (Policy.Compress).
+// Compare it with the queue's MaximumMessageSize. [Sealer.SealedMessageSize] is
+// for a message with attributes.
 func (s *Sealer) SealedSize(queue string, plaintextBytes int) (int, error) {
 	return s.sealedSize(queue, plaintextBytes, nil)
 }

@@ -42,9 +42,10 @@ type Handler struct {
 // if it returns nil. It runs on a goroutine of its own; if it panics, its
 // message has failed. Its context ends before the function's deadline, by 1
 // second or, if that is less, by a tenth of the time that the invocation had at
-// its start, which leaves time to report. If work does not return then, Lambda ends the
-// whole invocation, and all messages of the event come again. No work is
-// started when less time is left than the longest call of this invocation took.
+// its start, which leaves time to report. If work does not return then, Lambda
+// ends the whole invocation, and all messages of the event come again. No work
+// is started when less time is left than the longest call of this invocation
+// took.
 func New(s *sqsx.Sealer, work func(context.Context, Message) error, optFns ...func(*Options)) *Handler {
 	o, err := newOptions(optFns)
 	switch {
@@ -60,9 +61,9 @@ func New(s *sqsx.Sealer, work func(context.Context, Message) error, optFns ...fu
 var errUninitialized = errors.New("lambdax: the Handler is nil or its zero value: make one with New")
 
 // Err returns the error that every invocation fails with: of settings that New
-// refused, of a nil Sealer or a nil work, or of a Handler that New did not make.
-// It is nil if there is none. Call it after New, so that a function with such an
-// error fails at its start.
+// refused, of a nil Sealer or a nil work, or of a Handler that New did not
+// make. It is nil if there is none. Call it after New, so that a function with
+// such an error fails at its start.
 func (h *Handler) Err() error {
 	if h == nil || h.sealer == nil && h.err == nil {
 		return errUninitialized

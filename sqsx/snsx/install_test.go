@@ -197,6 +197,48 @@ func TestGuards(t *testing.T) {
 	}
 }
 
+// TestGuardedAttributes: a middleware inside may not change, remove or add an
+// attribute that must be authentic. Others it may.
+func TestGuardedAttributes(t *testing.T) {
+	t.Parallel()
+	type attributes = map[string]types.MessageAttributeValue
+	for name, tc := range map[string]struct {
+		edit    func(attributes)
+		refused bool
+	}{
+		"replaced": {func(a attributes) { a["kind"] = str("refund") }, true},
+		"written":  {func(a attributes) { *a["kind"].StringValue = "refund" }, true},
+		"removed":  {func(a attributes) { delete(a, "kind") }, true},
+		"added":    {func(a attributes) { a["absent"] = str("x") }, true},
+		"another":  {func(a attributes) { a["free"] = str("x") }, false},
+	} {
+		for as, noSeal := range map[string]bool{"sealed": false, "as is": true} {
+			t.Run(name+"/"+as, func(t *testing.T) {
+				t.Parallel()
+				w := newWorld(t)
+				topic := w.server.NewTopic("orders")
+				sealer := w.sealer(policies(map[string]sqsx.Policy{topic: {AuthenticateAttributes: []string{"kind", "absent"}, NoSeal: noSeal}}))
+				publisher := sns.NewFromConfig(w.cfg, snsx.Install(sealer), inside(func(input any) {
+					switch in := input.(type) {
+					case *sns.PublishInput:
+						tc.edit(in.MessageAttributes)
+					case *sns.PublishBatchInput:
+						tc.edit(in.PublishBatchRequestEntries[0].MessageAttributes)
+					}
+				}))
+				a := attributes{"kind": str("order")}
+				_, err := publisher.Publish(t.Context(), &sns.PublishInput{TopicArn: &topic, Message: aws.String(secret), MessageAttributes: a})
+				errOfBatch := publishBatch(t, publisher, topic, types.PublishBatchRequestEntry{Id: aws.String("a"), Message: aws.String(secret), MessageAttributes: a})
+				for _, err := range []error{err, errOfBatch} {
+					if refused := errors.Is(err, sqsx.ErrBypassed); refused != (tc.refused && !noSeal) || err != nil && !refused {
+						t.Errorf("got error %v, ErrBypassed: want %t", err, tc.refused && !noSeal)
+					}
+				}
+			})
+		}
+	}
+}
+
 // TestTracersInside: agents add attributes inside the sealer, where they find
 // room for one at least, and are told where they find none: raw delivery would
 // discard the message without a word.

@@ -416,18 +416,24 @@ type call struct {
 type expected struct {
 	body      string
 	structure string
-	added     map[string]types.MessageAttributeValue // by the sealer; nothing shared
+	added     map[string]types.MessageAttributeValue // by the sealer, and guarded ones; nothing shared
+	absent    []string                               // guarded ones that the message does not have
 	asIs      bool
 }
 
 func expect(m *message, s sqsx.SealedEntry) expected {
 	e := expected{body: s.Body, structure: m.structure, asIs: s.AsIs}
 	for name, v := range s.Attributes {
-		if _, own := m.attributes[name]; !own {
+		if _, own := m.attributes[name]; !own || !s.AsIs && slices.Contains(s.Guarded, name) {
 			if e.added == nil {
 				e.added = make(map[string]types.MessageAttributeValue, 1)
 			}
-			e.added[name] = types.MessageAttributeValue{DataType: v.DataType, StringValue: v.StringValue, BinaryValue: bytes.Clone(v.BinaryValue)}
+			e.added[name] = types.MessageAttributeValue{DataType: ownString(v.DataType), StringValue: ownString(v.StringValue), BinaryValue: bytes.Clone(v.BinaryValue)}
+		}
+	}
+	for _, name := range s.Guarded {
+		if _, present := s.Attributes[name]; !present && !s.AsIs {
+			e.absent = append(e.absent, name)
 		}
 	}
 	return e
@@ -472,6 +478,11 @@ func (c *call) checkEntries(entries ...types.PublishBatchRequestEntry) error {
 		for name, sealed := range want.added {
 			if got, present := e.MessageAttributes[name]; !present || !sameValue(got, sealed) {
 				return fmt.Errorf("%w: attribute %q of message %d is not the one that was sealed: a middleware inside the sealer changed it", sqsx.ErrBypassed, name, i)
+			}
+		}
+		for _, name := range want.absent {
+			if _, present := e.MessageAttributes[name]; present {
+				return fmt.Errorf("%w: message %d was sealed without the attribute %q: a middleware inside the sealer added it", sqsx.ErrBypassed, i, name)
 			}
 		}
 		// Tracers add attributes inside the sealer, after it counted them.

@@ -125,7 +125,8 @@ func (g *groups) single(now time.Time, visibility, wait time.Duration) bool {
 		return true
 	}
 	for i := range windows {
-		windows[i].late *= time.Duration(len(windows))
+		w := &windows[i]
+		w.late = min(w.late*time.Duration(len(windows)), max(period/maxSingle-w.early, 0))
 	}
 	slices.SortFunc(windows, func(a, b window) int { return cmp.Compare(a.due, b.due) })
 	for covered(windows) > period/maxSingle {

@@ -90,7 +90,7 @@ func (b *Breaker) Park(ctx context.Context, r Receive, withheld []Message) {
 		}
 		changes = append(changes, Visibility{m.Handle, timeout})
 		p := &parked{id: m.ID, first: m.Receives == 1, at: now, until: now.Add(timeout)}
-		if m.KeyService && q.parking.back[m.ID].IsZero() && b.handles < maxHandles {
+		if m.KeyService && now.Sub(q.parking.back[m.ID]) >= backMemory && b.handles < maxHandles {
 			p.handle = m.Handle
 			b.handles++
 		}
@@ -352,10 +352,10 @@ func (w *wrongness) note(r Response, never bool, now time.Time) {
 	}
 }
 
-// mayHaveBeenParked reports whether a message may have been parked as invalid at
-// every second of its receives before, by processes with wrong settings: then it is
-// old although another process drains the queue. Of two such receives one may be that
-// of a process which steps back, and parks none.
+// mayHaveBeenParked reports whether a message may have been parked as invalid
+// at every second of its receives before, by processes with wrong settings:
+// then it is old although another process drains the queue. Of two such
+// receives one may be that of a process which steps back, and parks none.
 func mayHaveBeenParked(receives int, age time.Duration) bool {
 	var parked time.Duration
 	for n := range receives / 2 {

@@ -96,7 +96,11 @@ func TestParkingOutlivesTheCaller(t *testing.T) {
 		if running := holdGoroutines(); running != 1 || q.takeBack.Load() != 1 {
 			t.Errorf("%d goroutines of the hold and %d requests to take back, want 1 of each", running, q.takeBack.Load())
 		}
-		time.Sleep(2*time.Second + 5*time.Second + 2*time.Second) // a request, a pause, and the second one
+		time.Sleep(2*time.Second + 5*time.Second - time.Nanosecond) // a request, and a pause
+		if n := q.takeBack.Load(); n != 1 {
+			t.Errorf("%d requests to take back within the pause, want 1", n)
+		}
+		time.Sleep(time.Nanosecond + 2*time.Second) // the second request
 		synctest.Wait()
 		if running := holdGoroutines(); running != 0 || q.takeBack.Load() != 2 {
 			t.Errorf("%d goroutines of the hold are left after %d requests to take back, want none after 2", running, q.takeBack.Load())
@@ -173,9 +177,9 @@ func TestNothingToPark(t *testing.T) {
 	}
 }
 
-// TestStepsBack: 1,000 young messages that did not open make a process step back.
-// What may have come back from parking does not end that, nor fewer than three
-// others in a row.
+// TestStepsBack: 1,000 young messages that did not open make a process step
+// back. What may have come back from parking does not end that, nor fewer than
+// three others in a row.
 func TestStepsBack(t *testing.T) {
 	t.Parallel()
 	const second, minute = time.Second, time.Minute
