@@ -1039,9 +1039,10 @@ func (w *world) delivers(reader *sqs.Client, url string, want int, within time.D
 	}
 }
 
-// TestForgedEvidenceWhereOtherNamesOpen: a consumer accepts messages under other
-// names than its own, and its role may decrypt under those only. A message that
-// says it was sealed for the queue itself does not stop a fresh process.
+// TestForgedEvidenceWhereOtherNamesOpen: a consumer accepts messages under
+// other names than its own, and its role may decrypt under those only. A
+// message that says it was sealed for the queue itself does not stop a fresh
+// process.
 func TestForgedEvidenceWhereOtherNamesOpen(t *testing.T) {
 	t.Parallel()
 	topic := "arn:aws:sns:" + sqsxtest.DefaultRegion + ":" + sqsxtest.DefaultAccount + ":orders"

@@ -73,9 +73,9 @@ func (h *held) nextProbe(fifo bool) time.Time {
 }
 
 // doubtful reports whether receives are held only because a message was refused
-// under our own context. Anyone who may send can write such a message. So single
-// messages are still received, and parked for an hour: one that opens under
-// another context ends the hold.
+// under our own context. Anyone who may send can write such a message. So
+// single messages are still received, and parked for an hour: one that opens
+// under another context ends the hold.
 func (a *asking) doubtful() bool { return a.hold != nil && a.answer == Elsewhere }
 
 // due reports whether it is time to ask.

@@ -65,8 +65,8 @@ func TestKeyringBreaksWhenAsked(t *testing.T) {
 	}
 }
 
-// elsewhere is a queue with a redrive policy whose process may not decrypt under
-// its own context.
+// elsewhere is a queue with a redrive policy whose process may not decrypt
+// under its own context.
 type elsewhere struct{ breaking }
 
 func (*elsewhere) Ask(context.Context) (hold.Answer, error) { return hold.Elsewhere, errRefused }
@@ -75,9 +75,9 @@ func (*elsewhere) Attributes(context.Context) (hold.Attributes, error) {
 }
 
 // TestProbes: while receives are held because a message was refused under our
-// own context, single messages are received: of a standard queue after pauses of
-// at most 30 seconds, of a FIFO queue, where nothing is parked, once an hour. A
-// message that opens under another context ends that for good.
+// own context, single messages are received: of a standard queue after pauses
+// of at most 30 seconds, of a FIFO queue, where nothing is parked, once an
+// hour. A message that opens under another context ends that for good.
 func TestProbes(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
