@@ -1040,8 +1040,8 @@ func (w *world) delivers(reader *sqs.Client, url string, want int, within time.D
 }
 
 // TestForgedEvidenceWhereOtherNamesOpen: a consumer accepts messages under
-// other names than its own, and its role may decrypt under those only. A
-// message that says it was sealed for the queue itself does not stop a fresh
+// other names than its own, and its role may decrypt under those only.
+// Messages that say they were sealed for the queue itself do not stop a fresh
 // process.
 func TestForgedEvidenceWhereOtherNamesOpen(t *testing.T) {
 	t.Parallel()
@@ -1089,7 +1089,9 @@ func TestForgedEvidenceWhereOtherNamesOpen(t *testing.T) {
 					forged.attributes = sealqAttribute(altered(t, header, func(h *envelope.Header) { delete(h.EncryptionContext, "sealq:queue") }))
 				}
 				reader := w.client(func(o *sqsx.Options) { o.Queues = map[string]sqsx.Policy{"orders": tc.policy} })
-				w.put(url, forged)
+				for range 40 { // more than single receives would pass in a minute
+					w.put(url, forged)
+				}
 				w.delivers(reader, url, 0, time.Minute)
 				_, _ = poll(t.Context(), reader, url)
 				for range 3 {
