@@ -25,8 +25,8 @@ const (
 
 // checkAttributes returns the error, with its code, that SQS would answer to
 // attributes that are sealed: the messages must stay valid if the queue is no
-// longer sealed. authenticated are the names that must arrive as written.
-// Errors name no other attributes, because names are sealed too.
+// longer sealed. authenticated are the names on the wire that must arrive as
+// written. Errors name no other attributes, because names are sealed too.
 func checkAttributes(attributes map[string]types.MessageAttributeValue, authenticated []string) error {
 	if n := len(attributes); n > content.MaxAttributes {
 		return invalidParameter("number of message attributes %d exceeds the limit of %d: remove an attribute", n, content.MaxAttributes)

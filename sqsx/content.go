@@ -71,8 +71,6 @@ func (p *Policy) validateContent() error {
 			return fmt.Errorf("AuthenticateAttributes: %q is not the name of a message attribute; patterns are not allowed", name)
 		case isTracers(name):
 			return fmt.Errorf("AuthenticateAttributes: tracers write %q on the way, after a message is sealed: leave it out", name)
-		case p.SealAttributes && !p.isClear(name):
-			return fmt.Errorf("AuthenticateAttributes: SealAttributes seals %q, so that nobody can change it: leave it out, or add it to ClearAttributes if others have to read it", name)
 		}
 	}
 	return nil
@@ -108,6 +106,15 @@ func asciiLower(s string) string {
 		}
 		return r
 	}, s)
+}
+
+// listedOnWire returns the names of attributes that must be authentic and
+// travel in clear.
+func (p *Policy) listedOnWire() []string {
+	if !p.SealAttributes {
+		return p.AuthenticateAttributes
+	}
+	return slices.DeleteFunc(slices.Clone(p.AuthenticateAttributes), func(name string) bool { return !p.isClear(name) })
 }
 
 // wireAttributes returns those of a message's own attributes that stay in

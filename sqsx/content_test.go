@@ -369,6 +369,7 @@ func TestAttributesOfOthers(t *testing.T) {
 	sealing := sqsx.Policy{SealAttributes: true, ClearAttributes: []string{"kind", "region"}}
 	listing := sqsx.Policy{AuthenticateAttributes: []string{"kind", "region"}}
 	compressing := sqsx.Policy{Compress: true}
+	both := sqsx.Policy{SealAttributes: true, ClearAttributes: []string{"kind"}, AuthenticateAttributes: []string{"tenant"}}
 	sent := attributes{"kind": stringAttribute("order"), "tenant": stringAttribute("acme"), "traceparent": stringAttribute("00-1")}
 	set := func(name string, v types.MessageAttributeValue) func(attributes) {
 		return func(a attributes) { a[name] = v }
@@ -401,6 +402,10 @@ func TestAttributesOfOthers(t *testing.T) {
 		"listed, changed, not all inside":          {compressing, listing, set("kind", stringAttribute("refund")), nil, sqsx.ErrAuthentication},
 		"listed, sealed, and put on the wire":      {sealing, sqsx.Policy{AuthenticateAttributes: []string{"tenant"}}, set("tenant", stringAttribute("evil")), nil, sqsx.ErrAuthentication},
 		"listed, sealed, and not on the wire":      {sealing, sqsx.Policy{AuthenticateAttributes: []string{"tenant"}}, func(attributes) {}, nil, nil},
+		"listed and sealed, as sent":               {both, both, func(attributes) {}, nil, nil},
+		"listed and sealed, put on the wire":       {both, both, set("tenant", stringAttribute("evil")), nil, sqsx.ErrAuthentication},
+		"listed and sealed, a body-only message":   {sqsx.Policy{}, both, set("tenant", stringAttribute("evil")), remove("tenant"), nil},
+		"sealed, a body-only message":              {sqsx.Policy{}, sealing, set("tenant", stringAttribute("evil")), set("tenant", stringAttribute("evil")), nil},
 		"listed, and the body alone is sealed":     {sqsx.Policy{}, listing, func(attributes) {}, remove("kind"), nil},
 		"added, and the body alone is sealed":      {sqsx.Policy{}, sqsx.Policy{}, set("admin", stringAttribute("true")), set("admin", stringAttribute("true")), nil},
 		"many added, all inside":                   {sealing, sqsx.Policy{}, func(a attributes) { a["1"], a["2"] = stringAttribute("1"), stringAttribute("2") }, nil, nil},
@@ -608,6 +613,13 @@ func TestAuthenticatedNumbers(t *testing.T) {
 	_, err = receive(t.Context(), w.client(withPolicy(policy)), url)
 	if !errors.Is(err, sqsx.ErrAuthentication) || !strings.Contains(err.Error(), "send a String") {
 		t.Errorf("got %v, want an error that says what to send", err)
+	}
+	// One that is sealed does not change on the way, listed or not.
+	both := sqsx.Policy{SealAttributes: true, AuthenticateAttributes: []string{"amount"}}
+	sendWith(t, w.client(withPolicy(both)), w.queue("sealed"), "5", attributes{"amount": numberAttribute("01.50")})
+	m, _ := receiveOne(t, w.client(withPolicy(both)), w.url("sealed"), "All")
+	if v := aws.ToString(m.MessageAttributes["amount"].StringValue); v != "01.50" {
+		t.Errorf("sealed and listed: got %s, want 01.50", v)
 	}
 	// Where it is not listed, it comes as it was written.
 	sendWith(t, w.client(withPolicy(sqsx.Policy{SealAttributes: true})), w.queue("twin"), "4", attributes{"amount": numberAttribute("01.50")})
@@ -1200,16 +1212,15 @@ func TestContentSettings(t *testing.T) {
 		policy sqsx.Policy
 		text   string
 	}{
-		"a number without a unit":    {sqsx.Policy{MaxAge: 3600}, "at least 1s"},
-		"negative":                   {sqsx.Policy{MaxAge: -time.Hour}, "at least 1s"},
-		"clear, no name":             {sqsx.Policy{ClearAttributes: []string{""}}, "ClearAttributes"},
-		"clear, star inside":         {sqsx.Policy{ClearAttributes: []string{"a*b"}}, "ClearAttributes"},
-		"clear, two stars":           {sqsx.Policy{ClearAttributes: []string{"a**"}}, "ClearAttributes"},
-		"clear, space":               {sqsx.Policy{ClearAttributes: []string{"a b"}}, "ClearAttributes"},
-		"authenticate, pattern":      {sqsx.Policy{AuthenticateAttributes: []string{"a*"}}, "patterns"},
-		"authenticate, sealq":        {sqsx.Policy{AuthenticateAttributes: []string{"sealq"}}, "AuthenticateAttributes"},
-		"authenticate, a tracer's":   {sqsx.Policy{AuthenticateAttributes: []string{"traceparent"}}, "tracers"},
-		"authenticate, a sealed one": {sqsx.Policy{SealAttributes: true, ClearAttributes: []string{"b"}, AuthenticateAttributes: []string{"a"}}, "ClearAttributes"},
+		"a number without a unit":  {sqsx.Policy{MaxAge: 3600}, "at least 1s"},
+		"negative":                 {sqsx.Policy{MaxAge: -time.Hour}, "at least 1s"},
+		"clear, no name":           {sqsx.Policy{ClearAttributes: []string{""}}, "ClearAttributes"},
+		"clear, star inside":       {sqsx.Policy{ClearAttributes: []string{"a*b"}}, "ClearAttributes"},
+		"clear, two stars":         {sqsx.Policy{ClearAttributes: []string{"a**"}}, "ClearAttributes"},
+		"clear, space":             {sqsx.Policy{ClearAttributes: []string{"a b"}}, "ClearAttributes"},
+		"authenticate, pattern":    {sqsx.Policy{AuthenticateAttributes: []string{"a*"}}, "patterns"},
+		"authenticate, sealq":      {sqsx.Policy{AuthenticateAttributes: []string{"sealq"}}, "AuthenticateAttributes"},
+		"authenticate, a tracer's": {sqsx.Policy{AuthenticateAttributes: []string{"traceparent"}}, "tracers"},
 	} {
 		_, err := sqsx.NewFromConfig(w.cfg, w.key, withPolicy(tc.policy))
 		if _, typed := errors.AsType[*sqsx.ConfigError](err); !typed || !strings.Contains(err.Error(), tc.text) {
@@ -1217,8 +1228,9 @@ func TestContentSettings(t *testing.T) {
 		}
 	}
 	for name, policy := range map[string]sqsx.Policy{
-		"patterns": {SealAttributes: true, ClearAttributes: []string{"*", "a.*", "b*", "c"}, AuthenticateAttributes: []string{"d"}},
-		"second":   {MaxAge: time.Second},
+		"sealed, listed": {SealAttributes: true, ClearAttributes: []string{"b"}, AuthenticateAttributes: []string{"a"}},
+		"patterns":       {SealAttributes: true, ClearAttributes: []string{"*", "a.*", "b*", "c"}, AuthenticateAttributes: []string{"d"}},
+		"second":         {MaxAge: time.Second},
 	} {
 		if _, err := sqsx.NewFromConfig(w.cfg, w.key, withPolicy(policy)); err != nil {
 			t.Errorf("%s: %v", name, err)
@@ -1357,11 +1369,16 @@ func TestContentFromEnvironment(t *testing.T) {
 		}
 	}
 	for _, environ := range [][]string{
-		{"SEALQ_MAX_AGE=0"}, {"SEALQ_MAX_AGE=1h"}, {"SEALQ_CLEAR_ATTRIBUTES=a*b"}, {"SEALQ_SEAL_ATTRIBUTES=true"}, {"SEALQ_SEAL_ATTRIBUTES=listed"},
+		{"SEALQ_MAX_AGE=0"}, {"SEALQ_MAX_AGE=1h"}, {"SEALQ_CLEAR_ATTRIBUTES=a*b"}, {"SEALQ_SEAL_ATTRIBUTES=true"},
 	} {
 		o := sqsx.Options{Queues: map[string]sqsx.Policy{"listed": {AuthenticateAttributes: []string{"tenant"}}}}
 		if _, _, err := sqsx.FromEnvironment(o, environ); err == nil {
 			t.Errorf("%v: no error", environ)
 		}
+	}
+	// What is listed may be sealed.
+	o := sqsx.Options{Queues: map[string]sqsx.Policy{"listed": {AuthenticateAttributes: []string{"tenant"}}}}
+	if _, _, err := sqsx.FromEnvironment(o, []string{"SEALQ_SEAL_ATTRIBUTES=listed"}); err != nil {
+		t.Error(err)
 	}
 }

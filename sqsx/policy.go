@@ -116,14 +116,16 @@ type Policy struct {
 	// attribute matches nothing, and SNS reports no error.
 	ClearAttributes []string
 
-	// AuthenticateAttributes are names of message attributes in clear that must
-	// arrive as they were sent: a message on which one was changed or removed
-	// fails with [ErrAuthentication], and an added one is not delivered. A receive
-	// asks SQS for them, and delivers them to callers that asked; for
-	// OpenMessages, receive with MessageAttributeNames "All". They are String or
-	// Binary: SQS changes how a Number is written. With SealAttributes they must
-	// be among ClearAttributes. Set it on producers first: on messages that were
-	// sealed before, these attributes are not delivered.
+	// AuthenticateAttributes are names of message attributes that must be
+	// authentic: a message on which one in clear was changed or removed fails with
+	// [ErrAuthentication], and an added one is not delivered. A receive asks SQS
+	// for them, and delivers them to callers that asked; for OpenMessages, receive
+	// with MessageAttributeNames "All". In clear they are String or Binary: SQS
+	// changes how a Number is written. The list may name attributes that
+	// SealAttributes seals: then none of that name is delivered with a message
+	// whose body alone was sealed, an older one for instance. Set it on producers
+	// first: on messages that were sealed before, these attributes are not
+	// delivered.
 	AuthenticateAttributes []string
 
 	// Compress compresses bodies (DEFLATE) before they are sealed, if that makes

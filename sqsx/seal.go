@@ -85,7 +85,7 @@ func (c *codec) checkEntry(p *compiledPolicy, q middleware.Queue, e *types.SendM
 		}
 	}
 	if p.writesContent() {
-		return checkAttributes(e.MessageAttributes, p.AuthenticateAttributes)
+		return checkAttributes(e.MessageAttributes, p.listedOnWire())
 	}
 	return nil
 }

@@ -227,6 +227,8 @@ func (s *Sealer) PolicyOf(queue string) (Policy, error) {
 // is the topic's ARN. It returns the messages that open, in order and with
 // their Info, and an error for each of the others, which the caller must not
 // delete: with Lambda, report them as batch item failures. msgs is not changed.
+// The MessageId of a result is the pointer in msgs, so that messages with the
+// same ID can be told apart.
 //
 // While KMS does not answer, it stops waiting for data keys before the deadline
 // of ctx, by a twentieth of the time that is left or 500 milliseconds,

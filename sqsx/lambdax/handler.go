@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 
 	"github.com/sealq/sealq/internal/awsname"
@@ -206,13 +205,16 @@ func (b *batch) openQueue(ctx context.Context, arn string, items []*item) {
 		msgs[i] = it.Message.Message.Message
 	}
 	opened, withheld := b.sealer.OpenMessages(ctx, arn, msgs)
-	for _, it := range items {
+	for i, it := range items {
+		// By the pointer to its ID, and not by the ID: two records of one event
+		// can have the same.
+		record := msgs[i].MessageId
 		switch {
-		case len(opened) > 0 && aws.ToString(opened[0].MessageId) == it.id:
+		case len(opened) > 0 && opened[0].MessageId == record:
 			it.Message.Message, opened = opened[0], opened[1:]
 			it.opened = true
 			continue
-		case len(withheld) > 0 && aws.ToString(withheld[0].Message.MessageId) == it.id:
+		case len(withheld) > 0 && withheld[0].Message.MessageId == record:
 			it.err, withheld = withheld[0], withheld[1:]
 		default:
 			it.err = errUnaccounted

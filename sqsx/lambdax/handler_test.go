@@ -644,6 +644,74 @@ func TestSameMessageTwice(t *testing.T) {
 	}
 }
 
+// TestRecordsOfOneID: what is known of one record is not said of another one
+// that has its ID, whatever its receipt handle: its error, its message group
+// and its receipt handle.
+func TestRecordsOfOneID(t *testing.T) {
+	t.Parallel()
+	for name, sameHandle := range map[string]bool{"two receipt handles": false, "one receipt handle": true} {
+		for _, junkFirst := range []bool{true, false} {
+			t.Run(fmt.Sprint(name, ", junk first ", junkFirst), func(t *testing.T) {
+				t.Parallel()
+				w := newWorld(t)
+				msgs := w.sealed(t, "orders.fifo", "m", 4, 1)
+				for i, group := range []string{"a", "b", "a", "b"} {
+					msgs[i].Attributes = map[string]string{"MessageGroupId": group}
+					msgs[i].ReceiptHandle = aws.String(fmt.Sprint("handle-", i))
+				}
+				junk, fails1 := 0, 1
+				if !junkFirst {
+					junk, fails1 = 1, 0
+				}
+				msgs[junk].Body = aws.String("junk")
+				msgs[1].MessageId = msgs[0].MessageId
+				if sameHandle {
+					msgs[1].ReceiptHandle = msgs[0].ReceiptHandle
+				}
+				r := recorder{does: map[string]func(context.Context) error{fmt.Sprint("m-", fails1): fails}}
+				var mu sync.Mutex
+				told := make(map[string]error) // by message group
+				h := lambdax.New(w.sealer(t), r.work, reports, func(o *lambdax.Options) {
+					o.SQS = w.outsider
+					o.BackOff = func(lambdax.Message, int) time.Duration { return time.Minute }
+					o.OnError = func(_ context.Context, m lambdax.Message, err error) {
+						mu.Lock()
+						defer mu.Unlock()
+						if group := m.Attributes["MessageGroupId"]; told[group] == nil {
+							told[group] = err
+						}
+						if withheld, ok := errors.AsType[*sqsx.OpenError](err); ok && withheld.Message.Attributes["MessageGroupId"] != m.Attributes["MessageGroupId"] {
+							t.Errorf("group %s was told of an error of group %s", m.Attributes["MessageGroupId"], withheld.Message.Attributes["MessageGroupId"])
+						}
+					}
+				})
+				if _, err := h.Handle(t.Context(), lambdax.NewEvent(arnOf("orders.fifo"), msgs)); err != nil {
+					if _, all := errors.AsType[*lambdax.BatchError](err); !all {
+						t.Fatal(err)
+					}
+				}
+				if diff := cmp.Diff([]string{fmt.Sprint("m-", fails1)}, r.worked()); diff != "" {
+					t.Errorf("worked on (-want +got):\n%s", diff)
+				}
+				groups := []string{"a", "b"}
+				if !errors.Is(told[groups[junk]], sqsx.ErrInvalidMessage) || !errors.Is(told[groups[fails1]], errWork) {
+					t.Errorf("got errors %v, want of group %s that it is invalid, and of the other that of the work", told, groups[junk])
+				}
+				var hidden []string
+				for _, r := range w.visibilityRequests(t) {
+					for _, e := range r.Entries {
+						hidden = append(hidden, e.ReceiptHandle)
+					}
+				}
+				want := []string{*msgs[fails1].ReceiptHandle, fmt.Sprint("handle-", fails1+2)} // not of what is invalid
+				if diff := cmp.Diff(want, hidden); diff != "" {
+					t.Errorf("made invisible (-want +got):\n%s", diff)
+				}
+			})
+		}
+	}
+}
+
 // TestQueueOfAnotherAccount: the record names the queue, so that its messages
 // open in whatever account the function is.
 func TestQueueOfAnotherAccount(t *testing.T) {

@@ -94,7 +94,8 @@ func fail(t *testing.T, b *hold.Breaker, r hold.Receive, messages int) {
 	}
 }
 
-// TestBoundsOfMemory: queues, parked messages of one, and receipt handles of all.
+// TestBoundsOfMemory: queues, parked messages of one, and receipt handles of
+// all.
 func TestBoundsOfMemory(t *testing.T) {
 	t.Parallel()
 	t.Run("queues", func(t *testing.T) {
@@ -189,7 +190,8 @@ func TestBoundsOfMemory(t *testing.T) {
 	})
 }
 
-// TestBridgeEnds: receives go on for ten minutes after the last message that opened.
+// TestBridgeEnds: receives go on for ten minutes after the last message that
+// opened.
 func TestBridgeEnds(t *testing.T) {
 	t.Parallel()
 	run(t, func(t *testing.T) {
@@ -311,9 +313,9 @@ func TestTakenBackOnce(t *testing.T) {
 	})
 }
 
-// TestWindowOfAPoison: one message is asked for from a twentieth of the gap before
-// a poison comes back to three seconds after, and as long as fewer than two
-// receives in a row have brought none.
+// TestWindowOfAPoison: one message is asked for from a twentieth of the gap
+// before a poison comes back to three seconds after, and as long as fewer than
+// two receives in a row have brought none.
 func TestWindowOfAPoison(t *testing.T) {
 	t.Parallel()
 	const gap, early, late = 30 * time.Second, 1500 * time.Millisecond, 3 * time.Second
