@@ -99,8 +99,9 @@ function attributesIn(block) {
 function inflate(r) {
   const length = r.length()
   if (length > mostBody) throw new Error('a body of more than 1 MiB')
-  // No more than that is made, whatever is behind it. maxOutputLength is at least 1.
-  const { buffer, engine } = inflateRawSync(r.rest, { info: true, maxOutputLength: Math.max(length, 1) })
+  if (4 + r.rest.length >= length) throw new Error('a compressed body that is not shorter than the body')
+  // No more than that is made, whatever is behind it.
+  const { buffer, engine } = inflateRawSync(r.rest, { info: true, maxOutputLength: length })
   if (buffer.length !== length || engine.bytesWritten !== r.rest.length) {
     throw new Error('a body that does not have the length that it declares')
   }

@@ -99,6 +99,8 @@ def _inflate(body):
     (length,) = struct.unpack(">I", length)
     if length > MOST_BODY:
         raise ValueError("a body of more than 1 MiB")
+    if 4 + len(stream) >= length:
+        raise ValueError("a compressed body that is not shorter than the body")
     inflater = zlib.decompressobj(wbits=-zlib.MAX_WBITS)  # raw DEFLATE
     try:
         body = inflater.decompress(stream, length + 1)  # no more, whatever is behind it

@@ -218,6 +218,11 @@ func (z *Compressor) Decode(plaintext string) (Content, error) {
 	if n > MaxBody {
 		return Content{}, malformed("has a body of %d bytes by its own length, want at most %d", n, MaxBody)
 	}
+	// No writer compresses otherwise. Without this, DEFLATE blocks that hold
+	// nothing make a short body take as long as a large message can.
+	if lengthSize+len(r.rest) >= int(n) {
+		return Content{}, malformed("has a compressed body of %d bytes, which is not shorter than the %d that it declares", lengthSize+len(r.rest), n)
+	}
 	var err error
 	if c.Body, err = z.inflate(r.rest, int(n)); err != nil {
 		return Content{}, err

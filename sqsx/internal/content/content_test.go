@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"math/rand/v2"
 	"runtime"
@@ -71,6 +72,21 @@ func stored(s string) string {
 	}
 }
 
+// compress is raw DEFLATE of s.
+func compress(s string) string {
+	var b bytes.Buffer
+	w, err := flate.NewWriter(&b, flate.BestCompression)
+	if err != nil {
+		panic(err) // of the level
+	}
+	io.WriteString(w, s) // neither fails: b is memory
+	w.Close()
+	return b.String()
+}
+
+// long is a body that compresses.
+var long = strings.Repeat("body", 100)
+
 // deflated returns content whose body declares n bytes.
 func deflated(n uint32, stream string) []byte {
 	return head(1).field("").field("").u32(n).raw([]byte(stream)...).b
@@ -99,9 +115,8 @@ func TestDecode(t *testing.T) {
 		"10 attributes":                {with(names(10), ""), nil, ""},
 		"10 attributes in both blocks": {with(names(9), b), nil, ""},
 		"10 clear attributes":          {with("", names(10)), nil, ""},
-		"stored":                       {deflated(4, stored("body")), nil, ""},
-		"stored, nothing":              {deflated(0, stored("")), nil, ""},
-		"stored, 1 MiB":                {deflated(large, stored(strings.Repeat("x", large))), nil, ""},
+		"compressed":                   {deflated(400, compress(long)), nil, ""},
+		"compressed, 1 MiB":            {deflated(large, compress(strings.Repeat("x", large))), nil, ""},
 		"last millisecond of 9999":     {(&builder{}).raw(0).u32(0x0000e677).u32(0xd21fdbff).field("").field("").b, nil, ""},
 
 		"empty":                            {nil, envelope.ErrMalformed, "empty"},
@@ -137,17 +152,21 @@ func TestDecode(t *testing.T) {
 		"11 attributes":                    {with(names(11), ""), envelope.ErrMalformed, "more than 10"},
 		"11 attributes in both blocks":     {with(names(10), b), envelope.ErrMalformed, "more than 10"},
 		"length of the body cut":           {head(1).field("").field("").raw(0, 0, 0).b, envelope.ErrMalformed, "length of its body"},
+		"stored":                           {deflated(4, stored("body")), envelope.ErrMalformed, "not shorter"},
+		"stored, nothing":                  {deflated(0, stored("")), envelope.ErrMalformed, "not shorter"},
+		"stored, 1 MiB":                    {deflated(large, stored(strings.Repeat("x", large))), envelope.ErrMalformed, "not shorter"},
+		"nothing, in a short stream":       {deflated(0, compress("")), envelope.ErrMalformed, "not shorter"},
 		"1 MiB and a byte declared":        {deflated(large+1, stored(strings.Repeat("x", large+1))), envelope.ErrMalformed, "at most 1048576"},
-		"a byte fewer than declared":       {deflated(5, stored("body")), envelope.ErrMalformed, "declares"},
-		"a byte more than declared":        {deflated(3, stored("body")), envelope.ErrMalformed, "declares"},
-		"nothing declared":                 {deflated(0, stored("body")), envelope.ErrMalformed, "declares"},
-		"a byte behind the stream":         {deflated(4, stored("body")+"\x00"), envelope.ErrMalformed, "1 bytes behind"},
-		"another stream behind":            {deflated(4, stored("body")+stored("")), envelope.ErrMalformed, "behind"},
-		"stream cut":                       {deflated(4, stored("body")[:8]), envelope.ErrMalformed, "decompress"},
-		"stream without a final block":     {deflated(4, "\x00"+stored("body")[1:]), envelope.ErrMalformed, "decompress"},
-		"no stream":                        {deflated(0, ""), envelope.ErrMalformed, "decompress"},
-		"no DEFLATE":                       {deflated(4, "\xffbody"), envelope.ErrMalformed, "decompress"},
-		"zlib in place of raw DEFLATE":     {deflated(4, "\x78\x9c"+stored("body")), envelope.ErrMalformed, "decompress"},
+		"a byte fewer than declared":       {deflated(401, compress(long)), envelope.ErrMalformed, "declares"},
+		"a byte more than declared":        {deflated(399, compress(long)), envelope.ErrMalformed, "declares"},
+		"nothing declared":                 {deflated(0, compress(long)), envelope.ErrMalformed, "declares"},
+		"a byte behind the stream":         {deflated(400, compress(long)+"\x00"), envelope.ErrMalformed, "1 bytes behind"},
+		"another stream behind":            {deflated(400, compress(long)+stored("")), envelope.ErrMalformed, "behind"},
+		"stream cut":                       {deflated(400, compress(long)[:8]), envelope.ErrMalformed, "decompress"},
+		"stream without a final block":     {deflated(400, "\x00"+stored("body")[1:]), envelope.ErrMalformed, "decompress"},
+		"no stream":                        {deflated(5, ""), envelope.ErrMalformed, "decompress"},
+		"no DEFLATE":                       {deflated(400, "\xffbody"), envelope.ErrMalformed, "decompress"},
+		"zlib in place of raw DEFLATE":     {deflated(400, "\x78\x9c"+compress(long)), envelope.ErrMalformed, "decompress"},
 		"flag 4":                           {head(4).field("").field("").b, envelope.ErrUnsupported, "0x04"},
 		"flag 128 beside known ones":       {head(0x83).field("").field("").b, envelope.ErrUnsupported, "0x83"},
 		"an unknown flag and nothing else": {[]byte{8}, envelope.ErrUnsupported, "0x08"},
@@ -174,7 +193,7 @@ func TestUnknownFlags(t *testing.T) {
 	t.Parallel()
 	var z content.Compressor
 	for flags := range 256 {
-		_, err := z.Decode(string(head(byte(flags)).field("").field("").raw([]byte("\x00\x00\x00\x04" + stored("body"))...).b))
+		_, err := z.Decode(string(head(byte(flags)).field("").field("").raw([]byte("\x00\x00\x01\x90" + compress(long))...).b))
 		if known := flags < 4; known != (err == nil) || !known && !errors.Is(err, envelope.ErrUnsupported) {
 			t.Errorf("flags %#02x: got %v", flags, err)
 		}
@@ -334,6 +353,81 @@ func TestCompressionBound(t *testing.T) {
 	}
 }
 
+// TestNoLongerThanTheBody: a reader refuses exactly the compressed bodies that
+// no writer writes.
+func TestNoLongerThanTheBody(t *testing.T) {
+	t.Parallel()
+	var z content.Compressor
+	equal := false
+	for n := range 64 {
+		body := strings.Repeat("ab", n)[:n]
+		stream := compress(body)
+		for _, cut := range []int{0, 1} { // of what is declared
+			declared := n - cut
+			if declared < 0 {
+				continue
+			}
+			_, err := z.Decode(string(deflated(uint32(declared), stream)))
+			tooLong := 4+len(stream) >= declared
+			equal = equal || 4+len(stream) == declared
+			if got := err != nil && strings.Contains(err.Error(), "not shorter"); got != tooLong || (err == nil) != (!tooLong && cut == 0) {
+				t.Errorf("%d bytes in %d, %d declared: got %v", n, 4+len(stream), declared, err)
+			}
+		}
+	}
+	if !equal {
+		t.Error("no stream is as long as its body: the test does not show the bound")
+	}
+}
+
+// TestEmptyBlocks: DEFLATE blocks that hold nothing are as large as a message
+// can be, each with Huffman tables to build, and decompress to nothing.
+func TestEmptyBlocks(t *testing.T) {
+	t.Parallel()
+	var stream []byte
+	var held, n uint64
+	bits := func(v, count uint64) {
+		held, n = held|v<<n, n+count
+		for ; n >= 8; held, n = held>>8, n-8 {
+			stream = append(stream, byte(held))
+		}
+	}
+	block := func(final uint64) { // RFC 1951, 3.2.7
+		bits(final, 1)
+		bits(2, 2)  // dynamic Huffman codes
+		bits(0, 5)  // 257 codes of literals and lengths
+		bits(0, 5)  // 1 code of distances
+		bits(14, 4) // 18 codes of code lengths, of which 18 and 1 have one bit
+		for i := range 18 {
+			if i == 2 || i == 17 {
+				bits(1, 3)
+			} else {
+				bits(0, 3)
+			}
+		}
+		bits(1, 1) // 138 lengths of 0
+		bits(127, 7)
+		bits(1, 1) // 118 more
+		bits(107, 7)
+		bits(0, 3) // length 1 for the end of a block, and for a distance; that end
+	}
+	for len(stream) < 780<<10 {
+		block(0)
+	}
+	block(1)
+	bits(0, 7)
+	got, err := io.ReadAll(flate.NewReader(bytes.NewReader(stream)))
+	if err != nil || len(got) != 0 {
+		t.Fatalf("got %d bytes, %v, want a stream of nothing", len(got), err)
+	}
+	var z content.Compressor
+	for _, declared := range []uint32{0, 1, 1000, 700 << 10} {
+		if _, err := z.Decode(string(deflated(declared, string(stream)))); !errors.Is(err, envelope.ErrMalformed) || !strings.Contains(err.Error(), "not shorter") {
+			t.Errorf("%d declared: got %v, want malformed, before it is decompressed", declared, err)
+		}
+	}
+}
+
 // A megabyte or less is declared, and 64 are behind it: no more is decompressed
 // than was declared. Not parallel: it measures what is allocated.
 func TestBomb(t *testing.T) {
@@ -353,7 +447,7 @@ func TestBomb(t *testing.T) {
 	if bomb.Len() > 70_000 {
 		t.Fatalf("64 MiB of zeros take %d bytes, want a bomb", bomb.Len())
 	}
-	for declared, want := range map[uint32]string{1 << 20: "declares", 1: "declares", 0: "declares", 64 << 20: "at most", math.MaxUint32: "at most"} {
+	for declared, want := range map[uint32]string{1 << 20: "declares", 100_000: "declares", 1: "not shorter", 0: "not shorter", 64 << 20: "at most", math.MaxUint32: "at most"} {
 		var z content.Compressor
 		b := deflated(declared, bomb.String())
 		var before, after runtime.MemStats
@@ -489,6 +583,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add(sample(f, false))
 	f.Add(sample(f, true))
 	f.Add(with(names(10), ""))
+	f.Add(deflated(400, compress(long)))
 	f.Add(deflated(4, stored("body")))
 	f.Fuzz(checkDecoded)
 }

@@ -80,6 +80,7 @@ def add(name, encoded, expect="success", **want):
 
 
 ORDER = b'{"order":4711,"note":"' + b"hello " * 40 + b'"}'
+SHORT = b"abababababa"  # takes 6 bytes compressed, and 4 for its length
 TENANT = ("tenant", "String", "acme, Zürich".encode())
 AMOUNT = ("amount", "Number", b"01.50")
 SIGNATURE = ("sig", "Binary.ed25519", bytes(range(256)))
@@ -101,13 +102,14 @@ def good():
         all_inside=True, sealed=NAMES[:6], clear=NAMES[6:10])
     add("1970", encode(time=0), time=0)
     add("the last millisecond of 9999", encode(time=253402300799999), time=253402300799999)
-    for level in (0, 1, 6, 9):
+    for level in (1, 6, 9):
         add(f"deflated, level {level}", encode(1, body=declared(len(ORDER), deflate(ORDER, level))), body=ORDER)
     add("deflated, all attributes inside",
         encode(3, sealed=block(TENANT), body=declared(len(ORDER), deflate(ORDER))),
         all_inside=True, sealed=[TENANT], body=ORDER)
-    add("deflated, nothing", encode(1, body=declared(0, deflate(b""))))
-    add("deflated, beyond ASCII", encode(1, body=declared(12, deflate("東京東京".encode()))), body="東京東京".encode())
+    towns = ("東京" * 20).encode()
+    add("deflated, beyond ASCII", encode(1, body=declared(len(towns), deflate(towns))), body=towns)
+    add("deflated, a byte shorter than the body", encode(1, body=declared(len(SHORT), deflate(SHORT))), body=SHORT)
 
 
 def bad():
@@ -136,6 +138,9 @@ def bad():
         "one byte less than declared": encode(1, body=declared(len(ORDER) + 1, deflate(ORDER))),
         "a byte behind the stream": encode(1, body=declared(len(ORDER), deflate(ORDER) + b"\0")),
         "the stream cut": encode(1, body=declared(len(ORDER), deflate(ORDER)[:-1])),
+        "deflated, level 0": encode(1, body=declared(len(ORDER), deflate(ORDER, 0))),
+        "deflated, nothing": encode(1, body=declared(0, deflate(b""))),
+        "deflated, as long as the body": encode(1, body=declared(len(SHORT) - 1, deflate(SHORT[1:]))),
         "no stream": encode(1, body=declared(0, b"")),
         "zlib in place of raw DEFLATE": encode(1, body=declared(len(ORDER), deflate(ORDER, wbits=15))),
         "1 MiB and a byte": encode(1, body=declared((1 << 20) + 1, deflate(bytes((1 << 20) + 1)))),
