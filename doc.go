@@ -29,16 +29,22 @@
 //	sqsx/lambdax          a handler for AWS Lambda functions: docs/lambda.md
 //	sqsx/snsx             sealing in an SNS client, for topics that feed queues:
 //	                      docs/sns.md
-//	sqsx/internal/hold    when to receive, and what to put out of the way
+//	sqsx/internal/hold    when to receive, and which messages to park
+//	sqsx/internal/content what is sealed in place of a body alone: the body, its
+//	                      attributes and the time
 //	sqsx/sqsxtest         SQS, SNS and KMS in memory, for tests
 //	cache                 data key cache, in front of any keyring
 //	envelope              the message format, keyrings, classes of errors
 //	envelope/kmskeyring   data keys from AWS KMS
 //	envelope/envelopetest the tests that a keyring of one's own must pass
 //	middleware            interception of SQS operations: no keys, no formats;
-//	                      outside the v1 promise
-//	internal/...          one place each for what several packages need: names of
-//	                      AWS, errors of key services, backoff, clocks, panics
+//	                      outside the v1 promise, but for the types that sqsx
+//	                      aliases
+//	internal/...          one place each for what several packages need: awsname
+//	                      (names of AWS), keyerr (tells network errors from
+//	                      refusals), keytrace (which wrapping keys answered),
+//	                      fifo (order of message groups), backoff, clock,
+//	                      contain (panics), optfn
 //	examples, integration programs to start from; tests against other software
 //
 // Imports go one way: sqsx/lambdax and sqsx/snsx use sqsx; sqsx uses
@@ -67,9 +73,10 @@
 //     may send but not use the key cannot make a body that is accepted.
 //   - A body that was altered in any bit is not delivered, nor is one that was
 //     copied into another queue.
-//   - Attributes, group IDs, sizes and times are visible and not authenticated.
+//   - Group IDs, sizes and times are visible and not authenticated. So are
+//     message attributes, unless a policy seals or authenticates them.
 //   - Anyone who controls the queue can drop, repeat, delay and reorder
-//     messages.
+//     messages. Policy.MaxAge limits how old a repeated one may be.
 //   - Anyone who may decrypt can also forge, for the same queue: data keys are
 //     symmetric.
 //   - A disabled key is noticed within the reuse period, 5 minutes by default.

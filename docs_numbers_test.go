@@ -70,7 +70,7 @@ var statements = []statement{
 	{"docs/operations.md", "reads the queue's settings once in {hold.attributesAge} (`sqs:GetQueueAttributes`)"},
 	{"docs/operations.md", "and tried again after {hold.retryDenied}. Requests that fail for another reason are given up, after {hold.visibilityTimeout} at most. Settings that could not be read are read again after {hold.retryFailed}."},
 	{"docs/operations.md", "steps back after it has seen {hold.stepBackAfter} messages … in the last {hold.justSent}:"},
-	{"docs/operations.md", "after pauses that double from {hold.minPause} to {hold.stepBackPause}, waits at most {hold.stepBackWait} for it, and parks none. {hold.oldInARow} older messages in a row end that."},
+	{"docs/operations.md", "after pauses that double from {hold.minPause} to {hold.maxPause}, waits at most {hold.stepBackWait} for it, and parks none. A message that is older at its first receive ends that, and so do {hold.oldInARow} older messages in a row"},
 	{"docs/operations.md", "(from a long poll before to {hold.returnSlack} after, for each such group)"},
 	{"docs/operations.md", "or {hold.groupMemory} after the message was last seen."},
 
@@ -97,7 +97,7 @@ var statements = []statement{
 	{"docs/security.md", "it is asked again at most once a second, later once in {cache.maxRefusal}"},
 	{"docs/security.md", "| memory for a flood | the cache's bounds: {cache.DefaultNegativeEntries} failures"},
 	{"docs/security.md", "it is parked, at most {hold.maxParked} by each process."},
-	{"docs/security.md", "after {hold.stepBackAfter} junk messages in a row that were sent in the last {hold.justSent}, until it receives {hold.oldInARow} older messages"},
+	{"docs/security.md", "after {hold.stepBackAfter} junk messages in a row that were sent in the last {hold.justSent}, until it receives older messages"},
 	{"docs/security.md", "within `ReusePeriod`, {cache.DefaultReusePeriod} by default, {cache.maxReusePeriod} at most |"},
 	{"docs/security.md", "| after `MaxStale`, {cache.DefaultMaxStale} by default |"},
 	{"docs/security.md", "a cached data key is used for {cache.DefaultMaxStale} while KMS is unreachable"},
@@ -107,9 +107,11 @@ var statements = []statement{
 	{"docs/cost.md", "at most {kmskeyring.failuresPerSecond} calls a second, after the first {kmskeyring.failureBurst}."},
 	{"docs/cost.md", "at its default of {cache.DefaultMaxMessages} it renews no data key."},
 	{"docs/key-gone.md", "{cache.DefaultReusePeriod} is the default `ReusePeriod`."},
+	{"docs/key-gone.md", "sends go on within {cache.maxRefusal} and held receives within {hold.maxPause}, without a restart."},
+	{"docs/key-gone.md", "| how soon | sends within {cache.maxRefusal} (…), held receives within {hold.maxPause},"},
 	{"README.md", "goes on with the data keys that it has cached, for {cache.DefaultMaxStale}."},
 	{"README.md", "| a data key is reused for | … | … | {cache.minReusePeriod} to {cache.maxReusePeriod}, default {cache.DefaultReusePeriod} |"},
-	{"docs/comparison.md", "| reuse of a data key | … | … | {cache.minReusePeriod} to {cache.maxReusePeriod}, default {cache.DefaultReusePeriod} |"},
+	{"docs/comparison.md", "| a data key is reused for | … | … | {cache.minReusePeriod} to {cache.maxReusePeriod}, default {cache.DefaultReusePeriod} |"},
 }
 
 var (

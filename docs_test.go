@@ -410,6 +410,71 @@ func TestSettingsThatAreNamedExist(t *testing.T) {
 	}
 }
 
+var (
+	numberedItem  = regexp.MustCompile(`(?m)^ *(\d)\. (.+\n(?: {3,}.+\n)*)`)
+	errorVariable = regexp.MustCompile(`\bErr[A-Z]\w+`)
+)
+
+// TestErrorClasses compares the two lists of the order in which a program tests
+// the error of a message, and holds that they name every such error.
+func TestErrorClasses(t *testing.T) {
+	t.Parallel()
+	inCode, documented := make(map[string][]string), make(map[string][]string)
+	named := make(map[string]bool)
+	add := func(to map[string][]string, number, text string) {
+		for _, name := range errorVariable.FindAllString(text, -1) {
+			to[number] = append(to[number], name)
+			named[name] = true
+		}
+		slices.Sort(to[number])
+	}
+	var everyError []string
+	for _, name := range goFiles(t, func(name string) bool {
+		return path.Dir(filepath.ToSlash(name)) == "sqsx" && !strings.HasSuffix(name, "_test.go")
+	}) {
+		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ParseComments)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, decl := range file.Decls {
+			general, ok := decl.(*ast.GenDecl)
+			if !ok || general.Tok != token.VAR {
+				continue
+			}
+			for _, spec := range general.Specs {
+				for _, id := range spec.(*ast.ValueSpec).Names {
+					if errorVariable.MatchString(id.Name) {
+						everyError = append(everyError, id.Name)
+					}
+				}
+			}
+			if strings.HasPrefix(general.Doc.Text(), "The classes of an error") {
+				for _, m := range numberedItem.FindAllStringSubmatch(general.Doc.Text(), -1) {
+					add(inCode, m[1], m[2])
+				}
+			}
+		}
+	}
+	for _, row := range tableRows(t, read(t, "docs/operations.md"), "Why a message does not open.") {
+		add(documented, row[0], row[1])
+	}
+	if len(inCode) != 3 {
+		t.Errorf("found %d classes in sqsx/errors.go that name an error, want 3", len(inCode))
+	}
+	if diff := cmp.Diff(inCode, documented); diff != "" {
+		t.Errorf("the order in sqsx/errors.go (-) and in docs/operations.md (+) differ:\n%s", diff)
+	}
+	for _, name := range everyError {
+		// Those that no message causes.
+		if slices.Contains([]string{"ErrUninitialized", "ErrBypassed", "ErrInstalledTwice"}, name) {
+			continue
+		}
+		if !named[name] {
+			t.Errorf("sqsx.%s is in neither list", name)
+		}
+	}
+}
+
 // TestLogTable compares the table of log lines with the diagnoses in the code.
 func TestLogTable(t *testing.T) {
 	t.Parallel()
@@ -431,6 +496,101 @@ func TestLogTable(t *testing.T) {
 		return false
 	})
 	sameSet(t, "log lines", firstColumn(t, read(t, "docs/operations.md"), "## Log lines"), inCode)
+}
+
+// TestLogLinesAreDocumented: an operator who sees a line that no diagnosis
+// belongs to finds its text in a page, up to the first colon or comma. What
+// gives up protection is in the page of those who audit, too.
+func TestLogLinesAreDocumented(t *testing.T) {
+	t.Parallel()
+	docs := documents(t)
+	lines, warnings := 0, 0
+	want := func(page, line string) {
+		lines++
+		text, _, _ := strings.Cut(strings.TrimPrefix(line, "sealq: "), ":")
+		text, _, _ = strings.Cut(text, ",")
+		if !strings.Contains(strings.Join(strings.Fields(docs[page]), " "), "`sealq: "+text) {
+			t.Errorf("%s does not have the log line %q", page, line)
+		}
+	}
+	for _, name := range goFiles(t, func(name string) bool {
+		return strings.HasPrefix(name, "sqsx/") && !strings.HasPrefix(name, "sqsx/sqsxtest/") && !strings.HasSuffix(name, "_test.go")
+	}) {
+		page := "docs/operations.md"
+		if strings.HasPrefix(name, "sqsx/lambdax/") {
+			page = "docs/lambda.md"
+		}
+		ast.Inspect(parse(t, name), func(n ast.Node) bool {
+			call, ok := n.(*ast.CallExpr)
+			if !ok {
+				return true
+			}
+			method, ok := call.Fun.(*ast.SelectorExpr)
+			if !ok {
+				return true
+			}
+			switch method.Sel.Name {
+			case "denied":
+				want(page, "sealq: "+unquote(call.Args[1])+": permission missing")
+			case "LogAttrs", "WarnContext", "ErrorContext":
+				for _, arg := range call.Args {
+					if sum, ok := arg.(*ast.BinaryExpr); ok {
+						arg = sum.X // the line goes on with a diagnosis
+					}
+					if line := unquote(arg); strings.HasPrefix(line, "sealq: ") && line != "sealq: " {
+						want(page, line)
+					}
+				}
+			}
+			return true
+		})
+	}
+
+	variables := make(map[string]string) // by the name of the constant
+	ast.Inspect(parse(t, "sqsx/env.go"), func(n ast.Node) bool {
+		switch n := n.(type) {
+		case *ast.ValueSpec:
+			if len(n.Values) == 1 {
+				variables[n.Names[0].Name] = unquote(n.Values[0])
+			}
+		case *ast.CompositeLit:
+			if len(n.Elts) != 3 {
+				return true
+			}
+			variable, ok := n.Elts[0].(*ast.Ident)
+			warning := unquote(n.Elts[2])
+			if !ok || warning == "" {
+				return true
+			}
+			warnings++
+			want("docs/operations.md", "sealq: "+warning)
+			for page, section := range map[string]string{
+				"docs/operations.md": "**Variables that give up protection are logged**",
+				"docs/adoption.md":   "Who can switch it off unnoticed?",
+			} {
+				_, text, _ := strings.Cut(docs[page], section)
+				text, _, _ = strings.Cut(text, "Settings in code are not logged")
+				text, _, _ = strings.Cut(text, "\n\n")
+				if !strings.Contains(text, "`"+variables[variable.Name]+"`") {
+					t.Errorf("%s, %s: %s is not named, which gives up protection", page, section, variables[variable.Name])
+				}
+			}
+		}
+		return true
+	})
+	if lines < 12 || warnings < 4 {
+		t.Errorf("found %d log lines and %d warnings in the code, want at least 12 and 4: the test looks in the wrong place", lines, warnings)
+	}
+}
+
+// unquote returns the value of a string literal, and "" for anything else.
+func unquote(e ast.Expr) string {
+	lit, ok := e.(*ast.BasicLit)
+	if !ok || lit.Kind != token.STRING {
+		return ""
+	}
+	s, _ := strconv.Unquote(lit.Value)
+	return s
 }
 
 var (
@@ -517,6 +677,27 @@ func tableRows(t *testing.T, text, marker string) [][]string {
 		t.Fatalf("no table after %q", marker)
 	}
 	return rows[2:]
+}
+
+// TestComparisons: docs/comparison.md has every row of the README's comparison,
+// under the same name, with cells that begin as the README's do.
+func TestComparisons(t *testing.T) {
+	t.Parallel()
+	// Links differ by the folder that a page is in.
+	rows := func(text, marker string) [][]string {
+		return tableRows(t, regexp.MustCompile(`\[([^\]]*)\]\([^)]*\)`).ReplaceAllString(text, "$1"), marker)
+	}
+	full := make(map[string][]string)
+	for _, row := range rows(read(t, "docs/comparison.md"), "# Comparison") {
+		full[row[0]] = row
+	}
+	for _, row := range rows(read(t, "README.md"), "## Compared with") {
+		for i, cell := range row {
+			if got := full[row[0]]; i >= len(got) || !strings.HasPrefix(got[i], cell) {
+				t.Errorf("docs/comparison.md has %q in the row %q, want one that begins %q, as in README.md", got, row[0], cell)
+			}
+		}
+	}
 }
 
 // TestDollars computes the dollars of docs/cost.md from its calls of KMS, and

@@ -122,7 +122,7 @@ func TestNoEncryptedDataKey(t *testing.T) {
 	wantCalls(t, s, 0)
 }
 
-func TestMessageAtFaultIsRemembered(t *testing.T) {
+func TestInvalidMessageIsRemembered(t *testing.T) {
 	for name, test := range map[string]struct {
 		period, idle time.Duration
 		calls        int
@@ -174,7 +174,7 @@ func TestJunkDoesNotPoisonTheKeyBesideIt(t *testing.T) {
 	wantCalls(t, s, 1)
 	decrypt(t, k, []envelope.EncryptedDataKey{good}, orders)
 	wantCalls(t, s, 2)
-	decrypt(t, k, hostile, orders) // now it is in hand
+	decrypt(t, k, hostile, orders) // now it is cached
 	wantCalls(t, s, 2)
 }
 
@@ -248,7 +248,7 @@ func TestTryDecryptDataKey(t *testing.T) {
 		want := decrypt(t, k, edks, orders)
 		hits := k.Stats().Hits
 		if key, ok := try(t.Context()); !ok || !same(want, key) {
-			t.Error("did not get the key in hand")
+			t.Error("did not get the cached key")
 		}
 		if got := k.Stats().Hits - hits; got != 1 {
 			t.Errorf("got %d hits, want 1", got)
@@ -285,7 +285,7 @@ func TestTryDecryptDataKey(t *testing.T) {
 	})
 }
 
-func TestRefreshThatFindsTheMessageAtFaultDropsTheKey(t *testing.T) {
+func TestRefreshThatFindsTheMessageInvalidDropsTheKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newService()
 		k := newCache(t, s)

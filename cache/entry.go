@@ -9,7 +9,7 @@ import (
 	"github.com/sealq/sealq/internal/clock"
 )
 
-// entry is a data key in hand.
+// entry is a cached data key.
 type entry struct {
 	key *envelope.DataKey
 	// infos are the ProviderInfos of the key's encrypted forms: a refusal of
@@ -54,9 +54,9 @@ func (e *entry) stage(now time.Time, o *Options) stage {
 	case o.MaxStale == NoStale || age >= o.MaxStale:
 		return spent
 	case e.outage.count > 0 && clock.Elapsed(e.outage.last, now) < o.ReusePeriod:
-		// An outage is evidence for one ReusePeriod. After a longer silence the
-		// next use asks again, and waits: no key is handed out more than one
-		// ReusePeriod after the key service was last asked about it.
+		// An outage is evidence for one ReusePeriod. After that the next use asks
+		// again, and waits: no key is used more than one ReusePeriod after the key
+		// service was last asked about it.
 		return stale
 	default:
 		return expired
@@ -71,8 +71,8 @@ func (e *entry) refreshDue(now time.Time, s stage) bool {
 // refreshAge is the age at which a refresh falls due: early enough that it has
 // its answer before the key expires, and at a random point of a twentieth of
 // the ReusePeriod, so that a fleet that was started together does not ask
-// together. Sealing has the twentieth before that of opening: a consumer meets
-// the next key of a producer before it would ask about the last one again.
+// together. Sealing uses the twentieth before that of opening: a consumer then
+// receives a producer's next key before it would ask about the last one again.
 func refreshAge(o *Options, opens bool) time.Duration {
 	spread := o.ReusePeriod / 20
 	age := o.ReusePeriod - o.FetchTimeout - rand.N(spread)

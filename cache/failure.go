@@ -17,31 +17,32 @@ type class int
 
 const (
 	answered    class = iota // a data key
-	invalid                  // the message is at fault
+	invalid                  // the message is invalid
 	refused                  // the key service said no
 	unavailable              // the key service could not be asked
 )
 
-// classify sorts an answer of the next keyring, whatever that made of it.
+// classify sorts an answer of the next keyring, by the cause and not by the
+// class that the keyring gave it.
 func (s *side) classify(err error) class {
 	switch {
 	case err == nil:
 		return answered
-	// The fetch has a context of its own: no caller ended it. Whoever did, or if
+	// The fetch has a context of its own, which no caller ended. If it ended, or
 	// the network failed, the key service has given no verdict.
 	case errors.Is(err, envelope.ErrUnavailable), keyerr.IsCancellation(err), keyerr.IsNetwork(err),
 		keyerr.IsCut(err) && !errors.Is(err, envelope.ErrInvalidMessage):
 		return unavailable
-	// A request to seal has no message that could be at fault.
-	case s.opens && envelope.MessageAtFault(err):
+	// A request to seal has no message that could be invalid.
+	case s.opens && envelope.IsInvalidMessage(err):
 		return invalid
 	default:
 		return refused
 	}
 }
 
-// asUnavailable returns err, of class unavailable, so that it says so to all
-// who get it, and looks like nobody's own cancellation.
+// asUnavailable makes err, of class unavailable, an [envelope.ErrUnavailable]
+// that does not look like a caller's own cancellation.
 func asUnavailable(err error) error {
 	hidden := keyerr.NotCallers(err)
 	if errors.Is(hidden, envelope.ErrUnavailable) {
@@ -64,8 +65,8 @@ type failure struct {
 	// probe is the fetch that asks, after until, whether a refusal still
 	// stands. One asks for all: the others are answered from memory meanwhile.
 	probe *flight
-	// lifted ends that: some fetch has got through, and the others need not
-	// queue up to find the same.
+	// lifted ends that: a fetch succeeded, so the others need not wait for a
+	// probe.
 	lifted bool
 }
 
@@ -76,22 +77,22 @@ const (
 	minRefusal = time.Second
 	maxRefusal = 10 * time.Second
 
-	// An outage with no key in hand fails the callers, so it is remembered for
-	// much less than one with a key in hand. The first failure is not
-	// remembered at all: a blip costs the callers that were waiting and no
-	// other. From the second on callers are paced, up to a second: an endpoint
-	// that refuses connections at once would otherwise be called as often as
-	// the application sends.
+	// An outage without a cached key fails the callers, so it is remembered for a
+	// much shorter time than one with a cached key. The first failure is not
+	// remembered at all: a blip fails only the callers that were waiting. From the
+	// second on callers are paced, up to a second: an endpoint that refuses
+	// connections at once would otherwise be called as often as the application
+	// sends.
 	minOutage = 100 * time.Millisecond
 	maxOutage = time.Second
 
-	// A message at fault stays at fault; this only has to outlast a few
-	// redeliveries. It ends so that a keyring which learns (a re-pointed alias)
-	// is asked again. A shorter ReusePeriod shortens it.
+	// An invalid message stays invalid; this only has to outlast a few
+	// redeliveries. It ends because a keyring's configuration can change (an alias
+	// can move). A shorter ReusePeriod shortens it.
 	maxInvalid = 5 * time.Minute
 )
 
-// again records one more failure: of a fetch that began at asked.
+// again records one more failure, of a fetch that began at asked.
 func (f *failure) again(c class, err error, asked, now time.Time, o *Options) {
 	if f.class == c && f.count > 0 && asked.Before(f.at) {
 		return // fetches that ran side by side are one failure
@@ -118,7 +119,7 @@ func (f *failure) answers(now time.Time) bool {
 	return f != nil && (now.Before(f.until) || f.probe != nil)
 }
 
-// verdict is a failure as told to a caller; the zero verdict is none. It is
+// verdict is a failure as a caller gets it; the zero verdict is none. It is
 // taken from a failure while k.mu is held.
 type verdict struct {
 	class class
@@ -132,7 +133,7 @@ func (f *failure) remembered(now time.Time) verdict {
 		max(f.until.Sub(now), 0).Round(time.Millisecond), f.err)}
 }
 
-// weightier returns the one that a caller must hear.
+// weightier returns the one that decides a caller's error.
 func weightier(a, b verdict) verdict {
 	if b.class > a.class {
 		return b
@@ -163,8 +164,8 @@ func refusals(err error) []*envelope.RefusedError {
 // refuse drops every key that the refusal reaches and remembers it. It is
 // called with k.mu held.
 func (k *Keyring) refuse(s *side, f *flight, err error, now time.Time) {
-	// Keys that were asked about go whatever the reach. Of a set, it is not
-	// known which one was refused; all of them were due for a fetch anyway.
+	// Drop the keys that were asked about, whatever the reach. Which one of a set
+	// was refused is unknown; all of them were due for a fetch anyway.
 	for _, id := range f.asked {
 		s.keys.delete(id)
 	}
@@ -182,9 +183,9 @@ func (k *Keyring) refuse(s *side, f *flight, err error, now time.Time) {
 			k.refused.put(at, shared)
 		}
 		shared.again(refused, err, f.began, now, &k.opts)
-		// The wrapping key that sealing will be given is not known before it
-		// is given; so what is remembered goes to the contexts it was last
-		// given for. Opening finds it by the name in the encrypted data key.
+		// Which wrapping key sealing will get is not known before the fetch, so the
+		// refusal is remembered for the contexts that last got this one. Opening
+		// finds it by the name in the encrypted data key.
 		if !s.opens {
 			s.failures.put(f.set, shared)
 		}
@@ -213,9 +214,9 @@ func (k *Keyring) refuse(s *side, f *flight, err error, now time.Time) {
 	}
 }
 
-// remember records a failure of the fetch f as a whole. A set of encrypted
-// data keys is remembered as that set and no other: a keyring may give up
-// before it has tried all of them, so nothing is known of any one alone.
+// remember records a failure of the fetch f as a whole. A set of encrypted data
+// keys is remembered as exactly that set: a keyring may give up before it has
+// tried all of them, so nothing is known of a single one.
 func (s *side) remember(f *flight, c class, err error, now time.Time, o *Options) {
 	fl := s.failures.get(f.set)
 	if fl == nil || fl.shared {

@@ -17,9 +17,9 @@ import (
 // flight is one call to the next keyring, and the callers who wait for it.
 //
 // For opening, callers share a flight only if they ask about the same set of
-// encrypted data keys. Sharing by overlap would let a sender tie the messages
-// of others to the fate of his own, by adding junk beside their encrypted data
-// key; as it is, such a message causes one call of its own.
+// encrypted data keys. If sets that overlap shared a flight, a sender could
+// make others' messages fail with his own, by adding junk beside their
+// encrypted data key. So such a message causes one call of its own.
 type flight struct {
 	generation *generation
 	began      time.Time
@@ -29,9 +29,9 @@ type flight struct {
 	several    bool   // it asks about several wrapping keys, for opening
 	info       string // or else about this one
 	timeout    time.Duration
-	// seats are the callers who may still join. Where MaxMessages bounds the
-	// use of a key, a caller is promised one use when it joins, and one who
-	// leaves does not give it back: the count may be too high, never too low.
+	// seats are the callers that may still join. When sealing, a caller is counted
+	// as one use when it joins, and does not give that back if it leaves: the
+	// count of MaxMessages may be too high, never too low.
 	seats uint64
 
 	done chan struct{} // closed when what follows is set
@@ -76,8 +76,8 @@ func (k *Keyring) start(ctx context.Context, ids []identity, q *query, ask []int
 	s.flights[f.set] = f
 	k.stats.Fetches++
 
-	// The fetch may outlive the caller and its arguments: it works on copies,
-	// and keeps of the caller's context the values only, for tracing.
+	// The fetch may outlive the caller and its arguments: it works on copies, and
+	// keeps only the values of the caller's context, for tracing.
 	ec := q.ec.Clone()
 	edks := make([]envelope.EncryptedDataKey, 0, len(ask))
 	if s.opens {
@@ -151,7 +151,7 @@ func noAnswer(timeout time.Duration) error {
 }
 
 // matchOpened finds which of edks the key was opened from. A key that is stored
-// under another name would be handed out for messages it does not belong to.
+// under another name would be used for messages that it does not belong to.
 func matchOpened(out outcome, edks []envelope.EncryptedDataKey) outcome {
 	opened := out.key.EncryptedDataKeys()
 	if len(opened) == 1 {
@@ -194,8 +194,8 @@ func (k *Keyring) finish(s *side, f *flight, out outcome) {
 	f.outcome = out
 }
 
-// overruled returns the refusal, if any, that arrived while f was under way and
-// reaches its key: the older answer must not bring the key back.
+// overruled returns the refusal, if any, that arrived during f and reaches its
+// key: f's older answer must not bring the key back.
 func (k *Keyring) overruled(s *side, f *flight, out *outcome) *failure {
 	older := func(fl *failure) bool { return fl != nil && fl.class == refused && f.began.Before(fl.at) }
 	if fl := s.failures.peek(f.asked[out.opened]); older(fl) {
@@ -209,8 +209,8 @@ func (k *Keyring) overruled(s *side, f *flight, out *outcome) *failure {
 	return nil
 }
 
-// reaches yields what must not be refused for a data key under infos to be used
-// on s. That a key opens says nothing about sealing.
+// reaches yields the reaches whose refusal forbids to use a data key under
+// infos on s. That a key opens says nothing about sealing.
 func (s *side) reaches(infos []string) iter.Seq[reach] {
 	return func(yield func(reach) bool) {
 		for _, info := range infos {
@@ -240,7 +240,7 @@ func (k *Keyring) keep(s *side, f *flight, out *outcome) {
 	if !s.opens {
 		e.uses = k.opts.MaxMessages - f.seats
 		if f.seats == 0 {
-			return // all promised to those who wait
+			return // all uses went to callers that wait
 		}
 	}
 	k.store(s, id, e)
@@ -249,8 +249,8 @@ func (k *Keyring) keep(s *side, f *flight, out *outcome) {
 // store keeps e, and makes room for it.
 func (k *Keyring) store(s *side, id identity, e *entry) {
 	now := time.Now()
-	// Two go for one that comes: keys that nobody has used for MaxStale leave
-	// memory, however large the bound is.
+	// Each new key may drop two that nobody has used for MaxStale, so that these
+	// leave memory however large the bound is.
 	for range 2 {
 		if id, old, ok := s.keys.oldest(); ok && old.stage(now, &k.opts) == spent {
 			s.keys.delete(id)
@@ -275,17 +275,17 @@ func (k *Keyring) lost(s *side, f *flight, out *outcome, now time.Time) {
 	case unavailable:
 		k.stats.Unavailable++
 		if errors.Is(out.err, keyerr.ErrNotAsked) {
-			// No outage: nothing is bridged, and nothing is to be waited for.
+			// No outage: no cached key bridges it, and no caller needs to wait.
 			return
 		}
-		inHand := false
+		cached := false
 		for _, id := range f.asked {
 			if e := s.keys.peek(id); e != nil {
 				e.outage.note(f.began, now)
-				inHand = true
+				cached = true
 			}
 		}
-		if !inHand {
+		if !cached {
 			s.remember(f, unavailable, out.err, now, &k.opts)
 		}
 	case invalid:

@@ -101,7 +101,7 @@ func New(next envelope.Keyring, optFns ...func(*Options)) (*Keyring, error) {
 	return k, nil
 }
 
-// Next returns the keyring behind the cache: the one to ask what must not be
+// Next returns the keyring behind the cache, for questions that must not be
 // answered from memory.
 func (k *Keyring) Next() envelope.Keyring {
 	if k == nil {
@@ -111,9 +111,10 @@ func (k *Keyring) Next() envelope.Keyring {
 }
 
 // CheckDecrypt implements [envelope.DecryptChecker]: it asks the next keyring,
-// under the deadline of a fetch, and answers nothing from memory. A next
-// keyring that is no DecryptChecker is [envelope.ErrCheckUnsupported]. A panic
-// of it, and an error of the network's, are [envelope.ErrUnavailable].
+// with the deadline of a fetch, and never answers from memory. If the next
+// keyring is not a DecryptChecker, the error is [envelope.ErrCheckUnsupported];
+// after a panic of it, or an error of the network, it is
+// [envelope.ErrUnavailable].
 func (k *Keyring) CheckDecrypt(ctx context.Context, ec envelope.EncryptionContext) error {
 	if err := k.ready(ctx); err != nil {
 		return err
@@ -147,19 +148,18 @@ func (k *Keyring) CheckDecrypt(ctx context.Context, ec envelope.EncryptionContex
 	return err
 }
 
-// Purge forgets every key and every failure, and cancels the fetches under
-// way; calls that wait for one of those start over. No call that begins after
-// Purge is answered from anything that was asked for before it. Purge does not
-// wait. A next keyring that is an [envelope.Purger] is purged, too.
+// Purge forgets every key and every failure, and cancels the fetches under way;
+// calls that wait for one of those start over. No call that begins after Purge
+// gets an answer that was asked for before it. Purge does not wait. A next
+// keyring that is an [envelope.Purger] is purged, too.
 //
-// Plaintext keys that callers hold stay with them. The memory is left to the
-// garbage collector: Go gives no means to wipe every copy.
+// Callers keep the plaintext keys that they hold. Memory is left to the garbage
+// collector: Go cannot wipe every copy.
 func (k *Keyring) Purge() {
 	if k == nil || k.next == nil {
 		return
 	}
-	// First, so that nothing which it still remembers is asked for by a fetch of
-	// the new generation.
+	// First, so that no fetch of the new generation gets what it still remembers.
 	if next, ok := k.next.(envelope.Purger); ok {
 		next.Purge()
 	}
@@ -182,14 +182,14 @@ func (k *Keyring) forget() {
 	k.wrapping.clear()
 }
 
-// GenerateDataKey implements [envelope.Keyring]. It returns the data key in
-// hand for ec, and counts one use of it, or waits for one to be fetched.
+// GenerateDataKey implements [envelope.Keyring]. It returns the cached data key
+// for ec and counts one use of it, or waits until one is fetched.
 //
 // Every distinct ec has a data key of its own. A context that differs from
 // message to message makes the cache useless.
 //
-// An error is that of the next keyring, as it is or, from memory, with the time
-// of the next attempt in front; or it is that of ctx.
+// An error is that of the next keyring, from memory with the time of the next
+// attempt in front; or it is that of ctx.
 func (k *Keyring) GenerateDataKey(ctx context.Context, ec envelope.EncryptionContext) (*envelope.DataKey, error) {
 	if err := k.ready(ctx); err != nil {
 		return nil, err
@@ -198,15 +198,16 @@ func (k *Keyring) GenerateDataKey(ctx context.Context, ec envelope.EncryptionCon
 	return k.get(ctx, ids[:], &query{side: &k.encrypt, ec: ec})
 }
 
-// DecryptDataKey implements [envelope.Keyring]. It returns the data key in hand
-// for any one of edks under ec; if there is none, it asks the next keyring, in
-// one call, about all of edks that are not known to fail. If that has no answer
-// within a second, or is unavailable while some wrapping key is known to
-// answer, it asks about the edks of each wrapping key alone, side by side.
+// DecryptDataKey implements [envelope.Keyring]. It returns the cached data key
+// for any one of edks under ec. If there is none, it asks the next keyring, in
+// one call, about all of edks that are not known to fail. If the answer takes
+// longer than a second, or is unavailable although some wrapping key is known
+// to answer, it asks about the edks of each wrapping key separately, in
+// parallel.
 //
-// Errors are those of GenerateDataKey. Where some of edks are known to fail for
-// a reason that is not the message's, that reason outweighs a verdict on the
-// others that blames the message.
+// Errors are those of GenerateDataKey. If some of edks fail for another reason
+// than an invalid message, the error has that reason, even if the message is
+// invalid by the others.
 func (k *Keyring) DecryptDataKey(ctx context.Context, edks []envelope.EncryptedDataKey, ec envelope.EncryptionContext) (*envelope.DataKey, error) {
 	if err := k.ready(ctx); err != nil {
 		return nil, err
@@ -218,10 +219,10 @@ func (k *Keyring) DecryptDataKey(ctx context.Context, edks []envelope.EncryptedD
 	return k.get(ctx, appendIdentities(idArray[:0], edks, ec), &query{side: &k.decrypt, edks: edks, ec: ec})
 }
 
-// TryDecryptDataKey is DecryptDataKey for callers who have other work to do
-// first: it never waits. It returns the data key in hand for any one of edks
+// TryDecryptDataKey is DecryptDataKey for callers that have other work to do
+// first: it never waits. It returns the cached data key for any one of edks
 // under ec, as DecryptDataKey would, and starts its refresh if that is due. It
-// reports false where DecryptDataKey would ask the next keyring or fail.
+// reports false if DecryptDataKey would ask the next keyring or fail.
 func (k *Keyring) TryDecryptDataKey(ctx context.Context, edks []envelope.EncryptedDataKey, ec envelope.EncryptionContext) (*envelope.DataKey, bool) {
 	if k.ready(ctx) != nil {
 		return nil, false
@@ -230,7 +231,7 @@ func (k *Keyring) TryDecryptDataKey(ctx context.Context, edks []envelope.Encrypt
 	ids := appendIdentities(idArray[:0], edks, ec)
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	key := k.inHand(ctx, ids, &query{side: &k.decrypt, edks: edks, ec: ec}, time.Now())
+	key := k.fromCache(ctx, ids, &query{side: &k.decrypt, edks: edks, ec: ec}, time.Now())
 	if key == nil {
 		return nil, false
 	}
@@ -245,9 +246,10 @@ func (k *Keyring) ready(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// query is one call of a caller. Beside it goes ids, which names what the query
-// asks about: one context for sealing, or each of edks for opening. It is apart
-// because a field of query would move it to the heap, at every hit.
+// query is one call of a caller. Functions that take a query also take ids,
+// which names what it asks about: one context for sealing, or each of edks for
+// opening. It is not a field because that would move it to the heap at every
+// hit.
 type query struct {
 	side *side
 	edks []envelope.EncryptedDataKey
@@ -255,14 +257,14 @@ type query struct {
 	part bool // of another query, which is counted already
 }
 
-// get answers q from what is in hand, or else from a fetch that it shares with
-// every caller who asks the same.
+// get answers q from the cache, or else from a fetch that it shares with all
+// callers that ask the same.
 func (k *Keyring) get(ctx context.Context, ids []identity, q *query) (*envelope.DataKey, error) {
 	missed := q.part
 	for {
 		k.mu.Lock()
 		now := time.Now()
-		if key := k.inHand(ctx, ids, q, now); key != nil {
+		if key := k.fromCache(ctx, ids, q, now); key != nil {
 			if !missed {
 				k.stats.Hits++
 			}
@@ -296,10 +298,10 @@ func (k *Keyring) get(ctx context.Context, ids []identity, q *query) (*envelope.
 		case <-silent:
 			return k.askEach(ctx, ids, q, f)
 		case <-ctx.Done():
-			// Only this wait ends. The fetch goes on to its own deadline: there
-			// may be others, and the next caller will want the key. If the last
-			// caller's leaving cancelled it, callers less patient than the key
-			// service is slow would never get a key.
+			// Only this wait ends. The fetch goes on to its own deadline: there may be
+			// others, and the next caller will want the key. If it ended with its last
+			// caller, callers with deadlines shorter than the key service's answers
+			// would never get a key.
 			return nil, ctx.Err()
 		}
 		switch {
@@ -309,7 +311,7 @@ func (k *Keyring) get(ctx context.Context, ids []identity, q *query) (*envelope.
 			return f.key, nil
 		case f.class == unavailable:
 			k.mu.Lock()
-			key := k.inHand(ctx, ids, q, time.Now())
+			key := k.fromCache(ctx, ids, q, time.Now())
 			k.mu.Unlock()
 			if key != nil {
 				return key, nil
@@ -323,9 +325,9 @@ func (k *Keyring) get(ctx context.Context, ids []identity, q *query) (*envelope.
 	}
 }
 
-// inHand hands out a key that may be used without waiting, if there is one, and
-// starts its refresh if that is due. It is called with k.mu held.
-func (k *Keyring) inHand(ctx context.Context, ids []identity, q *query, now time.Time) *envelope.DataKey {
+// fromCache returns a key that may be used without waiting, if there is one,
+// and starts its refresh if that is due. It is called with k.mu held.
+func (k *Keyring) fromCache(ctx context.Context, ids []identity, q *query, now time.Time) *envelope.DataKey {
 	s := q.side
 	best, bestStage := -1, absent
 	var found *entry
@@ -335,7 +337,7 @@ func (k *Keyring) inHand(ctx context.Context, ids []identity, q *query, now time
 		if stage == spent {
 			s.keys.delete(id)
 		}
-		// The stages that are usable are better the earlier they come.
+		// Of the usable stages, an earlier one is better.
 		if stage.usable() && (best < 0 || stage < bestStage) {
 			best, bestStage, found = i, stage, e
 		}
@@ -361,8 +363,8 @@ func (k *Keyring) inHand(ctx context.Context, ids []identity, q *query, now time
 }
 
 // join returns the fetch that q waits for: one under way that asks the same, or
-// a new one. What is known to fail is left out; known is the weightiest verdict
-// of that. If nothing is left there is no fetch. It is called with k.mu held.
+// a new one. It leaves out what is known to fail; known is the weightiest
+// verdict on that. If nothing is left, f is nil. It is called with k.mu held.
 func (k *Keyring) join(ctx context.Context, ids []identity, q *query, now time.Time) (f *flight, known verdict) {
 	s := q.side
 	var ask []int
@@ -396,7 +398,7 @@ func (k *Keyring) join(ctx context.Context, ids []identity, q *query, now time.T
 	return f, known
 }
 
-// knownFailure returns the failure from which the i-th part of q is answered
+// knownFailure returns the remembered failure that answers the i-th part of q
 // now, or nil.
 func (k *Keyring) knownFailure(id identity, q *query, i int, now time.Time) *failure {
 	if fl := q.side.failures.get(id); fl.answers(now) {

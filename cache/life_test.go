@@ -56,7 +56,7 @@ func TestRefreshDueMakesNoCallerWait(t *testing.T) {
 		for range 10 {
 			if d := waited(func() {
 				if !same(first, generate(t, k, orders)) {
-					t.Error("the key in hand was not used while its refresh is under way")
+					t.Error("the cached key was not used while its refresh is under way")
 				}
 			}); d != 0 {
 				t.Errorf("a caller waited %v for a refresh", d)
@@ -214,7 +214,7 @@ func TestOutageIsBridged(t *testing.T) {
 		}
 
 		s.then(nil)
-		time.Sleep(time.Second) // the longest memory with no key in hand
+		time.Sleep(time.Second) // the longest memory without a cached key
 		if same(sealing, generate(t, k, orders)) {
 			t.Error("a dropped key came back")
 		}
@@ -322,7 +322,7 @@ func TestMaxStale(t *testing.T) {
 				time.Sleep(test.age)
 				key, err := k.GenerateDataKey(t.Context(), orders)
 				if test.usable && (err != nil || !same(first, key)) {
-					t.Errorf("got error %v, want the key in hand", err)
+					t.Errorf("got error %v, want the cached key", err)
 				}
 				if !test.usable && !errors.Is(err, envelope.ErrUnavailable) {
 					t.Errorf("got %v, want %v", err, envelope.ErrUnavailable)
@@ -333,7 +333,7 @@ func TestMaxStale(t *testing.T) {
 	}
 }
 
-func TestOutageWithNoKeyInHandIsPaced(t *testing.T) {
+func TestOutageWithNoCachedKeyIsPaced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newService()
 		k := newCache(t, s)

@@ -45,8 +45,8 @@ func (l *lru[K, V]) peek(key K) V {
 	return *new(V)
 }
 
-// put sets the value under key and marks it used. If another entry had to go,
-// it returns that.
+// put sets the value under key and marks it used. If that evicts another entry,
+// it returns that one.
 func (l *lru[K, V]) put(key K, value V) (old V, evicted bool) {
 	if n := l.index[key]; n != nil {
 		n.value = value

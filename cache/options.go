@@ -7,7 +7,7 @@ import (
 )
 
 // Options configures a [Keyring]. The zero value of every field is the safe
-// one and the default. New reads the options once and keeps a copy.
+// default. New reads the options once and keeps a copy.
 type Options struct {
 	// ReusePeriod is how long a data key is used, for sealing and for opening,
 	// before the key service is asked again. It is also the longest time for
@@ -18,27 +18,26 @@ type Options struct {
 	// moment the key was asked for.
 	ReusePeriod time.Duration
 
-	// MaxMessages is how many messages are sealed under one data key; every
-	// answer of GenerateDataKey counts as one. A new key is fetched ahead when
-	// nine tenths are used up. Opening is not counted: it adds nothing to what
-	// a data key has protected.
+	// MaxMessages is how many messages are sealed under one data key; every answer
+	// of GenerateDataKey counts as one. When nine tenths are used up, a new key is
+	// fetched in the background. Opening is not counted: it protects nothing new
+	// with the key.
 	//
 	// From 1 (no reuse) to 2^32; 0 means [DefaultMaxMessages].
 	MaxMessages uint64
 
 	// MaxStale is how long a data key may be used after its last successful
 	// fetch while the key service answers [envelope.ErrUnavailable], the
-	// ReusePeriod included. A refusal ends the use of a key at once, whatever
-	// this says.
+	// ReusePeriod included. A refusal always ends the use of a key at once.
 	//
 	// At least ReusePeriod, or [NoStale], or [Unlimited]; 0 means
-	// [DefaultMaxStale], which leaves nothing to bridge an outage with if
-	// ReusePeriod is as long.
+	// [DefaultMaxStale]; a ReusePeriod of the same length then leaves no time to
+	// bridge an outage.
 	MaxStale time.Duration
 
-	// EncryptEntries bounds the data keys kept for sealing: one for each
-	// distinct encryption context. The least recently used goes first. Beyond
-	// the bound each message may cost a fetch: see [Stats].EvictedInUse.
+	// EncryptEntries bounds the data keys kept for sealing: one for each distinct
+	// encryption context. The least recently used is dropped first. Beyond the
+	// bound each message may cost a fetch: see [Stats].EvictedInUse.
 	//
 	// From 1 to 1,048,576; 0 means [DefaultEncryptEntries].
 	EncryptEntries int
@@ -50,16 +49,16 @@ type Options struct {
 	DecryptEntries int
 
 	// NegativeEntries bounds what is remembered of fetches that failed, for
-	// opening. It is apart from DecryptEntries so that a flood of messages
-	// that do not open cannot push out a key. Failures of sealing are bounded
-	// by EncryptEntries.
+	// opening. It is separate from DecryptEntries, so that a flood of messages
+	// that do not open cannot evict a key. Failures of sealing are bounded by
+	// EncryptEntries.
 	//
 	// From 1 to 1,048,576; 0 means [DefaultNegativeEntries].
 	NegativeEntries int
 
-	// FetchTimeout is the deadline of one call to the next keyring. It is the
-	// cache's own, because the call serves many callers; a caller's own
-	// deadline ends that caller's wait only.
+	// FetchTimeout is the deadline of one call to the next keyring. It is not the
+	// caller's, because the call serves many callers; a caller's own deadline ends
+	// only that caller's wait.
 	//
 	// From 1 to 15 seconds; 0 means [DefaultFetchTimeout].
 	FetchTimeout time.Duration
@@ -73,18 +72,18 @@ const (
 	maxReusePeriod     = 24 * time.Hour
 	DefaultReusePeriod = 5 * time.Minute
 
-	// 2^32 is the limit of NIST SP 800-38D, section 8.3, for one AES-GCM key
-	// with random nonces, and the message limit of the AWS Encryption SDK's
-	// caching. It has room to spare here: a data key only derives the keys
-	// that encrypt, one for each message.
+	// 2^32 is the limit of NIST SP 800-38D, section 8.3, for one AES-GCM key with
+	// random nonces, and the message limit of the AWS Encryption SDK's caching. It
+	// is a wide bound here: a data key only derives the keys that encrypt, one for
+	// each message.
 	maxMaxMessages     uint64 = 1 << 32
 	DefaultMaxMessages        = maxMaxMessages
 
 	DefaultMaxStale = 24 * time.Hour
 
 	// A data key takes about 820 bytes of memory, as long as it is there: 53 MB
-	// and 13 MB at the default bounds. They are meant to stop a context that
-	// differs from message to message, and not a fleet with many queues.
+	// and 13 MB at the default bounds. They are meant to limit contexts that
+	// differ from message to message, not fleets with many queues.
 	maxEntries             = 1 << 20
 	DefaultEncryptEntries  = 1 << 16
 	DefaultDecryptEntries  = 1 << 14

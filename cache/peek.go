@@ -27,11 +27,11 @@ func (k *Keyring) Cached(edks []envelope.EncryptedDataKey, ec envelope.Encryptio
 	return false
 }
 
-// ForgetFailures forgets the refusals and outages that are remembered of data
-// keys for opening, for a caller who has just learned that the next keyring
-// answers: the next call for each data key asks again. Invalid messages stay
-// remembered, and so does an outage of one wrapping key among several, which
-// ends when that key answers. It does not wait, and is safe for concurrent use.
+// ForgetFailures forgets the remembered refusals and outages of data keys for
+// opening, for a caller that has just learned that the next keyring answers:
+// the next call for each data key asks again. Invalid messages stay remembered,
+// and so does an outage of one wrapping key among several, which ends when that
+// key answers. It does not wait, and is safe for concurrent use.
 func (k *Keyring) ForgetFailures() {
 	if k == nil || k.next == nil {
 		return

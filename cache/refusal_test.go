@@ -15,27 +15,27 @@ var shipping = envelope.EncryptionContext{"sealq:queue": "arn:aws:sqs:eu-west-1:
 
 // What a refusal drops, and what it leaves in use.
 func TestReachOfARefusal(t *testing.T) {
-	type inHand struct{ sealOrders, sealShipping, openOrders, openShipping, openB bool }
+	type cachedKeys struct{ sealOrders, sealShipping, openOrders, openShipping, openB bool }
 	for name, test := range map[string]struct {
 		opens bool // the refused refresh is of openOrders, else of sealOrders
 		err   error
-		want  inHand
+		want  cachedKeys
 	}{
-		"whole key, sealing":    {false, disabled(keyA), inHand{openB: true}},
-		"whole key, opening":    {true, disabled(keyA), inHand{openB: true}},
-		"another key, sealing":  {false, disabled(keyB), inHand{false, true, true, true, false}},
-		"access, sealing":       {false, denied(keyA), inHand{false, true, true, true, true}},
-		"access, opening":       {true, denied(keyA), inHand{true, true, false, true, true}},
-		"unknown reach":         {false, &envelope.RefusedError{Err: errDenied}, inHand{false, true, true, true, true}},
-		"reach of a later API":  {false, &envelope.RefusedError{KeyInfo: keyA, Reach: 255, Err: errDenied}, inHand{openB: true}},
-		"bare error, sealing":   {false, errDenied, inHand{false, true, true, true, true}},
-		"bare error, opening":   {true, errDenied, inHand{true, true, false, true, true}},
-		"wrapped":               {false, fmt.Errorf("multi: %w", disabled(keyA)), inHand{openB: true}},
-		"several keys":          {false, errors.Join(denied(keyB), disabled(keyA), disabled(keyB)), inHand{}},
-		"seal only":             {false, sealOnly(keyA), inHand{openOrders: true, openShipping: true, openB: true}},
-		"seal only, another":    {false, sealOnly(keyB), inHand{false, true, true, true, true}},
-		"message when sealing":  {false, envelope.ErrInvalidMessage, inHand{false, true, true, true, true}},
-		"unavailable outweighs": {false, errors.Join(disabled(keyA), envelope.ErrUnavailable), inHand{true, true, true, true, true}},
+		"whole key, sealing":    {false, disabled(keyA), cachedKeys{openB: true}},
+		"whole key, opening":    {true, disabled(keyA), cachedKeys{openB: true}},
+		"another key, sealing":  {false, disabled(keyB), cachedKeys{false, true, true, true, false}},
+		"access, sealing":       {false, denied(keyA), cachedKeys{false, true, true, true, true}},
+		"access, opening":       {true, denied(keyA), cachedKeys{true, true, false, true, true}},
+		"unknown reach":         {false, &envelope.RefusedError{Err: errDenied}, cachedKeys{false, true, true, true, true}},
+		"reach of a later API":  {false, &envelope.RefusedError{KeyInfo: keyA, Reach: 255, Err: errDenied}, cachedKeys{openB: true}},
+		"bare error, sealing":   {false, errDenied, cachedKeys{false, true, true, true, true}},
+		"bare error, opening":   {true, errDenied, cachedKeys{true, true, false, true, true}},
+		"wrapped":               {false, fmt.Errorf("multi: %w", disabled(keyA)), cachedKeys{openB: true}},
+		"several keys":          {false, errors.Join(denied(keyB), disabled(keyA), disabled(keyB)), cachedKeys{}},
+		"seal only":             {false, sealOnly(keyA), cachedKeys{openOrders: true, openShipping: true, openB: true}},
+		"seal only, another":    {false, sealOnly(keyB), cachedKeys{false, true, true, true, true}},
+		"message when sealing":  {false, envelope.ErrInvalidMessage, cachedKeys{false, true, true, true, true}},
+		"unavailable outweighs": {false, errors.Join(disabled(keyA), envelope.ErrUnavailable), cachedKeys{true, true, true, true, true}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -79,7 +79,7 @@ func TestReachOfARefusal(t *testing.T) {
 
 				// Nothing that is asked now gets a key but from the cache.
 				s.thenFail(errDown)
-				var got inHand
+				var got cachedKeys
 				for i, field := range []*bool{&got.sealOrders, &got.sealShipping, &got.openOrders, &got.openShipping, &got.openB} {
 					*field = uses[i]() == nil
 				}
@@ -269,14 +269,14 @@ func TestSealOnlyRefusalFollowsOneOfTheWholeKey(t *testing.T) {
 
 // An alias was pointed at a key that cannot be used. Sealing fails, again and
 // again; what was sealed under the key before is opened all the while, with
-// keys in hand and with keys that have to be asked for.
+// cached keys and with keys that have to be fetched.
 func TestSealOnlyRefusalLeavesOpeningAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newService()
 		k := newCache(t, s)
 		generate(t, k, orders) // learns keyA
-		inHand := s.make(orders, time.Now()).EncryptedDataKeys()
-		decrypt(t, k, inHand, orders)
+		cachedEDKs := s.make(orders, time.Now()).EncryptedDataKeys()
+		decrypt(t, k, cachedEDKs, orders)
 		s.then(func(c call) error {
 			if c.opens {
 				return nil
@@ -297,7 +297,7 @@ func TestSealOnlyRefusalLeavesOpeningAlone(t *testing.T) {
 			if _, err := k.GenerateDataKey(t.Context(), orders); err == nil {
 				t.Fatal("a refused key is used for sealing")
 			}
-			decrypt(t, k, inHand, orders)
+			decrypt(t, k, cachedEDKs, orders)
 			decrypt(t, k, s.make(orders, time.Now()).EncryptedDataKeys(), orders)
 			time.Sleep(100 * time.Millisecond)
 		}

@@ -3,13 +3,13 @@ package cache
 // Stats is a snapshot of what a [Keyring] has done since it was made, and of
 // what it holds. Counters only grow; Purge does not reset them.
 //
-// Every call of GenerateDataKey or DecryptDataKey that is not cut short by its
-// own context is one of Hits and Misses. One of TryDecryptDataKey is a hit if
-// it returns a key, and else it is not counted: the call that makes up for it
-// is.
+// Every call of GenerateDataKey or DecryptDataKey counts as a hit or a miss,
+// unless its own context ends it. A call of TryDecryptDataKey counts as a hit
+// if it returns a key, and otherwise not at all: the DecryptDataKey that
+// follows counts.
 type Stats struct {
-	// Hits counts calls answered at once with a data key in hand, StaleUses
-	// among them.
+	// Hits counts calls answered at once with a cached data key, StaleUses among
+	// them.
 	Hits uint64
 	// Misses counts calls that found no data key to use: they waited for a
 	// fetch, or got an error from memory.
@@ -26,7 +26,7 @@ type Stats struct {
 	Unavailable uint64
 	// Refusals counts fetches that the key service refused.
 	Refusals uint64
-	// Invalid counts fetches that found the message at fault.
+	// Invalid counts fetches that found the message invalid.
 	Invalid uint64
 	// Remembered counts calls answered with an error from memory.
 	Remembered uint64
@@ -38,8 +38,8 @@ type Stats struct {
 	// for, and each message may cost a call of the key service.
 	EvictedInUse uint64
 
-	// EncryptEntries and DecryptEntries are the data keys in hand.
-	// NegativeEntries are the failures that are remembered.
+	// EncryptEntries and DecryptEntries are the numbers of cached data keys.
+	// NegativeEntries is the number of remembered failures.
 	EncryptEntries, DecryptEntries, NegativeEntries int
 }
 

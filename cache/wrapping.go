@@ -14,30 +14,29 @@ import (
 	"github.com/sealq/sealq/internal/keyerr"
 )
 
-// This file sees to it that a message under a wrapping key that cannot be
-// reached, one of another Region for example, does not hold up those received
-// with it. It knows wrapping keys by the name that messages have for them,
+// This file keeps a message under an unreachable wrapping key, one of another
+// Region for example, from delaying the messages received with it. It
+// identifies wrapping keys by the name that messages have for them,
 // ProviderInfo. A question is one call to the next keyring, a flight
 // (flight.go).
 //
-// One wrapping key. A question about it that fails for an outage begins an
-// outage of that key: messages are told so at once, and one at a time asks
-// again, the probe. A question that has been out for patience is not waited for
-// by any further message. All this is so only while another wrapping key is
-// known to answer, by a data key or by a yes to CheckDecrypt. Otherwise the
-// outage is everybody's, and data keys are paced instead (failure.go), so that
-// its end is noticed sooner.
+// One wrapping key. A question that fails for an outage begins an outage of
+// that key: messages under it fail at once, and one at a time asks again, the
+// probe. No further message waits for a question that has had no answer for
+// patience. This holds only while another wrapping key is known to answer, by a
+// data key or by a yes to CheckDecrypt. Otherwise the outage is general, and
+// data keys are paced instead (failure.go), so that its end is noticed sooner.
 //
 // Several wrapping keys in one message. They are one question, because that
-// costs one call where the first of them opens the message. But what comes of
-// it tells nothing of any one of them. So if it has no answer within patience,
-// or fails for an outage, each wrapping key is asked about alone (askEach).
-// Whatever the next keyring does, the message then opens by the first key that
-// answers, and an outage is known by its key.
+// costs one call if the first of them opens the message. But its result says
+// nothing about a single one of them. So if it has no answer within patience,
+// or fails for an outage, each wrapping key is asked about alone (askEach). The
+// message then opens by the first key that answers, and the outage is recorded
+// for its own key.
 
 const (
-	// patience is how long a question may be out before no further message waits
-	// for an answer, and before one about several wrapping keys is taken apart.
+	// patience is how long a question may take before no further message waits for
+	// it, and before one about several wrapping keys is taken apart.
 	patience = time.Second
 
 	// probeTimeout bounds a question about a wrapping key that could not be
@@ -45,7 +44,7 @@ const (
 	probeTimeout = 3 * time.Second
 
 	// maxAnswered bounds the memory of which wrapping keys answered. Two are
-	// enough to know of any one that another did.
+	// enough to know, for any key, that another one answered.
 	maxAnswered = 64
 )
 
@@ -84,8 +83,8 @@ func (w *wrappingKeys) alone(info string, now time.Time, period time.Duration) b
 	return false
 }
 
-// reachable returns those of edks that ask lists which may be asked about, and
-// the verdict on the others.
+// reachable returns the indexes in ask of edks that may be asked about, and the
+// verdict on the others.
 func (k *Keyring) reachable(edks []envelope.EncryptedDataKey, ask []int, now time.Time) (reachable []int, rest verdict) {
 	w := &k.wrapping
 	var probes []int // of outages that are due to be asked about again
@@ -114,9 +113,9 @@ func (k *Keyring) reachable(edks []envelope.EncryptedDataKey, ask []int, now tim
 	if len(probes) == 0 {
 		return reachable, rest
 	}
-	// A probe is about one wrapping key, so that its answer is about that, and is
-	// not made where another may open the message at once. If that one does not,
-	// askEach makes it.
+	// A probe asks about one wrapping key only, so that its answer is about that
+	// key. If another key may open the message at once, no probe is made; if that
+	// key fails, askEach makes it.
 	for _, a := range probes {
 		info := string(edks[a].ProviderInfo)
 		if len(reachable) == 0 || string(edks[reachable[0]].ProviderInfo) == info {
@@ -128,7 +127,7 @@ func (k *Keyring) reachable(edks []envelope.EncryptedDataKey, ask []int, now tim
 	return reachable, rest
 }
 
-// verdict is told to a message that is not asked about.
+// verdict is for a message that is not asked about.
 func (o *keyOutage) verdict(now time.Time) verdict {
 	return verdict{unavailable, fmt.Errorf("cache: this wrapping key cannot be asked about, next attempt in %v: %w",
 		max(o.next.Sub(now), 0).Round(time.Millisecond), o.err)}
@@ -197,8 +196,8 @@ func (w *wrappingKeys) fail(f *flight, out *outcome, now time.Time, period time.
 	known.err = out.err
 }
 
-// checked notes what came of a CheckDecrypt that began at asked. A yes ends no
-// outage: that decrypting would be allowed does not mean that it succeeds.
+// checked notes what came of a CheckDecrypt that began at asked. A yes does not
+// end an outage: decrypting is allowed, but may still fail.
 func (w *wrappingKeys) checked(info string, c class, asked time.Time) {
 	switch c {
 	case answered:

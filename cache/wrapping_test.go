@@ -463,10 +463,10 @@ func TestAnswersEndAnOutage(t *testing.T) {
 		answer error
 		ends   bool
 	}{
-		"the message is at fault":      {noMatch, true},
-		"refused":                      {denied(keyB), true},
-		"at fault, without a question": {fmt.Errorf("%w%w", noMatch, keyerr.ErrNotAsked), false},
-		"not asked":                    {fmt.Errorf("%w: %w", envelope.ErrUnavailable, keyerr.ErrNotAsked), false},
+		"the message is invalid":      {noMatch, true},
+		"refused":                     {denied(keyB), true},
+		"invalid, without a question": {fmt.Errorf("%w%w", noMatch, keyerr.ErrNotAsked), false},
+		"not asked":                   {fmt.Errorf("%w: %w", envelope.ErrUnavailable, keyerr.ErrNotAsked), false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

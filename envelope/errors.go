@@ -9,7 +9,7 @@ import (
 // Every error of this module that concerns a message or a key belongs to one
 // of three classes, told apart with [errors.Is] alone. Check them in this
 // order, because a keyring that tried several keys may report several causes.
-// Where only the third matters, [MessageAtFault] does that:
+// [IsInvalidMessage] checks all that the third class needs:
 //
 //  1. [ErrUnavailable]: the key service could not be asked or could not answer.
 //  2. The caller's own context has ended: nothing is known. (A deadline of the
@@ -25,7 +25,7 @@ var (
 	ErrMalformed = fmt.Errorf("%w: malformed", ErrInvalidMessage)
 
 	// ErrUnsupported is returned when a message has a version, algorithm suite or
-	// feature that this release does not open.
+	// feature that this version does not open.
 	ErrUnsupported = fmt.Errorf("%w: unsupported", ErrInvalidMessage)
 
 	// ErrContextMismatch is returned when a message has another encryption context
@@ -54,10 +54,11 @@ var (
 	ErrCheckUnsupported = errors.New("envelope: decryption cannot be checked without a message")
 )
 
-// MessageAtFault reports whether err says that the message itself is invalid:
-// it is [ErrInvalidMessage], and neither [ErrUnavailable] nor the error of a
-// context. Trying again cannot help then. It may help with every other error.
-func MessageAtFault(err error) bool {
+// IsInvalidMessage reports whether err means that the message itself is
+// invalid: it is [ErrInvalidMessage], and neither [ErrUnavailable] nor the
+// error of a context. Trying again cannot help then. It may help with every
+// other error.
+func IsInvalidMessage(err error) bool {
 	return errors.Is(err, ErrInvalidMessage) &&
 		!errors.Is(err, ErrUnavailable) &&
 		!errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded)

@@ -9,7 +9,7 @@ import (
 	"github.com/sealq/sealq/envelope"
 )
 
-func TestMessageAtFault(t *testing.T) {
+func TestIsInvalidMessage(t *testing.T) {
 	t.Parallel()
 	refused := &envelope.RefusedError{Err: errors.New("disabled")}
 	for name, test := range map[string]struct {
@@ -37,7 +37,7 @@ func TestMessageAtFault(t *testing.T) {
 		// But not a refusal, which may be that of a key that only the message names.
 		"and a refusal": {fmt.Errorf("%w: %w", envelope.ErrNoMatchingKey, refused), true},
 	} {
-		if got := envelope.MessageAtFault(test.err); got != test.want {
+		if got := envelope.IsInvalidMessage(test.err); got != test.want {
 			t.Errorf("%s: got %v of %v, want %v", name, got, test.err, test.want)
 		}
 	}

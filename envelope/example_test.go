@@ -195,12 +195,12 @@ func ExampleNewDataKey() {
 
 // A message that some key could still open is not invalid, although another
 // key does not match.
-func ExampleMessageAtFault() {
+func ExampleIsInvalidMessage() {
 	noKey := fmt.Errorf("key in us-east-1: %w", envelope.ErrNoMatchingKey)
 	outage := fmt.Errorf("key in us-west-2: %w", envelope.ErrUnavailable)
 
 	for _, err := range []error{noKey, outage, errors.Join(noKey, outage), nil} {
-		if envelope.MessageAtFault(err) {
+		if envelope.IsInvalidMessage(err) {
 			fmt.Println("set aside")
 		} else {
 			fmt.Println("not the message's fault")

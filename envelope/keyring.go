@@ -27,7 +27,8 @@ type EncryptedDataKey struct {
 	// example "aws-kms".
 	ProviderID string
 	// ProviderInfo identifies the wrapping key to that keyring. For "aws-kms"
-	// it is the key's ARN.
+	// it is the key's ARN. A raw AES keyring adds fields to the key's name, the
+	// IV among them.
 	ProviderInfo []byte
 	// Ciphertext is the encrypted data key.
 	Ciphertext []byte

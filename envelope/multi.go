@@ -147,7 +147,7 @@ func (k *MultiKeyring) usable() error {
 // be asked, and an invalid message is one that nobody tries again.
 func JoinKeyErrors(errs ...error) error {
 	errs = slices.DeleteFunc(slices.Clone(errs), func(err error) bool { return err == nil })
-	exposed := slices.DeleteFunc(slices.Clone(errs), MessageAtFault)
+	exposed := slices.DeleteFunc(slices.Clone(errs), IsInvalidMessage)
 	switch {
 	case len(exposed) == 0 && len(errs) == 0:
 		return ErrNoMatchingKey

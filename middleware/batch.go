@@ -13,14 +13,14 @@ import (
 	"github.com/sealq/sealq/internal/awsname"
 )
 
-// BatchError fails a SendMessageBatch that sent nothing because of
-// what was found in its entries before a request was made. There are two cases:
+// BatchError fails a SendMessageBatch that sent nothing because of errors in
+// its entries, which were found before a request was made. There are two cases:
 //
-//   - no entry could be sent, and SQS would have taken at least one as it was
-//     written: callers of a batch often look at the error only;
-//   - the queue is a FIFO queue and an entry could not be sent. SQS fails the
-//     whole call too, for an entry without a deduplication ID for instance:
-//     sending the others would change the order of a message group.
+//   - no entry could be sent, and SQS would have accepted at least one
+//     unsealed: callers of a batch often look at the error only;
+//   - the queue is a FIFO queue and an entry could not be sent: sending the
+//     others would change the order of a message group. SQS does the same, for
+//     an entry without a deduplication ID for instance.
 //
 // A batch for a standard queue that sent at least one entry succeeds, and has
 // the other entries in the output's Failed.
@@ -75,14 +75,13 @@ func (e *BatchError) ErrorFault() smithy.ErrorFault {
 // Unwrap returns the causes, in the order of Failed.
 func (e *BatchError) Unwrap() []error { return slices.Clone(e.causes) }
 
-// failedEntries returns the entries of a batch that cannot be sent. Its error
-// is the call's: nothing is sent then. It looks first at what SQS looks at
-// first, which is the batch as a whole, with the entries that are about to be
-// left out.
+// failedEntries returns the entries of a batch that cannot be sent. If it
+// returns an error, the call fails and nothing is sent. Like SQS, it first
+// checks the batch as a whole, including the entries that it will leave out.
 func (m *Middleware) failedEntries(q Queue, entries []types.SendMessageBatchRequestEntry, sealed []Sealed) ([]types.BatchResultErrorEntry, error) {
 	var failed []types.BatchResultErrorEntry
 	var causes []error
-	taken := false // SQS would have taken one of the failed as it was written
+	taken := false // SQS would have accepted one of the failed unsealed
 	limit := m.maxMessageBytes(q)
 	for i, message := range sealed {
 		if message.Err != nil {
@@ -105,8 +104,8 @@ func (m *Middleware) failedEntries(q Queue, entries []types.SendMessageBatchRequ
 	return failed, nil
 }
 
-// checkCall finds what SQS would answer for the call and not for an entry. SQS
-// itself finds it as long as it gets all entries.
+// checkCall finds errors that SQS would answer for the whole call. SQS itself
+// finds them if it gets all entries.
 func checkCall(entries []types.SendMessageBatchRequestEntry) error {
 	if n := len(entries); n > maxEntries {
 		return &types.TooManyEntriesInBatchRequest{
@@ -125,9 +124,9 @@ func checkCall(entries []types.SendMessageBatchRequestEntry) error {
 	return nil
 }
 
-// checkSum compares the sum of a batch with what SQS takes: before it looks at
-// single entries, so that those that fail count. SQS itself speaks if nothing
-// was sealed.
+// checkSum compares the size of a batch with SQS's limit. Entries that fail
+// count, because SQS checks the sum before single entries. If nothing was
+// sealed, SQS itself checks it.
 func checkSum(entries []types.SendMessageBatchRequestEntry, sealed []Sealed) error {
 	n, ours := 0, false
 	for i, message := range sealed {
@@ -148,8 +147,8 @@ func checkSum(entries []types.SendMessageBatchRequestEntry, sealed []Sealed) err
 	return &TooLargeError{Batch: true, Plain: plain, Sealed: n, Limit: maxBytes}
 }
 
-// positions maps the entries' IDs to their places. With two entries of one ID,
-// nobody can tell which of them an answer is about; SQS refuses that too.
+// positions maps the entries' IDs to their places. If two entries have one ID,
+// an answer could be about either of them; SQS refuses that too.
 func positions(entries []types.SendMessageBatchRequestEntry) (map[string]int, error) {
 	position := make(map[string]int, len(entries))
 	for i, e := range entries {
@@ -167,8 +166,8 @@ func positions(entries []types.SendMessageBatchRequestEntry) (map[string]int, er
 // internalError is the code of an entry whose error has none.
 const internalError = "InternalError"
 
-// failedEntry reports an entry that was not sent in the way SQS reports one
-// that it did not take.
+// failedEntry reports an entry that was not sent as SQS reports one that it
+// refuses.
 func failedEntry(id *string, err error) types.BatchResultErrorEntry {
 	if api, ok := errors.AsType[smithy.APIError](err); ok {
 		return types.BatchResultErrorEntry{

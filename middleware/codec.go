@@ -7,9 +7,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 )
 
-// Codec turns the messages of one SQS operation into what travels, and back.
-// It is the only thing that this package asks of its user, and the only place
-// where keys and formats are known.
+// Codec turns the messages of one SQS operation into what is sent, and back. It
+// is all that a user of this package implements, and the only part that knows
+// keys and formats.
 //
 // Implementations must be safe for concurrent use. Arguments are read-only, the
 // messages, maps and slices in them included. Results have the length and the
@@ -20,30 +20,30 @@ type Codec interface {
 	// message that is delivered. [New] calls it, once.
 	AttributeNames() []string
 
-	// Seal returns what to send in place of entries. Its error is a cause
-	// common to all entries: the call fails and nothing is sent. A cause that
-	// concerns one entry only goes into that entry's Sealed.Err. On a FIFO
-	// queue that too fails the call, by a [*BatchError] if it is a batch: the
-	// other entries then need no Content.
+	// Seal returns what to send instead of entries. Its error is a cause common to
+	// all entries: the call fails and nothing is sent. An error of one entry only
+	// goes into that entry's Sealed.Err. On a FIFO queue that fails the call too,
+	// with a [*BatchError] if it is a batch: the other entries then need no
+	// Content.
 	Seal(ctx context.Context, q Queue, entries []types.SendMessageBatchRequestEntry) ([]Sealed, error)
 
-	// Admit is called before a receive is sent, and may wait, or refuse by an
-	// error, which fails the call with no request made. client returns the
-	// client of the receive, for what the codec itself has to ask of SQS.
+	// Admit is called before a receive is sent. It may wait, or return an error,
+	// which fails the call without a request. client returns the client of the
+	// receive, for the codec's own calls of SQS.
 	Admit(ctx context.Context, q Queue, in *sqs.ReceiveMessageInput, client func() *sqs.Client) (Admission, error)
 
 	// MaxMessageBytes is the largest message that the queue takes, attributes
 	// included, in bytes.
 	MaxMessageBytes(q Queue) int
 
-	// Open returns what to deliver in place of messages, at most ten. It decides
+	// Open returns what to deliver instead of messages, at most ten. It decides
 	// what to do in parallel.
 	//
-	// When ctx ends, the time to wait is over: Open returns, with the messages
-	// that it can open without waiting, and an error for the others. It may be
-	// called when ctx has ended already. The ctx of a receive never ends, because
-	// the messages have arrived and are invisible to other consumers: Open keeps
-	// a deadline of its own for them.
+	// When ctx ends, Open stops waiting: it returns the messages that it can open
+	// without waiting, and an error for each of the others. It may be called when
+	// ctx has ended already. The ctx of a receive never ends, because the messages
+	// have arrived and are invisible to other consumers: Open keeps a deadline of
+	// its own for them.
 	Open(ctx context.Context, q Queue, messages []types.Message) []Opened
 }
 
@@ -57,19 +57,19 @@ type Content struct {
 	// DeduplicationID is for sends only. Nil leaves the caller's.
 	DeduplicationID *string
 	// NoDigests leaves the MD5 fields of this message in the output nil.
-	// Otherwise they are digests of what the caller wrote, or is delivered.
+	// Otherwise they are digests of what the caller wrote, or gets.
 	NoDigests bool
 }
 
-// Sealed is what becomes of one entry of a send. Its Attributes are all that
-// the message travels with, the caller's included: a new map, or nil, which
-// others may write into. After Seal this package checks what SQS would no
-// longer notice or would answer in its own way: an empty body, a caller's
-// attribute of a reserved name, the number of attributes, the sizes.
+// Sealed is the result for one entry of a send. Its Attributes are all that are
+// sent with the message, the caller's included: a new map, or nil, which others
+// may write into. After Seal this package checks what SQS could no longer
+// check, or would report in another way: an empty body, a caller's attribute of
+// a reserved name, the number of attributes, the sizes.
 type Sealed struct {
 	Content
-	// AsIs says that the entry travels exactly as the caller wrote it, because
-	// the queue is configured not to be sealed. Content is ignored, no limit is
+	// AsIs says that the entry is sent exactly as the caller wrote it, because the
+	// queue is configured not to be sealed. Content is ignored, no limit is
 	// checked, and what SQS answers reaches the caller unchanged.
 	AsIs bool
 	// Guarded are names of message attributes, beside those of
@@ -84,8 +84,8 @@ type Sealed struct {
 	Err error
 }
 
-// Opened is what becomes of one received message. Of its Attributes, those in
-// AttributeNames and those that the caller did not ask for are not delivered.
+// Opened is the result for one received message. Attributes in AttributeNames,
+// and those that the caller did not ask for, are not delivered.
 type Opened struct {
 	Content
 	// Info is kept for the caller in the metadata of the call: see [InfoOf].
@@ -93,15 +93,15 @@ type Opened struct {
 	// Err withholds the message: it is reported, is not delivered, and stays
 	// in the queue.
 	Err error
-	// Temporary says that Err is not the message's own fault, and that a later
+	// Temporary says that the message is not known to be invalid, and that a later
 	// receive may succeed.
 	Temporary bool
 }
 
 // Admission is a receive's permission to go ahead.
 type Admission struct {
-	// MaxMessages caps the number of messages asked for. 0 leaves it as the
-	// caller asked.
+	// MaxMessages caps the number of messages of the request. 0 leaves the
+	// caller's number.
 	MaxMessages int32
 	// AttributeNames are message attributes that the codec has to see, beside
 	// those of [Codec.AttributeNames]. The receive asks SQS for them, and fails
@@ -109,20 +109,20 @@ type Admission struct {
 	// it asked for.
 	AttributeNames []string
 	// MaxWaitSeconds caps the time that the receive waits for a message. 0 leaves
-	// it as the caller asked.
+	// the caller's time.
 	MaxWaitSeconds int32
-	// EmptyInstead has the call return an empty result in place of these errors:
-	// that of an Admit which returned this Admission with it and that of Done,
-	// when the call has lasted for its WaitTimeSeconds, and a [*ReceiveError]. It
-	// is for callers that take every error of ReceiveMessage for the end.
+	// EmptyInstead makes the call return an empty result instead of a
+	// [*ReceiveError], and, after its WaitTimeSeconds, instead of an error of Done
+	// or of the Admit that returned this Admission. It is for callers that stop at
+	// any error of ReceiveMessage.
 	EmptyInstead bool
-	// Done, if not nil, runs exactly once, when the outcome is known. It runs
-	// after a panic too, and if Admit returned an error with it. Its error fails
-	// a receive that brought no message, and is ignored after any other.
+	// Done, if not nil, runs exactly once, when the outcome is known. It also runs
+	// after a panic, and if Admit returned it together with an error. Its error
+	// fails a receive that brought no message, and is ignored after any other.
 	Done func(Outcome) error
 }
 
-// Outcome is what became of a receive.
+// Outcome is the result of a receive.
 type Outcome struct {
 	Delivered int          // messages
 	Withheld  []*OpenError // messages that were received and are not delivered

@@ -2,11 +2,12 @@
 // message bodies: SendMessage, SendMessageBatch and ReceiveMessage. A [Codec]
 // decides what happens to a body; this package knows no keys and no formats. It
 // is outside the promise of compatibility that version 1 of this module makes:
-// names here may change in any release. Programs use package sqsx.
+// names here may change in any release. The types that package sqsx aliases,
+// and those of their fields, are inside that promise. Programs use package
+// sqsx.
 //
 // This package knows the SDK: where in the stack a body may be changed, which
-// limits and digests then need care, and how a call without the codec is made
-// to fail.
+// limits and digests that affects, and how to fail a call that lost the codec.
 //
 //	client := sqs.NewFromConfig(cfg, m.Install)
 //
@@ -28,7 +29,7 @@
 //     plaintext: install last.
 //   - A call that lost the middleware fails with [ErrBypassed] before a request
 //     is made, whether it was lost through APIOptions, the stack, or another
-//     middleware that put a different body in. Two ways around remain: an
+//     middleware that put a different body in. Two ways around it remain: an
 //     option that replaces both APIOptions and AuthSchemeResolver, and a
 //     middleware that writes the HTTP request itself.
 //   - A message that cannot be opened is never delivered, and never deleted.
@@ -41,6 +42,7 @@
 //
 // # What it does not do
 //
-// It does not seal message attributes, groups or any other metadata, splits no
-// batch, deletes no message, and does not change any other operation.
+// It seals no metadata itself: what happens to message attributes is up to the
+// Codec. It leaves message groups as they are, splits no batch, deletes no
+// message, and does not change any other operation.
 package middleware

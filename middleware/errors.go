@@ -11,10 +11,10 @@ import (
 )
 
 // cancelled returns err, of the codec, as the SDK would if ctx had ended while
-// it waited for SQS: there are loops that end by the SDK's type. ended says
-// that ctx had ended before the call, for which the SDK has no type. That a
-// codec's own time is over is another error, which it must not report as one of
-// a context.
+// it waited for SQS: some loops end at the SDK's type. ended says that ctx had
+// ended before the call, for which the SDK has no type. The end of a codec's
+// own time is another error, which the codec must not report as one of a
+// context.
 func cancelled(ctx context.Context, ended bool, err error) error {
 	if ended || ctx.Err() == nil || !errors.Is(err, ctx.Err()) {
 		return err
@@ -27,8 +27,8 @@ func cancelled(ctx context.Context, ended bool, err error) error {
 
 // OpenError reports one message that was received but not delivered. The
 // message is not deleted: it becomes visible again when its visibility timeout
-// ends, and the queue's redrive policy takes care of it if this keeps
-// happening.
+// ends, and if this repeats, the queue's redrive policy moves it to the
+// dead-letter queue.
 type OpenError struct {
 	// Queue is the queue that the message was received from.
 	Queue Queue
@@ -49,9 +49,9 @@ func (e *OpenError) Error() string {
 // Unwrap returns the cause.
 func (e *OpenError) Unwrap() error { return e.Err }
 
-// ReceiveError fails a ReceiveMessage call whose response held messages of
-// which none could be delivered. It carries all of them, because a failed SDK
-// call has no output and no metadata.
+// ReceiveError fails a ReceiveMessage call that received messages but could
+// deliver none. It carries all of them, because a failed SDK call has no output
+// and no metadata.
 type ReceiveError struct {
 	Withheld []*OpenError // never empty
 }
@@ -73,25 +73,25 @@ func (e *ReceiveError) Unwrap() []error {
 	return errs
 }
 
-// ErrGroupHeld withholds a healthy message of a FIFO queue because a message
-// before it in its message group was withheld: delivering it would break the
-// order of the group.
+// ErrGroupHeld is returned for a healthy message of a FIFO queue that is
+// withheld because a message before it in its message group was withheld:
+// delivering it would break the order of the group.
 var ErrGroupHeld = errors.New("sealq: held back behind a withheld message of its message group")
 
-// ErrBypassed stops a call that would have sent a message unsealed, or would
-// have received without opening: something between the caller and the wire
-// removed or undid the middleware. No request was made.
+// ErrBypassed is returned when a call would have sent a message unsealed, or
+// received one without opening it: an option or another middleware removed or
+// undid this one. No request was made.
 //
 // The usual causes are an option that sets APIOptions instead of appending to
 // it, a middleware that clears a step of the stack, and a middleware inside the
 // sealer that replaces bodies.
 var ErrBypassed = errors.New("sealq: the call bypasses the sealer and was stopped")
 
-// ErrInstalledTwice stops the calls of a client in which two different
-// middlewares are installed: a message would be sealed twice. No request was
-// made.
+// ErrInstalledTwice is returned for the calls of a client in which two
+// different middlewares are installed: a message would be sealed twice. No
+// request was made.
 var ErrInstalledTwice = errors.New("sealq: two different sealers are installed in one client: install one, for all queues")
 
-// ErrUninitialized stops every call of a nil or zero [Middleware]. No request
-// was made.
+// ErrUninitialized is returned for every call of a nil or zero [Middleware]. No
+// request was made.
 var ErrUninitialized = errors.New("sealq: the sealer is nil or its zero value: make one with its constructor, and check the constructor's error")

@@ -9,8 +9,8 @@ import (
 	"github.com/sealq/sealq/internal/fifo"
 )
 
-// holdGroups keeps the order of message groups: behind a message that is
-// withheld, the rest of its group is withheld too. It writes results.
+// holdGroups keeps the order of message groups: after a withheld message it
+// withholds the rest of the group. It writes results.
 func holdGroups(msgs []types.Message, results []Opened) {
 	for i, holder := range fifo.HeldBehind(msgs, func(i int) bool { return results[i].Err != nil }) {
 		if holder >= 0 && results[i].Err == nil {

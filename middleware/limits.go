@@ -9,13 +9,13 @@ import (
 )
 
 const (
-	// maxAttributes is the number of message attributes that SQS takes on one
+	// maxAttributes is the most message attributes that SQS accepts on one
 	// message. Source: SQS Developer Guide, message metadata.
 	maxAttributes = 10
 	// maxBytes is the largest message, and the largest sum of a batch, that SQS
-	// takes, attributes included, 1 MiB. A queue's MaximumMessageSize lowers it
-	// for messages, never for batches. Source: SQS API reference, SendMessage
-	// and SendMessageBatch.
+	// accepts, attributes included, 1 MiB. A queue's MaximumMessageSize lowers it
+	// for messages, never for batches. Source: SQS API reference, SendMessage and
+	// SendMessageBatch.
 	maxBytes = 1 << 20
 	// maxEntries is the number of entries of a batch. Source: SQS API reference,
 	// SendMessageBatch.
@@ -72,7 +72,7 @@ func (e *TooLargeError) Unwrap() error {
 	return &types.BatchRequestTooLong{Message: aws.String(e.ErrorMessage()), ErrorCodeOverride: aws.String(e.ErrorCode())}
 }
 
-// maxMessageBytes is the codec's limit, kept inside SQS's own.
+// maxMessageBytes is the codec's limit, capped at SQS's own.
 func (m *Middleware) maxMessageBytes(q Queue) int {
 	if n := m.codec.MaxMessageBytes(q); n > 0 {
 		return min(n, maxBytes)
@@ -80,9 +80,9 @@ func (m *Middleware) maxMessageBytes(q Queue) int {
 	return maxBytes
 }
 
-// checkLimits compares one sealed entry with what SQS takes, and with what it
-// would have taken of the caller's: a sealed message is never empty, so that
-// SQS would no longer notice an empty one.
+// checkLimits checks one sealed entry against SQS's limits, and the caller's
+// entry too: a sealed message is never empty, so SQS itself would not notice an
+// empty one.
 func checkLimits(q Queue, e types.SendMessageBatchRequestEntry, c Content, names []string, limit int) error {
 	if *e.MessageBody == "" {
 		return errNoBody()
@@ -101,8 +101,8 @@ func checkLimits(q Queue, e types.SendMessageBatchRequestEntry, c Content, names
 	return nil
 }
 
-// wouldTake reports whether SQS would take an entry as the caller wrote it, as
-// far as this package looks.
+// wouldTake reports whether SQS would accept an entry as the caller wrote it,
+// by the limits that this package checks.
 func wouldTake(e types.SendMessageBatchRequestEntry, limit int) bool {
 	return *e.MessageBody != "" && len(e.MessageAttributes) <= maxAttributes && messageBytes(*e.MessageBody, e.MessageAttributes) <= limit
 }
@@ -117,7 +117,7 @@ func messageBytes(body string, attributes map[string]types.MessageAttributeValue
 	return n
 }
 
-// errNoBody has the code that SQS answers to an empty body.
+// errNoBody has SQS's code for an empty body.
 func errNoBody() error {
 	return &smithy.GenericAPIError{
 		Code:    "MissingParameter",

@@ -2,7 +2,7 @@ package middleware
 
 import (
 	"crypto/fips140"
-	"crypto/md5" // SQS's digests; nothing is protected by them
+	"crypto/md5" // SQS's digests; they protect nothing
 	"encoding/binary"
 	"encoding/hex"
 	"hash"
@@ -43,8 +43,8 @@ func (d *digester) sent(body string, attributes map[string]types.MessageAttribut
 }
 
 // attributes is SQS's digest of message attributes, nil if there are none: for
-// each, sorted by name, the name, the type and the value, each after its
-// length, the value also after a byte that tells strings from bytes.
+// each attribute, sorted by name: the name, the type and the value, each after
+// its length; before the value, a byte for string or binary.
 func (d *digester) attributes(attributes map[string]types.MessageAttributeValue) *string {
 	if len(attributes) == 0 {
 		return nil
@@ -75,7 +75,7 @@ func (d *digester) begin() {
 	d.hash.Reset()
 }
 
-// write hashes s by way of block: crypto/md5 takes no string.
+// write hashes s through block, because crypto/md5 takes no string.
 func (d *digester) write(s string) {
 	for len(s) > 0 {
 		n := copy(d.block, s)

@@ -12,17 +12,17 @@ type (
 
 // Withheld returns the messages that a successful receive did not deliver, in
 // the order of the response, from the ResultMetadata of its output. A receive
-// that delivers none fails, by a [*ReceiveError] that carries them instead,
-// unless the codec has it return an empty result (see [Admission]). The slice
-// must not be modified.
+// that delivers none fails with a [*ReceiveError] that carries them, unless the
+// codec makes it return an empty result (see [Admission]). The slice must not
+// be modified.
 func Withheld(md smithymiddleware.Metadata) []*OpenError {
 	withheld, _ := md.Get(withheldKey{}).([]*OpenError)
 	return withheld
 }
 
-// InfoOf returns what the codec told about a delivered message, from the
+// InfoOf returns the codec's Info on a delivered message, from the
 // ResultMetadata of the output of the receive. It reports false if no message
-// of that ID was delivered, or several were, or the codec told nothing.
+// of that ID was delivered, or several were, or the codec gave no Info.
 func InfoOf(md smithymiddleware.Metadata, messageID string) (any, bool) {
 	infos, _ := md.Get(infoKey{}).([]messageInfo)
 	var found any
@@ -32,8 +32,8 @@ func InfoOf(md smithymiddleware.Metadata, messageID string) (any, bool) {
 			continue
 		}
 		if seen {
-			// SQS does not do that. Anyone who does must not have what is
-			// known of one message said of another.
+			// SQS does not send an ID twice. If anything else does, do not report one
+			// message's Info for another.
 			return nil, false
 		}
 		seen, found = true, m.info
@@ -41,7 +41,7 @@ func InfoOf(md smithymiddleware.Metadata, messageID string) (any, bool) {
 	return found, found != nil
 }
 
-// messageInfo is what the codec told about one delivered message.
+// messageInfo is the codec's Info on one delivered message.
 type messageInfo struct {
 	id   string // the message ID of SQS; empty if it is missing
 	info any
@@ -50,6 +50,6 @@ type messageInfo struct {
 // Delivered is a message that [Middleware.OpenMessages] delivers.
 type Delivered struct {
 	types.Message
-	// Info is what the codec told about it: [Opened.Info].
+	// Info is the codec's [Opened.Info].
 	Info any
 }

@@ -23,7 +23,7 @@ type Options struct {
 	OnWithheld func(context.Context, *OpenError)
 
 	// OnEmptied, if not nil, is called for each receive that returns an empty
-	// result in place of an error (see [Admission]), with that error. It may be
+	// result instead of an error (see [Admission]), with that error. It may be
 	// called concurrently, must return soon, and must not modify the error.
 	OnEmptied func(context.Context, Queue, error)
 }
@@ -61,9 +61,9 @@ func New(c Codec, optFns ...func(*Options)) (*Middleware, error) {
 func (m *Middleware) usable() bool { return m != nil && m.codec != nil }
 
 // SealMessage returns a copy of in as an installed client would send it to q,
-// for messages that reach the queue by another road than an SQS client of this
-// process. The result must go out through a client that has no middleware
-// installed, or it is sealed twice. The input is not modified.
+// for messages that reach the queue without an SQS client of this process. The
+// result must go out through a client that has no middleware installed, or it
+// is sealed twice. The input is not modified.
 //
 // The limits of SQS are checked. The error is the codec's own, or implements
 // smithy.APIError with the code that SQS would answer.
@@ -90,11 +90,11 @@ func (m *Middleware) SealMessage(ctx context.Context, q Queue, in *sqs.SendMessa
 	return withContent(&written, sealed[0].Content), nil
 }
 
-// SealEntries is SealMessage for several messages, which SQS need not be the
-// one to get: q may be a topic. What concerns one entry only is in its
-// Sealed.Err. An error of the call concerns all; so does, on a FIFO queue or
-// topic, that of an entry, and the others then need no Content. The sum of the
-// entries, and their number, are not checked.
+// SealEntries is SealMessage for several messages; q may also be a topic. The
+// error of one entry is in its Sealed.Err. An error of the call concerns all
+// entries. On a FIFO queue or topic the error of one entry does too, and the
+// others then need no Content. The number of entries and their total size are
+// not checked.
 //
 // Each entry must have an ID and a body, which may be empty. The results have
 // the length and the order of entries and share no map with them. entries is
@@ -110,19 +110,20 @@ func (m *Middleware) SealEntries(ctx context.Context, q Queue, entries []types.S
 	return m.seal(ctx, q, own)
 }
 
-// OpenMessages returns what an installed client would deliver of messages that
-// were received from q by another road (a Lambda event, a pipe, an archive),
-// and a report of the others, each in their order. Messages keep all attributes
-// but the codec's own. Attributes and system attributes must be those that SQS
-// sent; without a MessageGroupId, a message of a FIFO queue counts as a member
-// of every group. What is delivered comes with what the codec tells about it.
+// OpenMessages opens messages that were received from q without an installed
+// client (a Lambda event, a pipe, an archive). It returns what such a client
+// would deliver, and a report of each other message, both in order. Messages
+// keep all attributes but the codec's own. Attributes and system attributes
+// must be those that SQS sent; without a MessageGroupId, a message of a FIFO
+// queue counts as a member of every group. Delivered messages have the codec's
+// Info.
 //
 // It stops waiting for the codec before the deadline of ctx, by a twentieth of
 // the time that is left or 500 milliseconds, whichever is less, and returns
 // within that, so that its caller can still report. If ctx has no deadline, it
 // waits for 10 seconds in all. Messages that can be opened without waiting are
-// opened nevertheless; the others are reported as Temporary. If ctx is
-// cancelled, all that were not opened yet are.
+// still opened; the others are reported as Temporary. If ctx is cancelled, all
+// messages that are not opened yet are reported as Temporary.
 //
 // [Options.OnWithheld] is called for the reported ones. The messages are not
 // modified.

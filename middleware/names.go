@@ -10,8 +10,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 )
 
-// systemNames are the system attributes that every receive asks for: what a
-// codec and the order of message groups need to know of a message.
+// systemNames are the system attributes that every receive asks for: the codec
+// and the order of message groups need them.
 var systemNames = [...]types.MessageSystemAttributeName{
 	types.MessageSystemAttributeNameDeadLetterQueueSourceArn,
 	types.MessageSystemAttributeNameMessageGroupId,
@@ -25,7 +25,7 @@ func asksForAll(name string) bool { return name == "All" || name == ".*" || name
 
 // missingNames returns those of wanted that SQS would not return to a receive
 // that asks for asked. It reads "prefix.*" narrowly, as names that start with
-// "prefix.", so that in doubt a name is asked for.
+// "prefix.": in doubt it asks for a name.
 func missingNames(asked, wanted []string) []string {
 	return slices.DeleteFunc(slices.Clone(wanted), func(name string) bool {
 		return slices.ContainsFunc(asked, func(a string) bool {
@@ -61,12 +61,12 @@ func without[Name comparable](all, some []Name) []Name {
 	return all
 }
 
-// askFor writes into in what the codec and this package need to know of each
-// message, and returns what it added. The slices are new.
+// askFor adds to in the names of what the codec and this package need to know
+// about each message, and returns what it added. The slices are new.
 func askFor(in *sqs.ReceiveMessageInput, names []string) (added asked) {
 	added.message = missingNames(in.MessageAttributeNames, names)
-	// Both lists are sent, and nobody says what SQS makes of that: the one that
-	// the caller uses is the one to add to, or it might hide the other.
+	// Both lists are sent, and it is undocumented how SQS combines them: add to
+	// the one that the caller uses, or the other might hide it.
 	if len(in.MessageSystemAttributeNames) == 0 && len(in.AttributeNames) > 0 {
 		added.queue = missingSystem(in.AttributeNames, types.QueueAttributeNameAll)
 	} else {

@@ -15,16 +15,16 @@ const (
 	// reference: ReceiveMessage, MaxNumberOfMessages).
 	maxReceived = 10
 
-	// maxChunks is how many times that is opened at once of a larger batch, as
-	// Lambda has them. Under as many data keys as messages it is ten calls of
-	// the key service for each, a hundred in all: the smallest quota of AWS KMS
-	// for them is 5,500 a second in an account and Region.
+	// maxChunks is how many chunks of maxReceived are opened at once, of larger
+	// batches such as Lambda's. If each message has its own data key, that is a
+	// hundred calls of the key service at once; the smallest quota of AWS KMS for
+	// them is 5,500 a second in an account and Region.
 	maxChunks = 10
 )
 
 // How long OpenMessages waits for the codec.
 const (
-	// patience is for a caller whose context has no deadline: what a receive
+	// patience is for a caller whose context has no deadline: as long as a receive
 	// may take.
 	patience = 10 * time.Second
 
@@ -35,9 +35,9 @@ const (
 	maxReserve = 500 * time.Millisecond
 )
 
-// openInTime opens messages that nobody but the caller waits for, and gives up
-// while the caller still has time to say so: unlike those of a receive, they
-// are not stranded if they are not opened.
+// openInTime opens messages for a caller outside of a receive, and stops while
+// the caller still has time to report: unlike those of a receive, such messages
+// are not lost to other consumers if they are not opened.
 func (m *Middleware) openInTime(ctx context.Context, q Queue, msgs []types.Message) []Opened {
 	now := time.Now()
 	waits, ends := now.Add(patience), time.Time{}
@@ -55,8 +55,8 @@ func (m *Middleware) openInTime(ctx context.Context, q Queue, msgs []types.Messa
 	return m.open(ctx, waiting, q, msgs)
 }
 
-// openChunks has the codec open msgs, as many at once as a receive has, and
-// several such chunks in parallel.
+// openChunks has the codec open msgs in chunks of the size of a receive,
+// several of them in parallel.
 func (m *Middleware) openChunks(ctx, waiting context.Context, q Queue, msgs []types.Message) []Opened {
 	chunks := slices.Collect(slices.Chunk(msgs, maxReceived))
 	opened := make([][]Opened, len(chunks))

@@ -13,8 +13,8 @@ import (
 	"github.com/sealq/sealq/internal/awsname"
 )
 
-// Queue identifies an SQS queue, as far as a call tells, or an SNS topic: a
-// codec seals for both. Of a topic all parts are known, and URL is empty.
+// Queue identifies an SQS queue, by what is known from a call, or an SNS topic:
+// a codec seals for both. A topic has all parts, except that URL is empty.
 type Queue struct {
 	URL       string // as the caller gave it
 	Partition string // for example "aws"
@@ -35,8 +35,8 @@ func (q Queue) ARN() string {
 	return awsname.QueueARN(q.Partition, q.Region, q.Account, q.Name).String()
 }
 
-// FIFO reports whether this is a FIFO queue or topic, by its name's suffix. (A
-// message group does not tell: standard queues have groups too.)
+// FIFO reports whether this is a FIFO queue or topic, by its name's suffix.
+// (Message groups do not show it: standard queues have them too.)
 func (q Queue) FIFO() bool { return awsname.IsFIFO(q.Name) }
 
 // String returns the best name of the queue that is known: its ARN, else its
@@ -54,15 +54,15 @@ func (q Queue) String() string {
 // ParseQueueURL returns the queue that a QueueUrl means to a client of that
 // Region. The account and the name are the last two segments of the path,
 // whatever the host is: SQS has many hosts for one queue, and the SDK sends to
-// the client's endpoint, not to the URL's. A bare queue name is taken too, and
-// leaves Account empty. FIPS pseudo-Regions ("fips-us-east-1") mean the Region
-// in them. The partition is the SDK's choice for the Region; both are empty if
-// region is.
+// the client's endpoint, not to the URL's. A bare queue name is accepted too,
+// and leaves Account empty. FIPS pseudo-Regions ("fips-us-east-1") mean the
+// Region in them. The partition is the SDK's choice for the Region; both are
+// empty if region is.
 //
-// Policies are found by the name. What a server may read as another name than
-// this function does is therefore refused: queries, fragments, escapes, empty
-// segments and dots for segments, white space, and names that CreateQueue does
-// not take. The error is a *types.InvalidAddress, as SQS would answer.
+// Policies are found by the name. So a URL that a server may read as another
+// name is refused: one with queries, fragments, escapes, empty or dot segments,
+// white space, or a name that CreateQueue refuses. The error is a
+// *types.InvalidAddress, as SQS would answer.
 func ParseQueueURL(url, region string) (Queue, error) {
 	account, name, err := splitQueueURL(url)
 	if err != nil {
@@ -130,7 +130,7 @@ func ParseTopicARN(s string) (Queue, error) {
 	return Queue{Partition: arn.Partition, Region: arn.Region, Account: arn.Account, Name: arn.Resource, Topic: true}, nil
 }
 
-// noun is what messages call it.
+// noun is the word for it in texts.
 func (q Queue) noun() string {
 	if q.Topic {
 		return "topic"

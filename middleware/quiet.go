@@ -14,17 +14,17 @@ import (
 const maxWait = 20 * time.Second
 
 // minWait is the shortest time that a refused receive takes, so that a loop
-// without long polls does not turn at the speed of the processor.
+// without long polls does not spin.
 const minWait = time.Second
 
-// empty ends a receive that began at began by an empty result in place of err
+// empty ends a receive that began at began with an empty result instead of err
 // (see [Admission]).
 //
-// A receive that was refused lasts as long as it would wait for a message, or
-// its caller's loop would turn at the speed of the processor. One that brought
-// messages ends at once. The next one brings others, as these are invisible
-// now, and there may be healthy ones among them: if the call waited here, each
-// message that does not open would hold up those behind it for WaitTimeSeconds.
+// A refused receive lasts as long as it would wait for a message, so that its
+// caller's loop does not spin. A receive that brought messages ends at once:
+// they are invisible now, and the next receive may bring healthy ones. If it
+// waited, each message that does not open would delay those behind it by
+// WaitTimeSeconds.
 func (s *sealer) empty(ctx context.Context, q Queue, waitSeconds int32, began time.Time, md smithymiddleware.Metadata, err error) (
 	smithymiddleware.InitializeOutput, smithymiddleware.Metadata, error,
 ) {
@@ -39,7 +39,7 @@ func (s *sealer) empty(ctx context.Context, q Queue, waitSeconds int32, began ti
 		case <-timer.C:
 		}
 		if err := ctx.Err(); err != nil {
-			// The type that the SDK has for this.
+			// The SDK's own type for this.
 			return smithymiddleware.InitializeOutput{}, md, &smithy.CanceledError{Err: err}
 		}
 	}

@@ -30,7 +30,7 @@ func (s *sealer) receiveMessage(
 		*inner = *in
 	}
 	if inner.QueueUrl == nil {
-		// The SDK's own validation refuses the call, or else the guards do.
+		// The SDK's own validation refuses the call, or the guards do.
 		return next.HandleInitialize(ctx, smithymiddleware.InitializeInput{Parameters: inner})
 	}
 	// Read once: a caller that changes it meanwhile would otherwise receive
@@ -50,7 +50,7 @@ func (s *sealer) receiveMessage(
 }
 
 // receive makes the request, if the codec admits it, and changes inner for
-// that. If it is quiet, the caller is to have an empty result in place of err.
+// that. If quiet is set, the caller gets an empty result instead of err.
 func (s *sealer) receive(
 	ctx context.Context, q Queue, inner *sqs.ReceiveMessageInput, next smithymiddleware.InitializeHandler,
 ) (out smithymiddleware.InitializeOutput, md smithymiddleware.Metadata, quiet bool, err error) {
@@ -106,8 +106,8 @@ func (s *sealer) receive(
 	outcome = Outcome{Delivered: len(opened.delivered), Withheld: opened.withheld}
 	s.m.report(ctx, opened.withheld)
 	if len(opened.delivered) == 0 {
-		// Not an empty result, unless it is asked for: it would look like an
-		// empty queue while the messages drift to the dead-letter queue.
+		// Not an empty result, unless it is asked for: the queue would look empty
+		// while the messages move to the dead-letter queue.
 		return smithymiddleware.InitializeOutput{}, md, admission.EmptyInstead, &ReceiveError{Withheld: opened.withheld}
 	}
 	if len(opened.withheld) > 0 {
@@ -158,7 +158,7 @@ type openedMessages struct {
 	infos     []messageInfo // one for each of delivered
 }
 
-// sort tells what is delivered from what is not. It writes results.
+// sort separates what is delivered from what is not. It writes results.
 func (m *Middleware) sort(q Queue, msgs []types.Message, results []Opened, r receiver) openedMessages {
 	if q.FIFO() {
 		holdGroups(msgs, results)
@@ -185,7 +185,7 @@ func (m *Middleware) sort(q Queue, msgs []types.Message, results []Opened, r rec
 	return o
 }
 
-// receiver says what the caller of a receive is to see of each message.
+// receiver says what the caller of a receive sees of each message.
 type receiver struct {
 	// asked is what went to SQS less what askFor added: what the caller asked
 	// for, and middlewares inside this one, tracing agents for instance. Nil
@@ -193,7 +193,7 @@ type receiver struct {
 	asked *asked
 }
 
-// deliver returns msg with another content, as the receiver is to see it.
+// deliver returns msg with another content, as the receiver sees it.
 func (r receiver) deliver(msg types.Message, c Content, codecs []string, d *digester) types.Message {
 	msg.MessageAttributes = r.attributes(c.Attributes, codecs)
 	msg.Attributes = r.systemAttributes(msg.Attributes)
@@ -242,10 +242,10 @@ func filter[V any](all map[string]V, keep func(name string) bool) map[string]V {
 	return some
 }
 
-// askedFor reports whether a receive that asks for asked is to see the message
+// askedFor reports whether a receive that asks for asked sees the message
 // attribute of that name. It reads "prefix.*" broadly, as names that start with
-// "prefix", because SQS has matched them already: nothing that it returned for
-// the caller may be lost here.
+// "prefix": SQS has matched them already, and nothing that it returned for the
+// caller may be dropped here.
 func askedFor(asked []string, name string) bool {
 	return slices.ContainsFunc(asked, func(a string) bool {
 		prefix, wild := strings.CutSuffix(a, ".*")
@@ -265,8 +265,8 @@ func withholdAll(q Queue, msgs []types.Message, err error) []*OpenError {
 	return withheld
 }
 
-// annotate adds a finding that only the digest tells: the SDK compares SQS's
-// digest of the body, and nobody compares that of the attributes.
+// annotate adds what only the digest of the attributes shows. The SDK compares
+// SQS's digest of the body, but not that of the attributes.
 func annotate(err error, msg types.Message) error {
 	var d digester
 	if msg.MD5OfMessageAttributes == nil || aws.ToString(d.attributes(msg.MessageAttributes)) == *msg.MD5OfMessageAttributes {

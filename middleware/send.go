@@ -49,9 +49,9 @@ func (m *Middleware) seal(ctx context.Context, q Queue, entries []types.SendMess
 	return sealed, nil
 }
 
-// sendMessage reads what the call depends on once: a caller that changes what
-// its pointers and maps refer to meanwhile would otherwise have a message go to
-// a queue of another policy.
+// sendMessage reads what the call depends on once: otherwise, if the caller
+// changed what its pointers and maps refer to, a message could go to a queue of
+// another policy.
 func (s *sealer) sendMessage(
 	ctx context.Context, in *sqs.SendMessageInput, next smithymiddleware.InitializeHandler,
 ) (out smithymiddleware.InitializeOutput, md smithymiddleware.Metadata, err error) {
@@ -241,8 +241,8 @@ func (own *ownStrings) entry(in *sqs.SendMessageInput) types.SendMessageBatchReq
 	}
 }
 
-// ownEntries copies entries, with all that they refer to. It reports false if the SDK's own validation will refuse one, which has
-// no ID or no body.
+// ownEntries copies entries, with all that they refer to. It reports false if
+// the SDK's own validation will refuse one, which has no ID or no body.
 func ownEntries(entries []types.SendMessageBatchRequestEntry) ([]types.SendMessageBatchRequestEntry, bool) {
 	copies := slices.Clone(entries)
 	own := make([]ownStrings, len(copies))
@@ -269,11 +269,10 @@ func (s *sealer) markSend(ctx context.Context, url string, sealed []Sealed) cont
 	return mark(ctx, c)
 }
 
-// blank prepares an input that the SDK's own validation is about to refuse,
-// which it does best itself. It needs no key for that, and no middleware on the
-// way there needs the body or the attributes, which a codec may seal, names
-// included. Should the validation be missing from the stack, the guards stop
-// the call, since it carries no mark.
+// blank removes the plaintext from an input that the SDK's own validation is
+// about to refuse: no middleware on the way there needs the body, or the
+// attributes, which a codec may seal, names included. If the validation is
+// missing from the stack, the guards stop the call, because it has no mark.
 func blank(in *sqs.SendMessageInput) *sqs.SendMessageInput {
 	out := *in
 	out.MessageAttributes = nil

@@ -46,7 +46,7 @@ func intercepted(operation string) bool {
 }
 
 // clientOf returns a function that makes a client like the one under
-// construction when it is needed: after that has been made, when o is complete.
+// construction. It is called later, when o is complete.
 func clientOf(o *sqs.Options) func() *sqs.Client {
 	return sync.OnceValue(func() *sqs.Client {
 		return sqs.New(*o, func(fresh *sqs.Options) {
@@ -106,9 +106,9 @@ type sealer struct {
 
 func (*sealer) ID() string { return ID }
 
-// HandleInitialize seals what is sent and opens what is received. A call whose
-// input it does not know goes on without a mark, so that the guards stop it if
-// it turns out to be one of the three operations.
+// HandleInitialize seals what is sent and opens what is received. A call with
+// an unknown input continues without a mark, so that the guards stop it if it
+// is one of the three operations.
 func (s *sealer) HandleInitialize(
 	ctx context.Context, in smithymiddleware.InitializeInput, next smithymiddleware.InitializeHandler,
 ) (smithymiddleware.InitializeOutput, smithymiddleware.Metadata, error) {
@@ -124,7 +124,8 @@ func (s *sealer) HandleInitialize(
 }
 
 // call is the mark of a call that went through the sealer, and what the guards
-// hold it to. It belongs to one call and is used by one goroutine at a time.
+// compare it with. It belongs to one call and is used by one goroutine at a
+// time.
 type call struct {
 	m       *Middleware
 	url     string     // the queue that the policy was found for
@@ -169,8 +170,8 @@ func (e *expected) add(s Sealed, name string) {
 type callKey struct{}
 
 // mark is a stack value, which the SDK clears when a call begins. A plain
-// context value would be inherited by calls made with the context of a sealed
-// call, from an interceptor for instance, and vouch for their plaintext.
+// context value would also mark calls made with the context of a sealed call,
+// by an interceptor for instance, and let their plaintext through.
 func mark(ctx context.Context, c *call) context.Context {
 	return smithymiddleware.WithStackValue(ctx, callKey{}, c)
 }
@@ -180,8 +181,8 @@ func markOf(ctx context.Context) *call {
 	return c
 }
 
-// guard is the last look at the input before it is serialized: every middleware
-// inside the sealer had it.
+// guard checks the input right before it is serialized: every middleware inside
+// the sealer could have changed it.
 type guard struct {
 	serializer smithymiddleware.SerializeMiddleware
 }
@@ -260,7 +261,7 @@ func sameValue(a, b types.MessageAttributeValue) bool {
 		bytes.Equal(a.BinaryValue, b.BinaryValue)
 }
 
-// guardedResolver is the guard on a path that APIOptions do not touch: the SDK
+// guardedResolver is the guard on a path that APIOptions do not affect: the SDK
 // asks it for the authentication schemes of every attempt.
 type guardedResolver struct {
 	m    *Middleware

@@ -267,9 +267,9 @@ func TestGuardComparesContent(t *testing.T) {
 	}
 }
 
-// TestGuardedAttributes covers middlewares inside the sealer that change, remove
-// or add a message attribute that the codec guards. What it does not guard, and
-// what is not sealed, they may change.
+// TestGuardedAttributes covers middlewares inside the sealer that change,
+// remove or add a message attribute that the codec guards. What it does not
+// guard, and what is not sealed, they may change.
 func TestGuardedAttributes(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// advice is an error with what to do about it. Its text has both. A log line
-// has a field for each: see [reporter.report].
+// advice is an error with its remedy. Its text has both. A log line has a field
+// for each: see [reporter.report].
 type advice struct {
 	cause  error
 	remedy string

@@ -23,11 +23,10 @@ const (
 	maxNumberDigits  = 38  // significant digits of a Number
 )
 
-// checkAttributes returns what SQS would answer to attributes that it does not
-// get to see, with its code: a queue that is no longer sealed must take the
-// caller's messages. authenticated are the names on the wire that must arrive
-// as written.
-// An error names no attribute but one of those, since names are sealed too.
+// checkAttributes returns the error, with its code, that SQS would answer to
+// attributes that are sealed: the messages must stay valid if the queue is no
+// longer sealed. authenticated are the names on the wire that must arrive as
+// written. Errors name no other attributes, because names are sealed too.
 func checkAttributes(attributes map[string]types.MessageAttributeValue, authenticated []string) error {
 	if n := len(attributes); n > content.MaxAttributes {
 		return invalidParameter("number of message attributes %d exceeds the limit of %d: remove an attribute", n, content.MaxAttributes)
@@ -101,8 +100,8 @@ func checkAttributeValue(v types.MessageAttributeValue) error {
 	return nil
 }
 
-// isText reports whether s has only characters that SQS takes, which are those
-// of XML 1.0.
+// isText reports whether s has only characters that SQS accepts, those of XML
+// 1.0.
 func isText(s string) bool {
 	for _, r := range s {
 		if r < 0x20 && r != '\t' && r != '\n' && r != '\r' || r == 0xFFFE || r == 0xFFFF {

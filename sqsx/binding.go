@@ -22,8 +22,8 @@ import (
 
 const (
 	// reservedPrefix marks the context names of this format. A reader refuses
-	// those it does not know: a message of a later release that uses one
-	// would otherwise be delivered as garbage.
+	// unknown ones: otherwise it would deliver a message of a later release as
+	// garbage.
 	reservedPrefix = reservedName + ":"
 	reservedName   = "sealq"
 
@@ -33,20 +33,18 @@ const (
 	// key policies let the SQS service itself decrypt under that context.
 	queueKey = "sealq:queue"
 
-	// contentKey says that what is sealed is content, in the version that its
-	// value names, and not a body alone. It is the same for every message of a
-	// queue whose policy asks for anything of it: each distinct context needs a
-	// data key of its own.
+	// contentKey says that the plaintext is content, in the version that its value
+	// names, and not just a body. It is the same for every message of a queue,
+	// because each distinct context needs its own data key.
 	contentKey     = "sealq:content"
 	contentVersion = "1"
 )
 
-// Policies of IAM and KMS compare the names of an encryption context without
-// regard to case. A producer whose policy confines it to one queue could
-// otherwise give KMS that queue under one spelling, and the reader another
-// queue under ours.
+// Policies of IAM and KMS ignore the case of names in an encryption context. So
+// a producer whose policy limits it to one queue could otherwise name that
+// queue to KMS under one spelling, and another queue to the reader under ours.
 func hasReservedPrefix(name string) bool {
-	// Not by length in bytes: "ſ" takes two, and folds to "s".
+	// Do not compare lengths in bytes: "ſ" takes two, and folds to "s".
 	first, _, colon := strings.Cut(name, ":")
 	return colon && strings.EqualFold(first, reservedName)
 }
@@ -72,8 +70,8 @@ func (p *compiledPolicy) bindingName(q middleware.Queue) (string, error) {
 	return requireARN(q)
 }
 
-// errQueueUnknown is at the root of errors of configuration that concern one
-// queue. They come before any message is sent or received.
+// errQueueUnknown is the root of errors of configuration of one queue. They are
+// found before a message is sent or received.
 var errQueueUnknown = errors.New("sqsx: the queue's ARN is unknown, and messages are bound to it")
 
 // accountRemedy is for a queue URL without an account: a bare name, or a URL of
@@ -97,11 +95,12 @@ func requireARN(q middleware.Queue) (string, error) {
 var (
 	// errOwnContext: the pairs of the user.
 	errOwnContext = fmt.Errorf("%w: producer and consumer differ in Options.EncryptionContext", envelope.ErrContextMismatch)
-	// errNoQueue: the message names none.
+	// errNoQueue: the message names no queue.
 	errNoQueue = fmt.Errorf("%w: the message names no queue", envelope.ErrContextMismatch)
 	// errTopic: the message was published to a topic that is not accepted.
 	errTopic = fmt.Errorf("%w: the reader does not accept the topic", envelope.ErrContextMismatch)
-	// errLogicalQueue: at least one of the two is bound to a logical name.
+	// errLogicalQueue: the message or the consumer is bound to a logical name, and
+	// not both to the same.
 	errLogicalQueue = fmt.Errorf("%w: producer and consumer differ in Policy.LogicalQueue", envelope.ErrContextMismatch)
 )
 
@@ -132,9 +131,9 @@ func (s *settings) sendContext(p *compiledPolicy, q middleware.Queue) (envelope.
 }
 
 // ownContext reports whether m, whose encryption context is ec, was sealed
-// under exactly what this process seals with for the queue of that binding
-// name. One that redrive brought was sealed for another queue, whatever it
-// says: anyone who may send to that one can write it.
+// under exactly the context that this process uses for the queue of that
+// binding name. A redriven message does not count, whatever its context is:
+// anyone who may send to its source queue can write it.
 func (s *settings) ownContext(binding string, m *types.Message, ec envelope.EncryptionContext) bool {
 	pairs := len(s.context)
 	if binding != "" {
@@ -154,8 +153,14 @@ func (s *settings) ownContext(binding string, m *types.Message, ec envelope.Encr
 	return true
 }
 
-// accept checks the context of a received message. It runs before any key is
-// asked for, so that a message of another queue costs no KMS call. binding is
+// opensOtherNames reports whether the policy lists other names than the queue's
+// own, or opens all. The consumer's role may decrypt under those only, so a
+// refusal under the queue's own name does not show that the role lacks
+// permission.
+func (p *compiledPolicy) opensOtherNames() bool { return p.NoBinding || len(p.accept) > 0 }
+
+// accept checks the context of a received message. It runs before a key is
+// requested, so that a message of another queue costs no KMS call. binding is
 // the name of q itself.
 func (s *settings) accept(p *compiledPolicy, q middleware.Queue, binding string, m *types.Message, ec envelope.EncryptionContext) error {
 	for name := range ec {
@@ -191,7 +196,8 @@ func (s *settings) accept(p *compiledPolicy, q middleware.Queue, binding string,
 }
 
 // mismatchedQueue is the error of a message that is bound to another name than
-// its reader. AcceptQueues is no remedy for a logical name, which it refuses.
+// its reader. It does not suggest AcceptQueues for a logical name, which
+// AcceptQueues refuses.
 func mismatchedQueue(bound, binding string) error {
 	isARN := func(name string) bool { return strings.HasPrefix(name, "arn:") }
 	switch {
@@ -219,7 +225,7 @@ func (p *compiledPolicy) welcomes(binding, bound string) bool {
 // opens.
 //
 // No sender can set DeadLetterQueueSourceArn. SQS redrives within one account
-// and Region only, so that account and name tell the source; emulators write
+// and Region only, so account and name identify the source; emulators write
 // other Regions.
 func (s *settings) sourceWelcomes(p *compiledPolicy, q middleware.Queue, bound string, present bool, m *types.Message) bool {
 	if p.StrictQueue {
@@ -242,7 +248,7 @@ func (s *settings) sourceWelcomes(p *compiledPolicy, q middleware.Queue, bound s
 	return err == nil && present && policy.welcomes(binding, bound)
 }
 
-// deduplicationLabel separates this use of the key from any other.
+// deduplicationLabel separates this use of the key from others.
 const deduplicationLabel = "sealq-dedup-v1"
 
 // deduplicationID is lower-case hex of HMAC-SHA256 over label, queue and body,

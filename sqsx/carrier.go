@@ -23,14 +23,14 @@ const (
 	attributeType = "Binary"
 
 	// crowdedAttributes is the number of the caller's own attributes from which
-	// the body carrier is used unasked. SQS allows 10 a message: with 9 and
-	// ours, tracing agents that run inside this middleware would find no room
-	// and drop their context without a word.
+	// the body carrier is used in any case. SQS allows 10 a message: with 9 and
+	// ours, tracing agents that run inside this middleware would have no room and
+	// silently drop their context.
 	crowdedAttributes = 9
 )
 
-// ErrNotSealed reports a message that is not sealed, on a queue whose policy
-// does not accept plaintext.
+// ErrNotSealed is returned for a message that is not sealed, on a queue whose
+// policy does not accept plaintext.
 var ErrNotSealed = fmt.Errorf("%w: not sealed", envelope.ErrInvalidMessage)
 
 var (
@@ -44,7 +44,7 @@ var (
 		"%w: the body is the second half of a sealed message whose %q attribute was lost on the way", envelope.ErrMalformed, attributeName)
 	errRewritten    = fmt.Errorf("%w: the body is a sealed message, or half of one, with something in front of it or in it that is not its own (white space, a quotation mark, an escape): something between sender and receiver rewrites bodies", envelope.ErrMalformed)
 	errEncodedAgain = fmt.Errorf("%w: encoded once more", envelope.ErrMalformed)
-	errSNSEnvelope  = advise("set RawMessageDelivery on the SNS subscription: notifications are not opened, because their signature would no longer be right", "%w: a sealed message inside an SNS notification", envelope.ErrUnsupported)
+	errSNSEnvelope  = advise("set RawMessageDelivery on the SNS subscription: notifications are not opened, because the text would not match their signature", "%w: a sealed message inside an SNS notification", envelope.ErrUnsupported)
 	errVersion1     = advise("let its producer use a committing algorithm suite", "%w: the body is a version 1 AWS Encryption SDK message, which does not commit to its key", envelope.ErrUnsupported)
 	errNotUTF8      = fmt.Errorf("%w: the body is not UTF-8, which SQS does not carry", envelope.ErrMalformed)
 
@@ -52,8 +52,8 @@ var (
 	errBodyEncodedAgain = advise("let what copies bodies copy them as they are", "%w: the body is a sealed message, or half of one, in base64 of its base64 or in hex: whatever copied it encoded what is text already", errEncodedAgain)
 )
 
-// pack returns what a message travels as: m in one of the carriers, and the
-// caller's own attributes. The map is new.
+// pack returns what to send: m in one of the carriers, and the caller's own
+// attributes. The map is new.
 func pack(m envelope.Message, attributes map[string]types.MessageAttributeValue, inBody bool) middleware.Content {
 	if inBody || len(attributes) >= crowdedAttributes {
 		return middleware.Content{Body: base64.StdEncoding.EncodeToString(m.Bytes()), Attributes: maps.Clone(attributes)}
@@ -64,7 +64,7 @@ func pack(m envelope.Message, attributes map[string]types.MessageAttributeValue,
 	return middleware.Content{Body: base64.StdEncoding.EncodeToString(m.Body), Attributes: all}
 }
 
-// carried is a sealed message as its carrier brought it.
+// carried is a sealed message as it arrived in its carrier.
 type carried struct {
 	envelope.Message      // in one piece, all of it is in Header
 	inOnePiece       bool // it came in the body carrier
@@ -143,11 +143,10 @@ func wrongType(header types.MessageAttributeValue) error {
 // with the IV of a single block. Text does not.
 func beginsFrames(b []byte) bool { return len(b) > 0 && (b[0] == 0 || b[0] == 0xff) }
 
-// strictBase64 refuses what is not zero in the bits that pad the last
-// character.
+// strictBase64 refuses a last character whose padding bits are not zero.
 var strictBase64 = base64.StdEncoding.Strict()
 
-// decodeBase64 accepts exactly one spelling of the bytes.
+// decodeBase64 accepts only the canonical encoding of the bytes.
 func decodeBase64(s string) ([]byte, error) {
 	// The package skips newlines even if it is strict.
 	// Two searches for a byte take a tenth of the time of one ContainsAny.

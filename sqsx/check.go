@@ -15,8 +15,8 @@ import (
 	"github.com/sealq/sealq/middleware"
 )
 
-// CheckError reports what a service cannot do with a queue. At least one of its
-// fields is not nil.
+// CheckError is returned by [Sealer.Check], and says what this process cannot
+// do with a queue. At least one of its fields is not nil.
 type CheckError struct {
 	Queue string // as given to Check
 	Seal  error  // why messages to the queue cannot be sealed
@@ -43,8 +43,9 @@ func (e *CheckError) Error() string {
 }
 
 // sameCause reports whether two errors have one cause, so that one text is
-// enough: they are equal, or the key service gave one answer to both questions,
-// or to neither. A missing permission is of one question only.
+// enough: they are equal, or the key service gave the same answer to both
+// questions, or no answer to either. A missing permission concerns one question
+// only.
 func sameCause(a, b error) bool {
 	if a == nil || b == nil {
 		return false
@@ -98,21 +99,21 @@ func (e *CheckError) Unwrap() []error {
 var errOpenUnchecked = errors.New("not checked: this role cannot generate a data key to decrypt")
 
 // Check reports whether this process can seal messages to queue and open
-// messages from it. queue is an ARN, or a URL if [Options.Region] is known; it
-// may be the ARN of an SNS topic (see [Sealer.CheckOpen]). It returns nil or a
-// [*CheckError] with the errors of CheckSeal and CheckOpen. A role that only
-// sends calls [Sealer.CheckSeal] instead, and a role that only receives calls
-// [Sealer.CheckOpen].
+// messages from it. queue is an ARN, or, if [Options.Region] is known, a URL
+// or, with [Options.Account], a name; it may be the ARN of an SNS topic (see
+// [Sealer.CheckOpen]). It returns nil or a [*CheckError] with the errors of
+// CheckSeal and CheckOpen. A role that only sends calls [Sealer.CheckSeal]
+// instead, and a role that only receives calls [Sealer.CheckOpen].
 //
-// Where CheckSeal got a data key, Check decrypts that key, which asks more than
-// CheckOpen does: the key that seals is one that opens. With a
-// [Policy.NoSeal] there is nothing to seal, and Check is CheckOpen.
+// If CheckSeal got a data key, Check decrypts that key. This tests more than
+// CheckOpen: that the key that seals also opens. With [Policy.NoSeal] nothing
+// is sealed, and Check is the same as CheckOpen.
 //
 // Check goes through the data key cache. While data keys are cached it makes no
-// call and reports what is true, that messages can be sealed and opened. The
-// first Check of a queue costs a GenerateDataKey and a Decrypt. A
-// GenerateDataKey that failed is repeated after one second at the earliest,
-// later after ten, and each Check meanwhile costs the calls of a CheckOpen.
+// call and returns nil, because messages can be sealed and opened. The first
+// Check of a queue costs a GenerateDataKey and a Decrypt. A GenerateDataKey
+// that failed is repeated after one second at the earliest, later after ten;
+// until then each Check costs the calls of a CheckOpen.
 //
 // For a FIFO queue with a [Policy.MaxAge] Check and CheckOpen log at level WARN
 // that the queue needs a dead-letter queue.
@@ -145,8 +146,8 @@ func (s *Sealer) Check(ctx context.Context, queue string) error {
 	return result
 }
 
-// warnOfMaxAge says what Check cannot see: whether an expired message of a FIFO
-// queue is moved out of the way of those behind it.
+// warnOfMaxAge logs what Check cannot see: whether an expired message of a FIFO
+// queue is moved to a dead-letter queue, or blocks its group.
 func (s *Sealer) warnOfMaxAge(ctx context.Context, c *check) {
 	if c.policy.MaxAge == 0 || !c.queue.FIFO() {
 		return
@@ -158,15 +159,15 @@ func (s *Sealer) warnOfMaxAge(ctx context.Context, c *check) {
 }
 
 // CheckSeal reports whether this process can seal messages to queue. queue is
-// an ARN, or a URL if [Options.Region] is known; it may be the ARN of an SNS
-// topic. It returns nil, or why not: the error says which permission is
-// missing. With a [Policy.NoSeal] it returns nil and asks nothing, unless the
-// queue itself is invalid.
+// an ARN, or, if [Options.Region] is known, a URL or, with [Options.Account], a
+// name; it may be the ARN of an SNS topic. If not, the error says which
+// permission is missing. With [Policy.NoSeal] it returns nil and makes no call,
+// unless the queue itself is invalid.
 //
 // It generates a data key under the context of that queue, through the data key
-// cache: the first CheckSeal costs a GenerateDataKey, whose data key the first
-// message then uses. While that is cached CheckSeal makes no call, and also
-// succeeds in an outage of AWS KMS, as sending does. After a failure KMS is
+// cache: the first CheckSeal costs a GenerateDataKey, and the first message
+// uses that data key. While the data key is cached, CheckSeal makes no call,
+// and succeeds in an outage of AWS KMS, as sending does. After a failure KMS is
 // asked again after one second at the earliest, later after ten. It suits a
 // readiness probe.
 //
@@ -182,26 +183,25 @@ func (s *Sealer) CheckSeal(ctx context.Context, queue string) error {
 }
 
 // CheckOpen reports whether this process can open messages from queue. queue is
-// an ARN, or a URL if [Options.Region] is known. It returns nil, or why not:
-// the error says which permission is missing.
+// an ARN, or, if [Options.Region] is known, a URL or, with [Options.Account], a
+// name. If not, the error says which permission is missing.
 //
-// Of an SNS topic's ARN it says whether messages that were published to the
-// topic can be opened: a consumer asks it of each topic in
+// For the ARN of an SNS topic it reports whether messages that were published
+// to the topic can be opened. A consumer calls it for each topic in
 // [Policy.AcceptTopics], because the check of the queue asks under the queue's
 // own name.
 //
-// If the keyring is an [envelope.DecryptChecker], as that of AWS KMS is, it is
-// asked, under the context of that queue, and it is enough that one of its
-// keys may be used. With AWS KMS that is a Decrypt for each key that this
-// process may decrypt with, a dry run, and no GenerateDataKey: a role that may
-// only receive leaves no refused call in CloudTrail. No answer comes from the
-// data key cache, so that each CheckOpen costs these calls, and fails in an
-// outage of AWS KMS, while messages under cached data keys still open: call it
-// at start.
+// If the keyring is an [envelope.DecryptChecker], as that of AWS KMS is,
+// CheckOpen asks it under the context of that queue, and succeeds if one of its
+// keys may be used. With AWS KMS this is a dry run of Decrypt for each
+// configured key, and no GenerateDataKey: a role that may only receive leaves
+// no refused call in CloudTrail. The data key cache is not used. So each
+// CheckOpen costs these calls, and fails in an outage of AWS KMS although
+// messages under cached data keys still open: call it at start.
 //
-// A keyring that is no DecryptChecker, or has no answer
-// ([envelope.ErrCheckUnsupported]; an emulator may know no dry run), has to
-// generate a data key and decrypt it, both through the cache.
+// If the keyring is not a DecryptChecker, or has no answer
+// ([envelope.ErrCheckUnsupported]; an emulator may not support dry runs),
+// CheckOpen generates a data key and decrypts it, both through the cache.
 //
 // CheckOpen is safe for concurrent use.
 func (s *Sealer) CheckOpen(ctx context.Context, queue string) error {
@@ -214,14 +214,17 @@ func (s *Sealer) CheckOpen(ctx context.Context, queue string) error {
 	return c.open(ctx)
 }
 
-// check is a queue whose policy is known.
+// check is a queue with its policy.
 type check struct {
 	queue   middleware.Queue
 	policy  *compiledPolicy
 	context envelope.EncryptionContext // of messages sent to the queue
+
+	unsealable error // why the settings let nothing be sent; nil: they do not
 }
 
-// check returns an error of configuration, which concerns both halves.
+// check finds the policy of queue. Its error is one of configuration, and
+// concerns both halves.
 func (s *Sealer) check(ctx context.Context, queue string) (*check, error) {
 	q, err := s.queue(queue)
 	if err != nil {
@@ -236,12 +239,16 @@ func (s *Sealer) check(ctx context.Context, queue string) (*check, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &check{q, policy, ec}, nil
+	_, unsealable := s.codec.table.findToSeal(q)
+	return &check{q, policy, ec, unsealable}, nil
 }
 
-// seal returns a data key to seal with. It is nil without an error where
-// nothing is sealed.
+// seal returns a data key to seal with. It is nil, without an error, if nothing
+// is sealed.
 func (c *check) seal(ctx context.Context) (*envelope.DataKey, error) {
+	if c.unsealable != nil {
+		return nil, c.unsealable
+	}
 	if c.policy.NoSeal {
 		return nil, nil
 	}
@@ -259,14 +266,15 @@ func (c *check) decrypt(ctx context.Context, key *envelope.DataKey) error {
 func (c *check) ask(ctx context.Context) error {
 	err := c.policy.keyring.CheckDecrypt(ctx, c.context)
 	if errors.Is(err, envelope.ErrCheckUnsupported) && missesCiphertext(err) {
-		// An emulator that knows no dry run objects to the missing ciphertext.
-		// It would not look at that if it refused the key.
+		// An emulator without dry runs complains about the missing ciphertext. If it
+		// refused the key, it would not look at the ciphertext.
 		return nil
 	}
 	return err
 }
 
-// open asks the keyring, and tries what it cannot answer.
+// open asks the keyring; if it has no answer, open generates and decrypts a
+// data key.
 func (c *check) open(ctx context.Context) error {
 	unanswered := c.ask(ctx)
 	if !errors.Is(unanswered, envelope.ErrCheckUnsupported) {

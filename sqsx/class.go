@@ -8,11 +8,11 @@ import (
 	"github.com/sealq/sealq/envelope"
 )
 
-// class is the cause why a message does not open.
+// class is why a message does not open.
 type class int
 
 const (
-	messageFault   class = iota // the message's own
+	invalidMessage class = iota // the message is invalid
 	keyUnavailable              // the key service could not answer, there was no time to ask, or a clock is ahead
 	keyRefused                  // the key service said no
 	classes
@@ -24,8 +24,8 @@ func (c class) String() string {
 
 func classify(err error) class {
 	switch {
-	case envelope.MessageAtFault(err):
-		return messageFault
+	case envelope.IsInvalidMessage(err):
+		return invalidMessage
 	case errors.Is(err, envelope.ErrUnavailable), errors.Is(err, ErrClockAhead),
 		errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return keyUnavailable
@@ -33,9 +33,9 @@ func classify(err error) class {
 	return keyRefused
 }
 
-// ownDeadline tells the end of openTimeout, and of the time that OpenMessages
-// has, from that of the caller's context: a consumer loop that ends with its
-// context must be able to tell them apart.
+// ownDeadline makes the end of openTimeout, or of the time of OpenMessages, an
+// ErrUnavailable: a consumer loop that ends with its context must be able to
+// tell it from the end of that.
 func ownDeadline(err error) error {
 	if errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("sqsx: %w: no data key in the time for opening messages", envelope.ErrUnavailable)

@@ -6,8 +6,9 @@ import (
 	"github.com/sealq/sealq/sqsx/internal/hold"
 )
 
-// codec implements middleware.Codec: it decides by policy, seals (seal.go) and
-// opens (open.go) by envelope, and packs and unpacks the carriers (carrier.go).
+// codec implements middleware.Codec: it finds the policy, seals (seal.go) and
+// opens (open.go) with package envelope, and packs and unpacks the carriers
+// (carrier.go).
 type codec struct {
 	*settings
 	counters *counters

@@ -15,15 +15,15 @@ import (
 	"github.com/sealq/sealq/sqsx/internal/content"
 )
 
-// Sealed content is what is sealed where the encryption context has contentKey:
-// the body, message attributes and the time, as docs/format.md has it. Writers
-// write it where a policy asks for anything of it. Readers read it whatever
-// their policy is.
+// If the encryption context has contentKey, the plaintext of a message is
+// sealed content: the body, message attributes and the time, in the format of
+// docs/format.md. Writers write it if a policy needs any part of it. Readers
+// read it whatever their policy is.
 
 var (
-	// ErrExpired is returned for a message that was sealed longer ago than
-	// [Policy.MaxAge], or that does not hold the time when it was sealed. It is
-	// [ErrInvalidMessage]: a message does not get younger.
+	// ErrExpired is returned for a message that is older than [Policy.MaxAge], or
+	// that does not hold the time when it was sealed. It is [ErrInvalidMessage]: a
+	// message does not get younger.
 	ErrExpired = fmt.Errorf("%w: too old", envelope.ErrInvalidMessage)
 
 	// ErrClockAhead is returned, under [Policy.MaxAge], for a message that was
@@ -42,9 +42,8 @@ const (
 	minMaxAge = time.Second
 )
 
-// writesContent reports whether messages are sealed as content. It is so for
-// all messages of a queue or for none: both kinds side by side would need a
-// data key each.
+// writesContent reports whether messages are sealed as content: all messages of
+// a queue, or none, because each kind needs its own data key.
 func (p *Policy) writesContent() bool {
 	return p.SealAttributes || len(p.AuthenticateAttributes) > 0 || p.Compress || p.MaxAge > 0
 }
@@ -58,7 +57,7 @@ func (p *Policy) validateContent() error {
 		if wild && name == "" {
 			continue // all
 		}
-		// The beginning of a name may end in a period, which a name may not.
+		// A name may not end in a period, but the beginning of one may.
 		if wild {
 			name += "x"
 		}
@@ -89,7 +88,7 @@ func (p *Policy) isClear(name string) bool {
 // isTracers reports whether tracers write and read attributes of that name on
 // the wire, inside and outside of the Sealer. They are not sealed and not
 // authenticated. Libraries differ in the case of letters. The W3C's "baggage"
-// is not among them: it holds what applications put into it.
+// is not one of them: it holds data of applications.
 func isTracers(name string) bool {
 	switch name = asciiLower(name); name {
 	case "_datadog", "traceparent", "tracestate", "b3", "sentry-trace", "newrelic", "elastic-apm-traceparent", "uber-trace-id":
@@ -98,8 +97,8 @@ func isTracers(name string) bool {
 	return strings.HasPrefix(name, "x-b3-")
 }
 
-// asciiLower is strings.ToLower for ASCII only, where no two letters have the
-// same lower case but those that are meant.
+// asciiLower is strings.ToLower for ASCII only: in Unicode, other letters have
+// the same lower case as some of ASCII.
 func asciiLower(s string) string {
 	return strings.Map(func(r rune) rune {
 		if 'A' <= r && r <= 'Z' {
@@ -119,7 +118,7 @@ func (p *Policy) listedOnWire() []string {
 }
 
 // wireAttributes returns those of a message's own attributes that stay in
-// clear. It is all, the very map, if attributes are not sealed.
+// clear. If attributes are not sealed, it returns the map itself.
 func (p *Policy) wireAttributes(all map[string]types.MessageAttributeValue) map[string]types.MessageAttributeValue {
 	if !p.SealAttributes {
 		return all
@@ -166,8 +165,8 @@ func (s *sending) plaintext(e *types.SendMessageBatchRequestEntry) ([]byte, erro
 }
 
 // compresses reports whether the bodies of a call may be compressed. They may
-// not if SQS or SNS would refuse the call as it was written: it would be sent,
-// and fail on the day when the queue or the topic is no longer sealed.
+// not if SQS or SNS would refuse the call uncompressed: such calls would fail
+// as soon as the queue or the topic is no longer sealed.
 func (p *compiledPolicy) compresses(topic bool, entries []types.SendMessageBatchRequestEntry) bool {
 	if !p.Compress {
 		return false
@@ -195,8 +194,8 @@ func writtenBytes(body string, attributes map[string]types.MessageAttributeValue
 	return n
 }
 
-// acceptsContent checks what the context of a received message says of its
-// content, before a key is asked for.
+// acceptsContent checks what the context of a received message says about its
+// content, before a key is requested.
 func (p *compiledPolicy) acceptsContent(ec envelope.EncryptionContext) error {
 	switch version, present := ec[contentKey]; {
 	case present && version != contentVersion:
@@ -208,7 +207,7 @@ func (p *compiledPolicy) acceptsContent(ec envelope.EncryptionContext) error {
 	return nil
 }
 
-// inside is what a sealed message holds besides keys.
+// inside is the decoded plaintext of a sealed message.
 type inside struct {
 	body          string
 	attributes    map[string]types.MessageAttributeValue // to deliver
@@ -216,8 +215,8 @@ type inside struct {
 	authenticated []string // names
 }
 
-// inside takes apart what was sealed in a message that has these attributes on
-// the wire.
+// inside decodes the plaintext of a message that has these attributes on the
+// wire.
 func (c *codec) inside(p *compiledPolicy, opened envelope.Opened, wire map[string]types.MessageAttributeValue) (inside, error) {
 	plaintext := string(opened.Plaintext)
 	if _, present := opened.EncryptionContext[contentKey]; !present {
@@ -246,7 +245,7 @@ func (p *compiledPolicy) checkAge(sealedAt time.Time) error {
 	now := time.Now()
 	switch age := now.Sub(sealedAt); {
 	case age > p.MaxAge:
-		return advise("look for who sends old messages again; if it is only late, raise Policy.MaxAge above the retention of the queue and of its dead-letter queue together",
+		return advise("find out who sends old messages again; if it is only late, raise Policy.MaxAge above the retention of the queue and of its dead-letter queue together",
 			"%w: it was sealed %v ago, and Policy.MaxAge is %v", ErrExpired, age.Round(time.Second), p.MaxAge)
 	case sealedAt.After(now.Add(maxAhead)):
 		return advise("nothing is lost: the message becomes visible again; set the clocks of its producer and of this consumer",
@@ -255,8 +254,8 @@ func (p *compiledPolicy) checkAge(sealedAt time.Time) error {
 	return nil
 }
 
-// withoutListed returns wire without attributes that must be authentic. It is
-// for messages that hold none.
+// withoutListed returns wire without the attributes that must be authentic, for
+// messages that seal no copies.
 func (p *compiledPolicy) withoutListed(wire map[string]types.MessageAttributeValue) map[string]types.MessageAttributeValue {
 	if len(p.AuthenticateAttributes) == 0 {
 		return wire
@@ -269,8 +268,8 @@ func (p *compiledPolicy) withoutListed(wire map[string]types.MessageAttributeVal
 }
 
 // deliver returns the attributes to deliver of a message that holds c and has
-// these attributes on the wire, and the names of those that are authentic. What
-// is inside is delivered, never the wire's copy of it.
+// these attributes on the wire, and the names of those that are authentic. It
+// delivers the attributes inside, never the wire's copies of them.
 func (p *compiledPolicy) deliver(c content.Content, wire map[string]types.MessageAttributeValue) (map[string]types.MessageAttributeValue, []string, error) {
 	delivered := make(map[string]types.MessageAttributeValue, len(c.Sealed)+len(c.Clear)+1)
 	var names []string

@@ -17,13 +17,13 @@ import (
 // Stats counts what a Sealer has done since it was made.
 type Stats struct {
 	Sealed      uint64 // messages sealed
-	SentPlain   uint64 // messages sent as they were, on NoSeal queues
-	SealFailed  uint64 // messages not sent because a data key could not be had
-	Opened      uint64 // sealed messages opened, those held back behind another of their group included
+	SentPlain   uint64 // messages sent in plaintext, on NoSeal queues
+	SealFailed  uint64 // messages not sent because no data key was available
+	Opened      uint64 // sealed messages opened, including those withheld behind another of their group
 	OpenedPlain uint64 // messages delivered that were not sealed (AcceptPlaintext)
 
-	// Messages received but not delivered, by cause. Healthy ones
-	// that were held back ([ErrGroupHeld]) are in none of these.
+	// Messages received but not delivered, by cause. Healthy ones behind another
+	// of their group ([ErrGroupHeld]) are in none of these.
 	WithheldMessage     uint64 // the message's own
 	WithheldUnavailable uint64 // the key service could not answer, there was no time to ask, or the producer's clock is ahead
 	WithheldRefused     uint64 // the key service said no, or a setting is wrong
@@ -33,16 +33,16 @@ type Stats struct {
 	Parked    uint64 // messages that were made invisible for longer because they did not open
 	TakenBack uint64 // parked messages that were made visible again because the key service said yes
 
-	// Receives that returned an empty result in place of an error
-	// (NoReceiveErrors). What they withheld, and those that were held, are
-	// counted above as well.
+	// Receives that returned an empty result instead of an error
+	// (NoReceiveErrors). The messages that they withheld, and receives that were
+	// held, are counted above too.
 	Emptied uint64
 
 	Cache cache.Stats // of all data key caches together
 }
 
-// Stats returns the counts so far. They are read one by one, so that two of
-// them may differ by messages in flight.
+// Stats returns the counts so far. They are read one after the other, so they
+// may disagree by messages in flight.
 func (s *Sealer) Stats() Stats {
 	if s == nil || s.codec == nil {
 		return Stats{}
@@ -54,7 +54,7 @@ func (s *Sealer) Stats() Stats {
 		SealFailed:          c.sealFailed.n.Load(),
 		Opened:              c.opened.n.Load(),
 		OpenedPlain:         c.openedPlain.n.Load(),
-		WithheldMessage:     c.withheld[messageFault].n.Load(),
+		WithheldMessage:     c.withheld[invalidMessage].n.Load(),
 		WithheldUnavailable: c.withheld[keyUnavailable].n.Load(),
 		WithheldRefused:     c.withheld[keyRefused].n.Load(),
 		Held:                c.held.n.Load(),
@@ -101,14 +101,14 @@ type counters struct {
 	begun map[middleware.Queue]struct{}
 }
 
-// maxBegun bounds the queues that are known to have begun. Each takes the bytes
-// of its names and about a hundred more. A process with more queues begins some
+// maxBegun bounds the memory of queues whose counters began. Each takes the
+// bytes of its names and about a hundred more. With more queues some begin
 // again, which does not change their counts.
 const maxBegun = 8192
 
-// begin has every counter of a queue start at 0 with the queue's first use: an
-// alarm on an increase would not see the first event of a counter that begins
-// with it.
+// begin starts every counter of a queue at 0 with the queue's first use: an
+// alarm on an increase would miss the first event of a counter that starts with
+// it.
 func (c *counters) begin(ctx context.Context, q middleware.Queue) {
 	if c.instruments == nil || !c.isNew(q) {
 		return
@@ -181,7 +181,7 @@ func newCounters(provider metrics.MeterProvider, caches []*cache.Keyring) (*coun
 		{"sealq.hold.asked", "questions to the key service whether this process may decrypt", []*counter{&c.asked}},
 		{"sealq.messages.parked", "messages put out of the way because they did not open", []*counter{&c.parked}},
 		{"sealq.messages.taken_back", "parked messages made visible again", []*counter{&c.takenBack}},
-		{"sealq.messages.withheld", "messages received but not delivered", []*counter{&c.withheld[messageFault], &c.withheld[keyUnavailable], &c.withheld[keyRefused]}},
+		{"sealq.messages.withheld", "messages received but not delivered", []*counter{&c.withheld[invalidMessage], &c.withheld[keyUnavailable], &c.withheld[keyRefused]}},
 	}
 	for i := range c.withheld {
 		c.withheld[i].cause = class(i).String()
@@ -201,8 +201,8 @@ func newCounters(provider metrics.MeterProvider, caches []*cache.Keyring) (*coun
 	return c, observeCaches(meter, caches)
 }
 
-// observeCaches offers the caches' own counts. The meter asks for them when it
-// collects, so that a cache hit costs nothing more.
+// observeCaches registers the caches' own counts. The meter reads them when it
+// collects, so that they cost a cache hit nothing.
 func observeCaches(meter metrics.Meter, caches []*cache.Keyring) error {
 	observed := []struct {
 		name, description string
@@ -232,9 +232,8 @@ func observeCaches(meter metrics.Meter, caches []*cache.Keyring) error {
 	return nil
 }
 
-// evictions watches for data keys that the caches had to drop although they
-// were in use: from then on messages cost calls of the key service, and nothing
-// else shows it.
+// evictions watches for data keys that the caches dropped although they were in
+// use: messages then cost calls of the key service, and nothing else shows it.
 type evictions struct {
 	*settings
 	next   atomic.Int64  // when to look again, in nanoseconds since 1970

@@ -63,23 +63,26 @@ const (
 //	SEALQ_NO_HOLD             queues for Policy.NoHold
 //	SEALQ_NO_RECEIVE_ERRORS   queues for Policy.NoReceiveErrors
 //	SEALQ_NO_DIGESTS          queues for Policy.NoDigests
-//	SEALQ_SEAL_ATTRIBUTES     queues for Policy.SealAttributes
+//	SEALQ_SEAL_ATTRIBUTES     queues for Policy.SealAttributes; "*" does not
+//	                          include topics
 //	SEALQ_COMPRESS            queues for Policy.Compress
 //	SEALQ_ACCEPT_UNDATED      queues for Policy.AcceptUndated
 //	SEALQ_CLEAR_ATTRIBUTES    message attributes for Policy.ClearAttributes, of
-//	                          all queues
-//	SEALQ_MAX_AGE             seconds for Policy.MaxAge, of all queues
+//	                          all queues and topics, or "none" for the empty
+//	                          list, which topics need if no attribute is clear
+//	SEALQ_MAX_AGE             seconds for Policy.MaxAge, of all queues and
+//	                          topics, at least 1
 //
 // Lists are separated by commas. Queues are names or ARNs, or either with one
-// trailing "*"; "*" alone means all queues. Topics are named by ARNs
-// ("arn:aws:sns:*"), and by nothing else. A queue that several variables match
-// gets all their settings, on top of its policy in code; settings that
-// contradict each other there are an error. If a queue is used by a bare name,
-// and its account decides whether a setting is for it, the call fails: see
-// [Options.Account]. A variable that is empty counts as absent. One that starts
-// with SEALQ_ and is not listed here is an error, so that no misspelt setting
-// is ignored. Only variables that Kubernetes sets for a Service named
-// sealq-something are ignored.
+// trailing "*"; "*" alone means all queues. Topics are named by ARNs only
+// ("arn:aws:sns:*"). A queue that several variables match gets all their
+// settings, on top of its policy in code; settings that contradict each other
+// there are an error. If a queue is used by a bare name, and its account
+// decides whether a setting is for it, the call fails: see [Options.Account]. A
+// variable that is empty counts as absent. A variable that starts with SEALQ_
+// and is not listed here is an error, so that no misspelt setting is ignored.
+// Variables that Kubernetes sets for a Service named sealq-something are
+// ignored.
 //
 // The environment takes precedence over optFns: it replaces values, adds to
 // lists and maps, and switches settings of policies on, never off.
@@ -106,7 +109,7 @@ func NewFromEnv(cfg aws.Config, optFns ...func(*Options)) (*Sealer, error) {
 	}
 	s, err := newFromConfig(cfg, keyID, o, switches)
 	if err != nil {
-		// The reader of this error has the variables, and not the code.
+		// The reader of this error sets the variables, and may not know the code.
 		return nil, &ConfigError{fmt.Errorf("%w (set in the environment: %s)", err, strings.Join(slices.Sorted(maps.Keys(env)), ", "))}
 	}
 	s.reporter.warnOf(env)
@@ -153,16 +156,16 @@ func sealqEnvironment(environ []string) (map[string]string, error) {
 	return env, nil
 }
 
-// isServiceVariable recognises what Kubernetes puts into the environment of
-// every container for a Service, here one whose name starts with "sealq"
-// (Kubernetes documentation, Service, environment variables).
+// isServiceVariable recognises variables that Kubernetes sets in every
+// container for a Service whose name starts with "sealq" (Kubernetes
+// documentation, Service, environment variables).
 func isServiceVariable(name string) bool {
 	return strings.HasSuffix(name, "_SERVICE_HOST") || strings.Contains(name, "_SERVICE_PORT") ||
 		strings.HasSuffix(name, "_PORT") || strings.Contains(name, "_PORT_")
 }
 
-// fromEnvironment writes what env says into o, and into nothing that o refers
-// to, and returns what it adds to policies.
+// fromEnvironment writes the settings of env into o, but not into what o refers
+// to, and returns what env adds to policies.
 func (o *Options) fromEnvironment(env map[string]string) ([]policySwitch, error) {
 	if err := o.cacheFromEnvironment(env); err != nil {
 		return nil, err
@@ -260,8 +263,16 @@ func switchesFromEnvironment(env map[string]string) ([]policySwitch, error) {
 		return nil, err
 	}
 	if names := list(env[envClearAttributes]); len(names) > 0 {
+		if slices.Contains(names, "none") {
+			if len(names) > 1 {
+				return nil, fmt.Errorf("sqsx: %s has \"none\" beside names: want names of message attributes, or \"none\" alone, which is the empty list", envClearAttributes)
+			}
+			names = nil
+		}
 		switches = append(switches, policySwitch{everywhere, true, func(p *Policy) {
-			p.ClearAttributes = slices.Concat(p.ClearAttributes, names) // allocates: p is a copy, its slice is not
+			// A new slice: p is a copy, its slice is not. It is not nil although
+			// it may be empty, because topics must say that nothing is in clear.
+			p.ClearAttributes = append(append([]string{}, p.ClearAttributes...), names...)
 		}})
 	}
 	if text, set := env[envMaxAge]; set {
@@ -274,8 +285,8 @@ func switchesFromEnvironment(env map[string]string) ([]policySwitch, error) {
 	return switches, nil
 }
 
-// parseEnvPattern refuses values that are meant as a switch: they would name a
-// queue, and the setting would seem to be on.
+// parseEnvPattern refuses values such as "true": they would name a queue, and
+// the setting would seem to be on.
 func parseEnvPattern(text string) (awsname.Pattern, error) {
 	switch strings.ToLower(text) {
 	case "true", "false", "yes", "no", "on", "off", "1", "0", "all", "none":

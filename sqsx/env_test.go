@@ -109,6 +109,9 @@ func TestNewFromEnvErrors(t *testing.T) {
 		"stale below the period": {map[string]string{"SEALQ_MAX_STALE": "60"}, "MaxStale"},
 		"key of AWS":             {map[string]string{"SEALQ_KEY_ID": "alias/aws/sqs"}, "customer managed"},
 		"strict without binding": {map[string]string{"SEALQ_STRICT_QUEUE": "*", "SEALQ_NO_BINDING": "a"}, "StrictQueue"},
+		"none beside names":      {map[string]string{"SEALQ_CLEAR_ATTRIBUTES": "kind, none"}, "\"none\" alone"},
+		"age":                    {map[string]string{"SEALQ_MAX_AGE": "0"}, "1 to"},
+		"pattern of an account":  {map[string]string{"SEALQ_STRICT_QUEUE": "arn:aws:sqs:us-east-1:*", "SEALQ_NO_BINDING": "*"}, "\"arn:aws:sqs:us-east-1:*\""},
 		"decrypt key":            {map[string]string{"SEALQ_DECRYPT_KEYS": "alias/x"}, "ARN"},
 	} {
 		t.Run(name, func(t *testing.T) {

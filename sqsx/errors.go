@@ -5,11 +5,17 @@ import (
 	"github.com/sealq/sealq/middleware"
 )
 
-// The classes of an error that concerns a message or a key, told apart with
-// [errors.Is]. Ask in this order, because a keyring that tried several keys may
-// report several causes: ErrUnavailable, then the error of your own context,
-// then ErrInvalidMessage. Anything else is a refusal of the key service,
-// usually a [*RefusedError].
+// The classes of an error that concerns a message or a key. Test with
+// [errors.Is], in this order, because one error may report several causes:
+//
+//  1. [ErrHeld] and [ErrGroupHeld]: another message is the cause; do nothing.
+//  2. [ErrUnavailable], [ErrClockAhead], and the end of a context
+//     (context.Canceled, context.DeadlineExceeded): nothing is known to be
+//     wrong with the message or the key, and a later attempt may succeed.
+//  3. [ErrInvalidMessage]: the message itself is invalid. [ErrNotSealed],
+//     [ErrMalformed], [ErrUnsupported], [ErrContextMismatch],
+//     [ErrNoMatchingKey], [ErrAuthentication] and [ErrExpired] match it too.
+//  4. Anything else is a refusal of the key service, usually a [*RefusedError].
 var (
 	// ErrUnavailable is returned when the key service could not be asked or
 	// could not answer. It says nothing about the message or the key, and a
@@ -28,7 +34,7 @@ var (
 	ErrMalformed = envelope.ErrMalformed
 
 	// ErrUnsupported is returned for a message of a version, algorithm suite or
-	// feature that this release does not open.
+	// feature that this version does not open.
 	ErrUnsupported = envelope.ErrUnsupported
 
 	// ErrContextMismatch is returned for a message that was sealed for another
@@ -53,8 +59,8 @@ var (
 //	Err     error          // the service's own error
 type RefusedError = envelope.RefusedError
 
-// OpenError reports one message that was received but not delivered. The
-// message is not deleted. Its fields are
+// OpenError reports a message that was received but not delivered. The message
+// is not deleted. Its fields are
 //
 //	Queue     middleware.Queue // where it was received; ARN and String name it
 //	Message   types.Message    // as received, sealed, with its receipt handle; read-only
@@ -62,22 +68,23 @@ type RefusedError = envelope.RefusedError
 //	Err       error            // why, with no plaintext and no key
 type OpenError = middleware.OpenError
 
-// ReceiveError fails a receive that returned messages if none of them could be
-// delivered. Its field is
+// ReceiveError is returned when a receive got messages and none of them could
+// be delivered. Its field is
 //
 //	Withheld []*OpenError // one for each message, never empty
 type ReceiveError = middleware.ReceiveError
 
-// BatchError fails a SendMessageBatch that sent nothing because of its entries:
-// none could be sent, or one could not and the queue is a FIFO queue. It is a
-// smithy.APIError. Its field is
+// BatchError is returned when a SendMessageBatch sent nothing because of its
+// entries: none could be sent, or one could not and the queue is a FIFO queue.
+// It is a smithy.APIError. (Package snsx has a BatchError for PublishBatch,
+// package lambdax one for an invocation.) Its field is
 //
 //	Failed []types.BatchResultErrorEntry // those with a cause, as an output has them; read-only
 type BatchError = middleware.BatchError
 
-// TooLargeError reports a message, or the messages of a batch together, that
-// SQS would refuse for their size once sealed. It is a smithy.APIError with
-// SQS's code. Its fields are
+// TooLargeError is returned when a message, or the messages of a batch
+// together, would be too large for SQS when sealed. It is a smithy.APIError
+// with SQS's code. Its fields are
 //
 //	Batch  bool // the sum of a batch is too large, and not one message
 //	Plain  int  // size in bytes, as the caller wrote it

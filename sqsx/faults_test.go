@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -30,6 +31,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/sealq/sealq/envelope"
+	"github.com/sealq/sealq/envelope/kmskeyring"
 	"github.com/sealq/sealq/sqsx"
 	"github.com/sealq/sealq/sqsx/sqsxtest"
 )
@@ -142,9 +144,9 @@ var kmsFaults = []kmsFault{
 	{"name not found", unavailable, unavailable, 1, func(*http.Request) (*http.Response, error) {
 		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: &net.DNSError{Err: "no such host", Name: "kms", IsNotFound: true}}
 	}},
-	{"connection never completes", unavailable, unavailable, 1, hang},
-	{"accepts and hangs", unavailable, unavailable, 1, func(r *http.Request) (*http.Response, error) { return brokenAnswer(r, r.Context()), nil }},
-	{"answers after 5 s", unavailable, unavailable, 1, func(r *http.Request) (*http.Response, error) {
+	{"connection never completes", unavailable, unavailable, 2, hang},
+	{"accepts and hangs", unavailable, unavailable, 2, func(r *http.Request) (*http.Response, error) { return brokenAnswer(r, r.Context()), nil }},
+	{"answers after 5 s", unavailable, unavailable, 2, func(r *http.Request) (*http.Response, error) {
 		select {
 		case <-time.After(5*time.Second + time.Millisecond):
 		case <-r.Context().Done():
@@ -245,7 +247,9 @@ func expect(f kmsFault, s state, op string, alive bool) (outcome, int) {
 	panic(fmt.Sprintf("no rule for %q, %q", s, v))
 }
 
-// faultyKMS stands between the KMS client and the server.
+// faultyKMS stands between the KMS client and the server. It is the transport
+// of an HTTP client with the bound that the keyring gives the SDK's own:
+// without it, requests that hang would not be tried again.
 type faultyKMS struct {
 	next  aws.HTTPClient
 	fault atomic.Pointer[kmsFault]
@@ -253,7 +257,11 @@ type faultyKMS struct {
 	calls atomic.Int64
 }
 
-func (k *faultyKMS) Do(r *http.Request) (*http.Response, error) {
+func (k *faultyKMS) client() *http.Client {
+	return &http.Client{Transport: k, Timeout: kmskeyring.AttemptTimeout}
+}
+
+func (k *faultyKMS) RoundTrip(r *http.Request) (*http.Response, error) {
 	k.calls.Add(1)
 	f := k.fault.Load()
 	if gate := k.gate; gate != nil {
@@ -422,7 +430,7 @@ func runCell(t *testing.T, name string, f *kmsFault, s state, op, ctxState strin
 	c.sealer = w.sealer(func(o *sqsx.Options) {
 		o.Policy.NoHold = true // so that every request is one of the data key cache
 		o.KMS = append(o.KMS, func(o *kms.Options) {
-			o.HTTPClient = c.kms
+			o.HTTPClient = c.kms.client()
 			o.Credentials = c.kms // not cached
 		})
 	})
@@ -543,20 +551,32 @@ func TestFaultsOnRealSockets(t *testing.T) {
 	t.Cleanup(func() { close(hold); hanging.Close(); resetting.Close(); untrusted.Close() })
 
 	for name, url := range map[string]string{
-		"hangs": hanging.URL, "resets in the answer": resetting.URL, "certificate not trusted": untrusted.URL, "connection refused": refusing.URL,
+		"accepts and hangs": hanging.URL, "connection reset in the answer": resetting.URL, "certificate not trusted": untrusted.URL, "connection refused": refusing.URL,
 	} {
+		fault := slices.IndexFunc(kmsFaults, func(f kmsFault) bool { return f.name == name })
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
 			queue := w.queue("orders")
+			var requests atomic.Int64
 			client := w.client(func(o *sqsx.Options) {
 				o.Policy.NoHold = true
 				o.KMS = append(o.KMS, func(o *kms.Options) {
 					o.BaseEndpoint = &url
-					o.HTTPClient = awshttp.NewBuildableClient().WithTimeout(200 * time.Millisecond).WithTransportOptions(func(tr *http.Transport) { tr.DisableKeepAlives = true })
+					o.HTTPClient = awshttp.NewBuildableClient().WithTimeout(200 * time.Millisecond).WithTransportOptions(func(tr *http.Transport) {
+						tr.DisableKeepAlives = true // so that each request dials
+						dial := tr.DialContext
+						tr.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+							requests.Add(1)
+							return dial(ctx, network, address)
+						}
+					})
 				})
 			})
 			start := time.Now()
 			_, err := client.SendMessage(t.Context(), &sqs.SendMessageInput{QueueUrl: &queue, MessageBody: aws.String("plaintext")})
+			if got, want := int(requests.Load()), kmsFaults[fault].attempts; got != want {
+				t.Errorf("send: got %d requests to KMS, want %d", got, want)
+			}
 			if !errors.Is(err, envelope.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("send: got %v, want ErrUnavailable", err)
 			}

@@ -66,8 +66,8 @@ func (l *fifoLine) turn() {
 }
 
 // TestFIFOHeadInAnOutage: the first message of a group is under a data key that
-// the consumer has not met, and KMS is away; the nine behind it open. Whether
-// other groups are served meanwhile or not, the nine stay out of the
+// the consumer has not met, and KMS is unreachable; the nine behind it open.
+// Whether other groups are served meanwhile or not, the nine stay out of the
 // dead-letter queue, and come once KMS is back.
 func TestFIFOHeadInAnOutage(t *testing.T) {
 	t.Parallel()
@@ -145,9 +145,9 @@ func TestFIFOHeadUnderARefusedKey(t *testing.T) {
 	})
 }
 
-// TestFIFOGroupsAfterAnOutage: KMS is away while many groups wait, and other
-// processes take most of them afterwards. Receives ask for ten again as soon as
-// one message that had failed opens.
+// TestFIFOGroupsAfterAnOutage: KMS is unreachable while many groups wait, and
+// other processes take most of them afterwards. Receives ask for ten again as
+// soon as one message that had failed opens.
 func TestFIFOGroupsAfterAnOutage(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -357,7 +357,7 @@ func TestFIFOPoisonThatOthersTook(t *testing.T) {
 	})
 }
 
-// TestFIFOThroughputBesideAPoison: one junk message that never goes away, in
+// TestFIFOThroughputBesideAPoison: one junk message that is never removed, in
 // one of 20 groups, does not slow the others.
 func TestFIFOThroughputBesideAPoison(t *testing.T) {
 	t.Parallel()
@@ -418,10 +418,10 @@ func TestFIFOThroughputBesideAPoison(t *testing.T) {
 	})
 }
 
-// TestFIFOThroughputBesideManyPoisons: junk in as many message groups, which
-// never goes away, leaves most receives as they are, whether all of it
-// is visible again at the same time or one after the other, and whether this
-// process receives all of it or shares it with others.
+// TestFIFOThroughputBesideManyPoisons: junk in as many message groups, which is
+// never removed, leaves most receives as they are, whether all of it is visible
+// again at the same time or one after the other, and whether this process
+// receives all of it or shares it with others.
 func TestFIFOThroughputBesideManyPoisons(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {

@@ -240,11 +240,11 @@ func (f *fleet) asked(from time.Time) (total, busiest kmsRequests) {
 
 // drain waits until the queue is empty, and returns how long after the cause's
 // end a message was first delivered, and the last.
-func (f *fleet) drain(mended time.Time) (first, last time.Duration) {
+func (f *fleet) drain(repaired time.Time) (first, last time.Duration) {
 	f.w.t.Helper()
 	for len(f.w.server.Stored(f.url)) > 0 {
 		time.Sleep(time.Second)
-		if time.Since(mended) > time.Hour {
+		if time.Since(repaired) > time.Hour {
 			f.w.t.Errorf("%d messages are in the queue an hour after the cause's end", len(f.w.server.Stored(f.url)))
 			break
 		}
@@ -253,7 +253,7 @@ func (f *fleet) drain(mended time.Time) (first, last time.Duration) {
 	defer f.mu.Unlock()
 	first = time.Hour
 	for _, at := range f.delivered {
-		if d := at.Sub(mended); d >= 0 {
+		if d := at.Sub(repaired); d >= 0 {
 			first, last = min(first, d), max(last, d)
 		}
 	}
@@ -289,12 +289,13 @@ func (f *fleet) answered() {
 	}
 }
 
-// outage is one run of a fleet through trouble that no message is at fault for.
+// outage is one run of a fleet through an outage, in which all messages are
+// valid.
 type outage struct {
 	messages, processes int
 	visibility          string
 	warm                bool // in operation when it begins, on other data keys
-	disabled            bool // the key, else KMS is away
+	disabled            bool // the key; otherwise KMS is unreachable
 	length              time.Duration
 }
 
@@ -304,20 +305,20 @@ func TestFleetInAnOutage(t *testing.T) {
 	t.Parallel()
 	const receivers = 4
 	for name, tc := range map[string]outage{
-		"KMS away":                          {400, 10, "30", false, false, 40 * time.Minute},
-		"KMS away, in operation":            {400, 10, "30", true, false, 40 * time.Minute},
-		"KMS away, short visibility":        {400, 10, "5", true, false, 40 * time.Minute},
-		"KMS away, long visibility":         {400, 10, "900", false, false, 40 * time.Minute},
-		"KMS away, short queue":             {30, 2, "30", true, false, 40 * time.Minute},
-		"KMS away, short queue, many":       {30, 10, "30", false, false, 40 * time.Minute},
-		"KMS away, more processes":          {5, 10, "30", true, false, 40 * time.Minute},
-		"key disabled":                      {400, 10, "30", false, true, 10 * time.Minute},
-		"key disabled, in operation":        {400, 10, "30", true, true, 10 * time.Minute},
-		"key disabled, short queue, a few":  {30, 2, "30", false, true, 10 * time.Minute},
-		"KMS away for a second, a blip":     {400, 10, "30", true, false, time.Second},
-		"KMS away for six hours, one night": {400, 4, "60", false, false, 6 * time.Hour},
+		"KMS unreachable":                          {400, 10, "30", false, false, 40 * time.Minute},
+		"KMS unreachable, in operation":            {400, 10, "30", true, false, 40 * time.Minute},
+		"KMS unreachable, short visibility":        {400, 10, "5", true, false, 40 * time.Minute},
+		"KMS unreachable, long visibility":         {400, 10, "900", false, false, 40 * time.Minute},
+		"KMS unreachable, short queue":             {30, 2, "30", true, false, 40 * time.Minute},
+		"KMS unreachable, short queue, many":       {30, 10, "30", false, false, 40 * time.Minute},
+		"KMS unreachable, more processes":          {5, 10, "30", true, false, 40 * time.Minute},
+		"key disabled":                             {400, 10, "30", false, true, 10 * time.Minute},
+		"key disabled, in operation":               {400, 10, "30", true, true, 10 * time.Minute},
+		"key disabled, short queue, a few":         {30, 2, "30", false, true, 10 * time.Minute},
+		"KMS unreachable for a second, a blip":     {400, 10, "30", true, false, time.Second},
+		"KMS unreachable for six hours, one night": {400, 4, "60", false, false, 6 * time.Hour},
 	} {
-		if testing.Short() && name != "KMS away, in operation" && name != "key disabled" {
+		if testing.Short() && name != "KMS unreachable, in operation" && name != "key disabled" {
 			continue
 		}
 		t.Run(name, func(t *testing.T) {
@@ -389,10 +390,10 @@ func (tc *outage) run(t *testing.T, receivers int) {
 			t.Fatal(err)
 		}
 	}
-	mended := time.Now()
+	repaired := time.Now()
 	outstanding := len(f.w.server.Stored(f.url))
-	from, to := f.drain(mended)
-	_, after := f.asked(mended)
+	from, to := f.drain(repaired)
+	_, after := f.asked(repaired)
 	dead := f.account()
 	f.answered()
 	if dead > 0 {

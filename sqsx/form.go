@@ -14,13 +14,13 @@ import (
 	"github.com/sealq/sealq/envelope"
 )
 
-// What a body is that is not sealed as it should be: sealed twice, encoded once
-// more by what copied it, or wrapped. Senders refuse such bodies, and readers
-// name the cause.
+// This file recognises bodies that are not sealed correctly: sealed twice,
+// encoded again by a program that copied them, or wrapped. Senders refuse such
+// bodies, and readers name the cause.
 
-// sealedAlready returns the error of a send whose body a reader would not take
-// for plaintext, and nil for all others. It is sealed, or was: sealed once
-// more, it would reach the consumer as ciphertext.
+// sealedAlready returns an error for a send whose body a reader would not
+// accept as plaintext, and nil for others. Such a body is a sealed message or a
+// part of one: if it were sealed again, the consumer would get ciphertext.
 func sealedAlready(body string) error {
 	var what string
 	switch formOf(body, 0) {
@@ -51,8 +51,8 @@ func sealedAlready(body string) error {
 	}
 }
 
-// isMessage reports whether body is a message in the body carrier, as far as
-// its header tells.
+// isMessage reports whether body is a message in the body carrier, by its
+// header.
 func isMessage(body string) bool {
 	message, err := decodeBase64(body)
 	if err != nil {
@@ -62,26 +62,25 @@ func isMessage(body string) bool {
 	return err == nil
 }
 
-// form is what a body is by its beginning, which holds on sending as on
-// receiving: whatever is not plain is never sealed and never taken for
-// plaintext.
+// form is what a body is, by its beginning. Sends and receives use it alike: a
+// body that is not plain is never sealed, and never accepted as plaintext.
 type form int
 
 const (
 	plain        form = iota
-	whole             // base64 of a message, in the body carrier; what is behind the beginning may be wrong
+	whole             // base64 of a message, in the body carrier; only its beginning is checked
 	half              // the same of what follows the header, in the attribute carrier
 	rewritten         // one of these, with more in front or in between
 	encodedAgain      // base64 of the base64 of one of these, or hex
 	version1          // base64 of a version 1 AWS Encryption SDK message
 	inSNS             // an SNS notification of one of these
-	notUTF8           // what may be an SNS notification, and cannot have come through SQS
+	notUTF8           // maybe an SNS notification; cannot have come through SQS
 )
 
-// Beginnings of base64 that is never plaintext.
+// Beginnings of base64 that are never plaintext.
 const (
-	// Version 2 and algorithm suite 0x0478 or 0x0578. More is asked of what
-	// follows: see beginsHeader.
+	// Version 2 and algorithm suite 0x0478 or 0x0578. beginsHeader checks what
+	// follows.
 	bodyPrefix0478 = "AgR4"
 	bodyPrefix0578 = "AgV4"
 	// The final-frame mark and sequence number 1: the rest of a message of one
@@ -130,20 +129,20 @@ func formOfBase64(start []byte) form {
 const headerBeginning = 42
 
 // beginsHeader reports whether base64 that begins with a version and a suite of
-// ours can be the beginning of a message. Of random bytes that begin alike it
-// finds one in about 45,000, so that base64 of random bytes is taken for a
-// message once in 10^11 times and more, and not once in 8 million.
+// ours can be the beginning of a message. It accepts one in about 45,000 random
+// texts with such a beginning, so that base64 of random bytes is mistaken for a
+// message less than once in 10^11 times, instead of once in 8 million.
 //
-// It relies on the three lengths alone: a message that was altered anywhere
-// else is still found. Whoever alters those on purpose could as well send any
-// other text. What is shorter than what it looks at holds no ciphertext.
+// It checks the three lengths only: a message that was altered anywhere else is
+// still recognised. Anyone who alters the lengths on purpose could also send
+// any other text. A body shorter than the checked bytes holds no ciphertext.
 func beginsHeader(start []byte) bool {
 	var b [headerBeginning]byte
 	if len(start) < base64.StdEncoding.EncodedLen(headerBeginning) {
 		return false
 	}
 	if _, err := base64.StdEncoding.Decode(b[:], start[:base64.StdEncoding.EncodedLen(headerBeginning)]); err != nil {
-		return true // padding in the middle: not to be read, and not to be ruled out
+		return true // padding in the middle: it may still be one
 	}
 	size, pairs, name := at16(b[35:]), at16(b[37:]), at16(b[39:])
 	if size == 0 { // what follows is the count of data keys
@@ -166,9 +165,9 @@ func at16(b []byte) int { return int(b[0])<<8 | int(b[1]) }
 const beginningSize = (headerBeginning+2)/3*4/3*4 + 4
 
 // beginning appends to dst the characters of base64 that body, without its
-// wrapping, begins with, at most beginningSize, as they were before somebody
-// printed, wrapped or escaped them, or took them for a form. Both alphabets of
-// base64 are written as the standard one.
+// wrapping, begins with, at most beginningSize. It undoes printing, line
+// wrapping, escaping and decoding as a form, and writes both alphabets of
+// base64 as the standard one.
 func beginning(dst []byte, body string) []byte {
 	if len(body) > 2 && body[0] == 'b' && (body[1] == '\'' || body[1] == '"') { // as Python prints bytes
 		body = body[2:]
@@ -195,8 +194,8 @@ func beginning(dst []byte, body string) []byte {
 	return dst
 }
 
-// wrapping is what tools put in front of a body that they quote, print or save:
-// white space, a quotation mark, one that is escaped, a byte order mark.
+// wrapping is what tools write in front of a body that they quote, print or
+// save: white space, a quotation mark, one that is escaped, a byte order mark.
 const wrapping = " \t\r\n\"'\\\ufeff"
 
 // isEncodedAgain reports whether base64 begins with base64 of a sealed message.
@@ -235,8 +234,8 @@ func isEncodedHeader(b []byte) bool {
 }
 
 // isVersion1 recognises base64 of a version 1 message header by its version,
-// its type 0x80 and a suite of that version. What follows need not be base64 as
-// we write it: other producers break its lines or leave out the padding.
+// its type 0x80 and a suite of that version. The rest may differ from base64 as
+// sealq writes it: other producers break its lines or leave out the padding.
 func isVersion1(start []byte) bool {
 	if len(start) < 8 || !bytes.HasPrefix(start, []byte("AY")) { // base64 of 01 80
 		return false
@@ -247,8 +246,8 @@ func isVersion1(start []byte) bool {
 }
 
 // isVersion1Suite reports whether the two bytes are an algorithm suite of
-// message format version 1. The list of those is in envelope, which calls a
-// header of that version unsupported if it has one of them, and else malformed.
+// message format version 1. Package envelope has the list: it calls a header of
+// that version unsupported if its suite is in it, and otherwise malformed.
 func isVersion1Suite(high, low byte) bool {
 	// Version, type, suite, message ID 16, no context, one encrypted data key
 	// with empty fields, framed, reserved 4, length of the IV, frame length 4,
@@ -258,16 +257,15 @@ func isVersion1Suite(high, low byte) bool {
 	return errors.Is(err, envelope.ErrUnsupported)
 }
 
-// maxSNSDepth bounds how many notifications inside one another are looked into:
-// the work on one body is so many times that of parsing it once. A topic that
-// is fed from another topic makes 2.
+// maxSNSDepth bounds how many nested notifications are parsed: the work on one
+// body is at most that many times parsing it once. A topic that gets messages
+// of another topic makes 2.
 const maxSNSDepth = 3
 
 // formOfSNS recognises the JSON that SNS wraps around a message when raw
 // delivery is off, if what it wraps was sealed. body is without its wrapping.
-// Deeper nesting than there is in
-// practice counts as sealed: it must not become a way to have ciphertext
-// delivered as a body.
+// Deeper nesting counts as sealed: otherwise it would be a way to have
+// ciphertext delivered as a body.
 func formOfSNS(body string, depth int) form {
 	if !strings.HasPrefix(body, "{") || !hasNotification(body) {
 		return plain
@@ -275,15 +273,15 @@ func formOfSNS(body string, depth int) form {
 	if depth == maxSNSDepth {
 		return inSNS
 	}
-	// The parser would replace each byte of what is not UTF-8 by three, and more
-	// than once. SQS carries UTF-8 only, so that nobody misses such a body.
+	// The parser would replace each byte that is not UTF-8 by three, and more than
+	// once. SQS carries UTF-8 only, so that no real body is lost.
 	if !utf8.ValidString(body) {
 		return notUTF8
 	}
 	var notification struct {
 		Type              string
 		Message           string
-		MessageAttributes struct { // no map: its size would be the sender's to choose
+		MessageAttributes struct { // no map: the sender would choose its size
 			Sealq json.RawMessage `json:"sealq"` // the name is attributeName
 		}
 	}
@@ -292,7 +290,7 @@ func formOfSNS(body string, depth int) form {
 	if err != nil && !oddType || notification.Type != "Notification" {
 		return plain
 	}
-	// A field of another type than SNS writes is left out; the rest is there.
+	// A field of another type than SNS writes is left out; the others are parsed.
 	if notification.MessageAttributes.Sealq != nil || oddType && strings.Contains(body, `"`+attributeName+`"`) {
 		return inSNS
 	}
@@ -303,9 +301,8 @@ func formOfSNS(body string, depth int) form {
 }
 
 // hasNotification reports whether body contains "Notification" with its
-// quotation marks. Senders ask this of every JSON object: a search that begins
-// with the N takes a twentieth of the time of one that begins with a quotation
-// mark.
+// quotation marks. Senders call it for every JSON object: a search for the N
+// first takes a twentieth of the time of one for a quotation mark.
 func hasNotification(body string) bool {
 	const end = `Notification"`
 	for {

@@ -68,7 +68,7 @@ func (c *codec) admit(ctx context.Context, q middleware.Queue, policy *compiledP
 	return admission, nil
 }
 
-// note tells the hold how the messages of a response fared.
+// note reports to the hold which messages of a response opened.
 func (c *codec) note(q middleware.Queue, policy *compiledPolicy, messages []types.Message, opened []middleware.Opened, lookups []lookup) {
 	var behind []int
 	if q.FIFO() {
@@ -90,7 +90,7 @@ func (c *codec) note(q middleware.Queue, policy *compiledPolicy, messages []type
 			if r.Cause == nil || o.Temporary && !r.KeyService {
 				r.Cause, r.KeyService = o.Err, o.Temporary
 			}
-			r.Refused = r.Refused || classify(o.Err) == keyRefused && lookups[i].own
+			r.Refused = r.Refused || classify(o.Err) == keyRefused && lookups[i].own && !policy.opensOtherNames()
 		}
 		if o.Err != nil || behind != nil {
 			m := holdMessage(&messages[i], o.Err, o.Temporary)
@@ -120,8 +120,8 @@ func holdMessage(m *types.Message, err error, temporary bool) hold.Message {
 }
 
 // notAsked reports whether a keyring chose not to ask about the message now.
-// That says nothing of the key service, and the message is to come back after
-// the visibility timeout.
+// That says nothing about the key service, and the message comes back after the
+// visibility timeout.
 func notAsked(err error, temporary bool) bool {
 	return temporary && errors.Is(err, keyerr.ErrNotAsked)
 }
@@ -136,7 +136,7 @@ func withheldMessages(withheld []*OpenError) []hold.Message {
 	return messages
 }
 
-// heldQueue is the queue of one receive, as the hold deals with it.
+// heldQueue is the queue of one receive, for the hold.
 type heldQueue struct {
 	codec  *codec
 	policy *compiledPolicy
@@ -145,7 +145,7 @@ type heldQueue struct {
 	client func() *sqs.Client
 }
 
-// Ask implements [hold.Queue] by a keyring that is an
+// Ask implements [hold.Queue] with a keyring that is an
 // [envelope.DecryptChecker].
 func (h *heldQueue) Ask(ctx context.Context) (hold.Answer, error) {
 	if _, ok := h.policy.keyring.Next().(envelope.DecryptChecker); !ok {
@@ -195,7 +195,7 @@ func (h *heldQueue) Attributes(ctx context.Context) (hold.Attributes, error) {
 		},
 	}, h.inRegion)
 	if err != nil {
-		remedy := "without it, messages that do not open are parked from their second receive on only"
+		remedy := "without it, messages that do not open are parked only from their second receive on"
 		if h.queue.FIFO() {
 			remedy = "without it, more receives ask for one message at a time after one that did not open"
 		}
@@ -210,7 +210,7 @@ func (h *heldQueue) Attributes(ctx context.Context) (hold.Attributes, error) {
 		VisibilityTimeout: seconds(types.QueueAttributeNameVisibilityTimeout),
 		Retention:         defaultRetention,
 	}
-	if out.Attributes[string(types.QueueAttributeNameMessageRetentionPeriod)] != "" { // emulators may know none
+	if out.Attributes[string(types.QueueAttributeNameMessageRetentionPeriod)] != "" { // emulators may not have one
 		a.Retention = seconds(types.QueueAttributeNameMessageRetentionPeriod)
 	}
 	if policy := out.Attributes[string(types.QueueAttributeNameRedrivePolicy)]; policy != "" {
@@ -238,9 +238,9 @@ func (h *heldQueue) TakeBack(ctx context.Context, messages []hold.Visibility) er
 	return err
 }
 
-// inRegion has a request go to the Region of the receive, which an option of
-// the call may have set. A client of a FIPS pseudo-Region keeps it: the queue's
-// has no mark.
+// inRegion sends a request to the Region of the receive, which an option of the
+// call may have set. A client of a FIPS pseudo-Region keeps its own: the
+// queue's Region has no FIPS mark.
 func (h *heldQueue) inRegion(o *sqs.Options) {
 	if h.queue.Region != "" && !strings.Contains(o.Region, "fips") {
 		o.Region = h.queue.Region
@@ -265,8 +265,8 @@ func (h *heldQueue) changeVisibility(ctx context.Context, messages []hold.Visibi
 	return len(out.Successful), nil
 }
 
-// denied returns hold.ErrDenied if a permission is missing, and says so: the
-// hold asks again after an hour. Other errors it returns as they are.
+// denied returns hold.ErrDenied if a permission is missing, and logs that: the
+// hold tries again after an hour. It returns other errors unchanged.
 func (h *heldQueue) denied(ctx context.Context, what, permission, remedy string, err error) error {
 	api, ok := errors.AsType[smithy.APIError](err)
 	if !ok || api.ErrorCode() != "AccessDenied" && api.ErrorCode() != "AccessDeniedException" {

@@ -3,6 +3,7 @@ package sqsx_test
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -460,7 +461,7 @@ func TestHeldErrorHasTheCause(t *testing.T) {
 }
 
 // TestFirstQuestion looks at the first receives of a process while KMS hangs:
-// none goes ahead, whoever gives up leaves the question to the others, and its
+// none continues, one that gives up leaves the question to the others, and its
 // answer is for all.
 func TestFirstQuestion(t *testing.T) {
 	t.Parallel()
@@ -922,19 +923,40 @@ func TestManyQueues(t *testing.T) {
 // TestForgedEvidence: the consumer of a dead-letter queue may decrypt under the
 // source's name only. A message that says it was sealed for the dead-letter
 // queue itself is refused, and anyone who may send can write one. It does not
-// stop the consumer, whether it came by redrive or was sent there.
+// stop the consumer, whether it came by redrive or was sent there, and whatever
+// the consumer has opened before.
 func TestForgedEvidence(t *testing.T) {
 	t.Parallel()
-	for name, tc := range map[string]struct{ warm, direct bool }{
-		"redriven, fresh": {false, false}, "redriven, warm": {true, false}, "sent there, warm": {true, true},
+	for name, tc := range map[string]struct {
+		warm, direct bool
+		forged       int
+		attributes   []string // of the dead-letter queue
+		blind        bool     // the attributes cannot be read
+		within       time.Duration
+	}{
+		"redriven, fresh":   {forged: 1, within: time.Minute},
+		"redriven, warm":    {warm: true, forged: 1, within: time.Minute},
+		"sent there, warm":  {warm: true, direct: true, forged: 1, within: time.Minute},
+		"sent there, fresh": {direct: true, forged: 1, within: time.Minute},
+		"many of them":      {direct: true, forged: 100, within: time.Minute},
+
+		// One receive of one message in 30 seconds at the least. A message that is
+		// not parked when it is received first takes two.
+		"a redrive policy of its own":           {direct: true, forged: 1, within: 2 * time.Minute, attributes: redriveToLast},
+		"a redrive policy of its own, many":     {direct: true, forged: 20, within: 10 * time.Minute, attributes: redriveToLast},
+		"sqs:GetQueueAttributes denied":         {direct: true, forged: 1, within: 2 * time.Minute, blind: true},
+		"sqs:GetQueueAttributes denied, twenty": {direct: true, forged: 20, within: 30 * time.Minute, blind: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t)
 				url, dlq := w.withDLQ("orders", 1, "VisibilityTimeout", "30")
+				w.queue("last")
+				w.setAttributes(dlq, tc.attributes...)
 				w.server.Intercept(func(r *sqsxtest.Request) error { // the role's policy
-					if r.Action == "kms:Decrypt" && strings.Contains(string(r.Body), arnOf("orders-dlq")) {
+					if r.Action == "kms:Decrypt" && strings.Contains(string(r.Body), arnOf("orders-dlq")) ||
+						r.Action == "sqs:GetQueueAttributes" && tc.blind {
 						return &smithy.GenericAPIError{Code: "AccessDeniedException", Message: "no"}
 					}
 					return nil
@@ -946,47 +968,137 @@ func TestForgedEvidence(t *testing.T) {
 					}
 				}
 				reader := w.client()
-				read := func(length time.Duration, want int) {
-					t.Helper()
-					got := 0
-					for end := time.Now().Add(length); time.Now().Before(end) && got < want; {
-						out, err := poll(t.Context(), reader, dlq)
-						if err != nil {
-							continue
-						}
-						for _, m := range out.Messages {
-							got++
-							if _, err := w.plain.DeleteMessage(t.Context(), &sqs.DeleteMessageInput{QueueUrl: &dlq, ReceiptHandle: m.ReceiptHandle}); err != nil {
-								t.Error(err)
-							}
-						}
-					}
-					if got != want {
-						t.Errorf("%d messages were delivered within %v, want %d", got, length, want)
-					}
-				}
 				if tc.warm {
 					send(t, w.client(), url, "first")
 					redrive()
-					read(time.Minute, 1)
+					w.delivers(reader, dlq, 1, time.Minute)
 				}
 				body, header := w.sealed("orders", "seen in the queue")
-				forged := badMessage{body: body, attributes: sealqAttribute(altered(t, header, func(h *envelope.Header) {
-					h.EncryptionContext["sealq:queue"] = arnOf("orders-dlq")
-				}))}
-				if tc.direct {
-					w.put(dlq, forged)
-				} else {
-					w.put(url, forged)
+				forged := forgedFor(t, "orders-dlq", body, header)
+				for range tc.forged {
+					if tc.direct {
+						w.put(dlq, forged)
+					} else {
+						w.put(url, forged)
+					}
 				}
 				redrive()
-				read(time.Minute, 0)
+				w.delivers(reader, dlq, 0, time.Minute)
 				_, _ = poll(t.Context(), reader, dlq)
 				for range 10 {
 					send(t, w.client(), url, "healthy")
 				}
 				redrive()
-				read(10*time.Minute, 10)
+				w.delivers(reader, dlq, 10, tc.within)
+				time.Sleep(15 * time.Second) // a question that is under way ends
+			})
+		})
+	}
+}
+
+// redriveToLast are attributes of a queue that redrives to the queue "last".
+var redriveToLast = []string{"RedrivePolicy", fmt.Sprintf(`{"deadLetterTargetArn":%q,"maxReceiveCount":3}`, arnOf("last"))}
+
+// forgedFor returns a message that says it was sealed for the queue.
+func forgedFor(t *testing.T, queue, body string, header []byte) badMessage {
+	return badMessage{body: body, attributes: sealqAttribute(altered(t, header, func(h *envelope.Header) {
+		h.EncryptionContext["sealq:queue"] = arnOf(queue)
+	}))}
+}
+
+// setAttributes sets attributes of a queue, in pairs of a name and a value.
+func (w *world) setAttributes(url string, attributes ...string) {
+	w.t.Helper()
+	for pair := range slices.Chunk(attributes, 2) {
+		_, err := w.plain.SetQueueAttributes(w.t.Context(), &sqs.SetQueueAttributesInput{QueueUrl: &url, Attributes: map[string]string{pair[0]: pair[1]}})
+		if err != nil {
+			w.t.Fatal(err)
+		}
+	}
+}
+
+// delivers checks that reader, in one loop, delivers so many messages in time.
+func (w *world) delivers(reader *sqs.Client, url string, want int, within time.Duration) {
+	w.t.Helper()
+	got, began := 0, time.Now()
+	for time.Since(began) < within && (got < want || want == 0) {
+		out, err := poll(w.t.Context(), reader, url)
+		if err != nil {
+			continue
+		}
+		for _, m := range out.Messages {
+			got++
+			if _, err := w.plain.DeleteMessage(w.t.Context(), &sqs.DeleteMessageInput{QueueUrl: &url, ReceiptHandle: m.ReceiptHandle}); err != nil {
+				w.t.Error(err)
+			}
+		}
+	}
+	w.t.Logf("%d delivered in %v", got, time.Since(began))
+	if got != want {
+		w.t.Errorf("%d messages were delivered within %v, want %d", got, within, want)
+	}
+}
+
+// TestForgedEvidenceWhereOtherNamesOpen: a consumer accepts messages under
+// other names than its own, and its role may decrypt under those only.
+// Messages that say they were sealed for the queue itself do not stop a fresh
+// process.
+func TestForgedEvidenceWhereOtherNamesOpen(t *testing.T) {
+	t.Parallel()
+	topic := "arn:aws:sns:" + sqsxtest.DefaultRegion + ":" + sqsxtest.DefaultAccount + ":orders"
+	for name, tc := range map[string]struct {
+		sealedFor string
+		policy    sqsx.Policy
+	}{
+		"AcceptQueues": {arnOf("source"), sqsx.Policy{AcceptQueues: []string{arnOf("source")}}},
+		"AcceptTopics": {topic, sqsx.Policy{AcceptTopics: []string{topic}}},
+		"NoBinding":    {arnOf("source"), sqsx.Policy{NoBinding: true}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				url := w.queue("orders")
+				w.queue("last")
+				w.setAttributes(url, append([]string{"VisibilityTimeout", "30"}, redriveToLast...)...)
+				w.server.Intercept(func(r *sqsxtest.Request) error { // the role's policy
+					if r.Action == "kms:Decrypt" && !strings.Contains(string(r.Body), tc.sealedFor) {
+						return &smithy.GenericAPIError{Code: "AccessDeniedException", Message: "no"}
+					}
+					return nil
+				})
+				healthy := func() badMessage {
+					out, err := w.sealer().SealMessage(t.Context(), arnOf("source"), &sqs.SendMessageInput{MessageBody: aws.String("healthy")})
+					if err != nil {
+						t.Fatal(err)
+					}
+					return badMessage{body: *out.MessageBody, attributes: out.MessageAttributes}
+				}
+				if tc.sealedFor == topic {
+					healthy = func() badMessage {
+						m, err := envelope.Seal(t.Context(), mustKeyring(t, w), []byte("healthy"), envelope.EncryptionContext{"sealq:queue": topic})
+						if err != nil {
+							t.Fatal(err)
+						}
+						return badMessage{body: base64.StdEncoding.EncodeToString(m.Body), attributes: sealqAttribute(m.Header)}
+					}
+				}
+				body, header := w.sealed("source", "seen in the queue")
+				forged := forgedFor(t, "orders", body, header)
+				if tc.policy.NoBinding {
+					forged.attributes = sealqAttribute(altered(t, header, func(h *envelope.Header) { delete(h.EncryptionContext, "sealq:queue") }))
+				}
+				reader := w.client(func(o *sqsx.Options) { o.Queues = map[string]sqsx.Policy{"orders": tc.policy} })
+				for range 40 { // more than single receives would pass in a minute
+					w.put(url, forged)
+				}
+				w.delivers(reader, url, 0, time.Minute)
+				_, _ = poll(t.Context(), reader, url)
+				for range 3 {
+					w.put(url, healthy())
+				}
+				w.delivers(reader, url, 3, 5*time.Second)
+				time.Sleep(15 * time.Second) // a question that is under way ends
 			})
 		})
 	}

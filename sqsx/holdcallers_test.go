@@ -17,7 +17,7 @@ import (
 	"github.com/sealq/sealq/sqsx/sqsxtest"
 )
 
-// refuseHostile answers AccessDenied to whoever wants to decrypt under a
+// refuseHostile answers AccessDenied to anyone who wants to decrypt under a
 // context that says "hostile", after some time.
 func refuseHostile(takes time.Duration) func(*sqsxtest.Request) error {
 	return func(r *sqsxtest.Request) error {

@@ -91,9 +91,9 @@ func TestNoSendWaitsForARotation(t *testing.T) {
 	})
 }
 
-// TestKMSAway keeps sending and receiving on the cached data key, and recovers
-// by itself.
-func TestKMSAway(t *testing.T) {
+// TestKMSUnreachable keeps sending and receiving on the cached data key, and
+// recovers by itself.
+func TestKMSUnreachable(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)

@@ -2,13 +2,16 @@ package sqsx_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,6 +20,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 
+	"github.com/sealq/sealq/envelope"
 	"github.com/sealq/sealq/sqsx"
 )
 
@@ -229,7 +233,7 @@ func TestLogInterval(t *testing.T) {
 		if logs() {
 			t.Error("logged again before 10 seconds are over")
 		}
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		if !logs() {
 			t.Error("not logged again after 10 seconds")
 		}
@@ -280,4 +284,82 @@ func TestEnvironmentLimits(t *testing.T) {
 	if got := (map[string]time.Duration{"min": sqsx.MinReusePeriod, "max": sqsx.MaxReusePeriod}); !maps.Equal(got, map[string]time.Duration{"min": time.Minute, "max": 24 * time.Hour}) {
 		t.Errorf("got the range %v, want a minute to a day, as of cache.Options", got)
 	}
+}
+
+// twoSpeeds decrypts what wraps its own namespace at once, and answers for
+// anything else when its caller gives up.
+type twoSpeeds struct {
+	*envelope.RawAESKeyring
+	asked atomic.Int64
+}
+
+func (k *twoSpeeds) DecryptDataKey(ctx context.Context, edks []envelope.EncryptedDataKey, ec envelope.EncryptionContext) (*envelope.DataKey, error) {
+	k.asked.Add(1)
+	if edks[0].ProviderID == "fast" {
+		return k.RawAESKeyring.DecryptDataKey(ctx, edks, ec)
+	}
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+// TestOpeningIsBounded: a receive waits for data keys for 10 seconds. Meanwhile
+// every message of the response has been asked for, and those whose data keys
+// are there are delivered, large and small.
+func TestOpeningIsBounded(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		url := w.queue("orders")
+		raw := func(namespace string) *envelope.RawAESKeyring {
+			kr, err := envelope.NewRawAESKeyring(namespace, "key", make([]byte, 32))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return kr
+		}
+		produce := func(namespace, body string) {
+			s, err := sqsx.New(raw(namespace)) // each has a data key of its own
+			if err != nil {
+				t.Fatal(err)
+			}
+			send(t, s.Wrap(w.plain), url, body)
+		}
+		large := strings.Repeat("x", 32<<10)
+		for range 3 {
+			produce("slow", "small")
+			produce("slow", large)
+		}
+		produce("fast", "small")
+		produce("fast", large)
+		kr := &twoSpeeds{RawAESKeyring: raw("fast")}
+		s, err := sqsx.New(kr, func(o *sqsx.Options) {
+			o.Cache.FetchTimeout = 15 * time.Second
+			o.Logger = slog.New(slog.DiscardHandler)
+			o.Policy.NoHold = true
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Purge() // ends the fetches
+		began := time.Now()
+		out, err := s.Wrap(w.plain).ReceiveMessage(t.Context(), &sqs.ReceiveMessageInput{QueueUrl: &url, MaxNumberOfMessages: 10})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(began); took != 10*time.Second {
+			t.Errorf("took %v, want 10s", took)
+		}
+		if got := kr.asked.Load(); got != 8 {
+			t.Errorf("got %d calls of the keyring, want 8: one for each data key", got)
+		}
+		withheld := sqsx.Withheld(out.ResultMetadata)
+		if len(out.Messages) != 2 || len(withheld) != 6 {
+			t.Fatalf("got %d delivered and %d withheld, want 2 and 6", len(out.Messages), len(withheld))
+		}
+		for _, e := range withheld {
+			if !e.Temporary || !errors.Is(e, sqsx.ErrUnavailable) {
+				t.Errorf("got %v, want ErrUnavailable", e)
+			}
+		}
+	})
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"runtime"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,20 +21,20 @@ import (
 	"github.com/sealq/sealq/sqsx/internal/hold"
 )
 
-// The way of a received message. The middleware (middleware/receive.go) calls
-// Admit before the request and Open with the response. For each message, Open
-// unpacks the carrier (carrier.go), has envelope.Open parse it, decides whether
-// its encryption context belongs here (binding.go), looks for its data key in
-// the cache, has the rest verified and decrypted, and takes apart what was
-// sealed beside the body (content.go). The middleware delivers what opened, and
+// How a received message is opened: the middleware (middleware/receive.go)
+// calls Admit before the request and Open with the response. For each message,
+// Open unpacks the carrier (carrier.go), has envelope.Open parse it, checks
+// that its encryption context belongs here (binding.go), gets its data key from
+// the cache, has the rest verified and decrypted, and decodes what was sealed
+// beside the body (content.go). The middleware delivers what opened, and
 // withholds and reports the rest (report.go).
 
 // Admit implements middleware.Codec.
 func (c *codec) Admit(ctx context.Context, q middleware.Queue, in *sqs.ReceiveMessageInput, client func() *sqs.Client) (middleware.Admission, error) {
 	q = c.complete(q)
 	c.counters.begin(ctx, q)
-	// What would fail every message of the response fails the call now, before
-	// the messages are received and their receive counts rise.
+	// An error that would fail every message of the response fails the call now,
+	// before their receive counts rise.
 	policy, err := c.table.find(q)
 	if err == nil {
 		_, err = policy.bindingName(q)
@@ -52,13 +53,13 @@ func (c *codec) Admit(ctx context.Context, q middleware.Queue, in *sqs.ReceiveMe
 const openTimeout = 10 * time.Second
 
 // largeBody is the length of a body, in bytes as received, from which opening
-// it takes much longer than to start a goroutine for that. A receive of ten of
-// 1 KiB takes a sixth less time without.
+// it takes much longer than starting a goroutine. Without goroutines, a receive
+// of ten messages of 1 KiB takes a sixth less time.
 const largeBody = 16 << 10
 
-// Open implements middleware.Codec. Large messages are opened by as many
-// goroutines as there are processors, and no message waits for the data key of
-// another. The cache makes one call for messages under the same data key.
+// Open implements middleware.Codec. As many goroutines as there are processors
+// open large messages, and no message waits for the data key of another. The
+// cache makes one call for messages under the same data key.
 func (c *codec) Open(ctx context.Context, q middleware.Queue, messages []types.Message) []middleware.Opened {
 	q = c.complete(q)
 	c.counters.begin(ctx, q)
@@ -131,7 +132,7 @@ func (r *response) openAll(ctx context.Context) {
 	}
 }
 
-// share has another goroutine take messages too, if there are any left.
+// share starts another goroutine for the messages that are left, if any.
 func (r *response) share(ctx context.Context) {
 	if int(r.taken.Load()) < len(r.messages) {
 		r.goroutines.Go(func() { r.openAll(ctx) })
@@ -164,7 +165,8 @@ func (r *response) open(ctx context.Context, i int) middleware.Opened {
 	k.opened = hold.DataKey{Encrypted: result.Key, Header: sealed.Header}
 	r.codec.opened.add(aws.ToString(m.MessageId))
 	r.known[i] = openedInfo{
-		sealed: true, messageID: result.MessageID, key: result.Key, context: result.EncryptionContext,
+		sealed: true, messageID: result.MessageID, context: result.EncryptionContext,
+		keyProvider: result.Key.ProviderID, key: result.Key.ProviderInfo,
 		sealedAt: inside.sealedAt, authenticated: inside.authenticated,
 	}
 	return r.deliver(i, inside.body, inside.attributes)
@@ -179,7 +181,7 @@ func (r *response) deliver(i int, body string, attributes map[string]types.Messa
 }
 
 func withhold(err error) middleware.Opened {
-	return middleware.Opened{Err: err, Temporary: classify(err) != messageFault}
+	return middleware.Opened{Err: err, Temporary: classify(err) != invalidMessage}
 }
 
 // lookup finds the data key of one message. If it has to wait for it, another
@@ -207,13 +209,14 @@ func (k *lookup) DecryptDataKey(ctx context.Context, edks []envelope.EncryptedDa
 	return k.Keyring.DecryptDataKey(ctx, edks, ec)
 }
 
-// openedInfo is what [Info] is made of for those who ask.
+// openedInfo is what [Info] is made from, for callers that ask.
 type openedInfo struct {
-	sealed    bool
-	receives  int
-	messageID [32]byte
-	key       envelope.EncryptedDataKey
-	context   envelope.EncryptionContext
+	sealed      bool
+	receives    int
+	messageID   [32]byte
+	keyProvider string
+	key         []byte // ProviderInfo
+	context     envelope.EncryptionContext
 
 	// Of sealed content.
 	sealedAt      time.Time
@@ -230,15 +233,34 @@ func (i *openedInfo) info() Info {
 		Sealed:                  true,
 		SealID:                  hex.EncodeToString(i.messageID[:]),
 		Receives:                i.receives,
-		KeyProvider:             i.key.ProviderID,
-		Key:                     string(i.key.ProviderInfo),
+		KeyProvider:             i.keyProvider,
+		Key:                     wrappingKey(i.keyProvider, i.key),
 		EncryptionContext:       i.context,
 		SealedAt:                i.sealedAt,
 		AuthenticatedAttributes: i.authenticated,
 	}
 }
 
-// receives is 0 if m does not tell.
+// rawAESFields follow the key's name in the provider info of a raw AES keyring:
+// the length of the tag in bits, 128, and that of the IV in bytes, 12, each in
+// 4 bytes, big-endian. The IV comes last (docs/format.md).
+const (
+	rawAESFields = "\x00\x00\x00\x80\x00\x00\x00\x0c"
+	rawAESIVSize = 12
+)
+
+// wrappingKey returns the name of the wrapping key of an encrypted data key.
+func wrappingKey(provider string, providerInfo []byte) string {
+	info := string(providerInfo)
+	if n := len(info) - rawAESIVSize; n > 0 {
+		if name, isRawAES := strings.CutSuffix(info[:n], rawAESFields); isRawAES && provider != "aws-kms" {
+			return name
+		}
+	}
+	return info
+}
+
+// receives is 0 if m does not have the count.
 func receives(m *types.Message) int {
 	n, err := strconv.Atoi(m.Attributes[string(types.MessageSystemAttributeNameApproximateReceiveCount)])
 	if err != nil || n < 0 {

@@ -25,7 +25,7 @@ import (
 // default. Constructors check them once and keep a copy; what the fields refer
 // to (callbacks, keyrings, logger) must be safe for concurrent use.
 type Options struct {
-	// Policy is for every queue that Queues does not name. It is for no topic.
+	// Policy applies to every queue that Queues does not name, and to no topic.
 	Policy Policy
 
 	// Queues holds the policies of particular queues, by queue name or ARN, or
@@ -36,7 +36,8 @@ type Options struct {
 	//
 	// SNS topics are named by an ARN, or the beginning of one with one trailing
 	// "*" ("arn:aws:sns:*"). A name, "*" alone included, means queues. A topic
-	// that no such key names has the zero Policy.
+	// that no such key names has the zero Policy; publishing to it fails if a
+	// queue of its name would have SealAttributes.
 	Queues map[string]Policy
 
 	// EncryptionContext is authenticated with every message: each pair must be
@@ -49,41 +50,42 @@ type Options struct {
 	// DeduplicationKey lets messages be sent to FIFO queues without a
 	// MessageDeduplicationId: sealq then derives it from queue and body by
 	// HMAC-SHA256 under this key, because content-based deduplication cannot
-	// recognise sealed bodies. 32 bytes or more, the same for all producers of a
-	// queue, and for nothing else. Anyone who reads the queue can then see which
-	// bodies are equal. Nil: such a send is an error.
+	// recognise sealed bodies. It has 32 bytes or more, is the same for all
+	// producers of a queue, and must not be used for anything else. Anyone who
+	// reads the queue can then see which bodies are equal. Nil: such a send is an
+	// error.
 	DeduplicationKey Secret
 
 	// Cache configures the data key cache: reuse period, limits, behaviour in an
-	// outage of AWS KMS. The zero value of each field means its default. It is
-	// for every cache that the constructor makes, those of the keyrings in
-	// policies included; if it makes none, because each keyring is a
-	// *cache.Keyring, anything but the zero value is an error.
+	// outage of AWS KMS. The zero value of each field means its default. It
+	// applies to every cache that the constructor makes, those of the keyrings in
+	// policies included. If it makes none, because each keyring is a
+	// *cache.Keyring, a value that is not zero is an error.
 	Cache cache.Options
 
 	// KMS adjusts the KMS client that NewFromConfig and NewFromEnv make.
 	KMS []func(*kms.Options)
 
 	// KMSKeyring configures the KMS keyring that NewFromConfig and NewFromEnv
-	// make: further keys to decrypt with, grant tokens, Region. The zero value
-	// of each field means its default. New makes no keyring: for it, anything
-	// but the zero value is an error.
+	// make: further keys to decrypt with, grant tokens, Region. The zero value of
+	// each field means its default. New makes no keyring, so a value that is not
+	// zero is an error there.
 	KMSKeyring kmskeyring.Options
 
 	// Region is the Region of queue URLs given to SealMessage, OpenMessages and
-	// Check, where there is no client to know it. NewFromConfig and NewFromEnv
+	// Check, which have no client to take it from. NewFromConfig and NewFromEnv
 	// take it from the config.
 	Region string
 
-	// Account is the account ID of queues that are given by a bare name in
-	// place of a URL.
+	// Account is the account ID of queues that are given by a bare name instead of
+	// a URL.
 	Account string
 
-	// OnWithheld is called once for each message that was received but could
-	// not be delivered, those held back behind another of their group included.
-	// It may, for example, copy the message elsewhere; it must not change it. It
-	// runs on the goroutine of the receive, which waits for it while the
-	// message's visibility timeout runs; several receives may call it at once.
+	// OnWithheld is called once for each message that was received but could not
+	// be delivered, including those withheld behind another of their group. It
+	// may, for example, copy the message elsewhere; it must not change it. It runs
+	// on the goroutine of the receive, which waits for it while the message's
+	// visibility timeout runs; several receives may call it at once.
 	OnWithheld func(context.Context, *OpenError)
 
 	// MeterProvider receives the metrics that [Stats] counts; nil: none. All
@@ -126,7 +128,7 @@ type settings struct {
 	table            *policyTable
 }
 
-// compiledPolicy is a Policy ready for use. It is immutable but for keySize.
+// compiledPolicy is a Policy ready for use. It is immutable except keySize.
 type compiledPolicy struct {
 	Policy
 	keyring *cache.Keyring
@@ -224,8 +226,8 @@ func compile(kr envelope.Keyring, o Options, switches []policySwitch) (*settings
 
 // caches returns every distinct cache that the policies use.
 func (s *settings) caches() []*cache.Keyring {
-	// The fallback of topics has the Sealer's own keyring, whose cache counts
-	// although every queue has another.
+	// The fallback of topics has the Sealer's own keyring, so its cache counts
+	// even if every queue has another.
 	all := []*cache.Keyring{s.table.fallback.keyring}
 	if own := s.table.topics.fallback.keyring; own != all[0] {
 		all = append(all, own)

@@ -10,9 +10,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 )
 
-// notSealed returns why a message that is not sealed is withheld. To accept
-// plaintext is no remedy for a message that was opened already, nor for one
-// that comes from SNS, so these are told apart.
+// notSealed returns why a message that is not sealed is withheld. Accepting
+// plaintext is not the remedy for a message that was opened already, or that
+// comes from SNS, so these have their own errors.
 func (c *codec) notSealed(m *types.Message) error {
 	switch {
 	case c.opened.has(aws.ToString(m.MessageId)):
@@ -28,8 +28,8 @@ func (c *codec) notSealed(m *types.Message) error {
 const recentIDs = 1024
 
 // recent remembers the IDs of the last messages that were opened. It only
-// improves an error text: a message whose ID is no longer remembered gets
-// another text. It is safe for concurrent use.
+// improves an error text: a message whose ID was forgotten gets another text.
+// It is safe for concurrent use.
 type recent struct {
 	seed maphash.Seed
 	next atomic.Uint32
@@ -60,7 +60,7 @@ func (r *recent) has(id string) bool {
 func (r *recent) hash(id string) uint64 { return maphash.String(r.seed, id) | 1 }
 
 // notificationHead is how much of a body is looked at, in bytes. SNS writes the
-// field Type first; a sender must not cause more parsing for the sake of an
+// field Type first; a sender must not be able to cause more parsing just for an
 // error text.
 const notificationHead = 4 << 10
 

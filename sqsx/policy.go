@@ -13,9 +13,9 @@ import (
 )
 
 // Policy says how one queue, or a group of queues, is sealed and opened, or how
-// an SNS topic is sealed (package snsx). The zero value is the strictest:
-// everything sent is sealed, only sealed messages of this very queue are
-// delivered.
+// an SNS topic is sealed (package snsx). The zero value seals every body and
+// leaves message attributes in clear. It delivers only sealed messages of this
+// very queue.
 type Policy struct {
 	// NoSeal sends plaintext, byte for byte as the caller wrote it: for a queue
 	// that is never sealed, or to roll back. It concerns sends only: sealed
@@ -41,19 +41,19 @@ type Policy struct {
 	// that accepts the topic can copy it there, and it opens.
 	AcceptTopics []string
 
-	// StrictQueue turns off one default in favour of availability: a message that
-	// SQS marks as coming from another queue of the same account and Region by
-	// redrive (DeadLetterQueueSourceArn) is otherwise opened if it would be in
-	// that queue: under its name or LogicalQueue, those of its AcceptQueues and
-	// AcceptTopics, or any name under NoBinding.
+	// StrictQueue withholds messages that redrive moved here from another queue.
+	// By default a message that SQS marks as redriven (DeadLetterQueueSourceArn)
+	// from another queue of the same account and Region opens if that queue's
+	// policy would open it: under its name or LogicalQueue, those of its
+	// AcceptQueues and AcceptTopics, or any name under NoBinding.
 	StrictQueue bool
 
-	// LogicalQueue binds messages to this name in place of the queue's ARN, for
-	// queues that exist under several ARNs (one a Region, blue and green).
-	// Producers and consumers must agree on it. Queues of one logical name open
-	// one another's messages: in Options.Policy, or under a wide pattern, it
-	// binds to no queue in particular. 1 to 256 bytes; it must not start with
-	// "arn:".
+	// LogicalQueue binds messages to this name instead of the queue's ARN, for
+	// queues that exist under several ARNs (one in each Region, blue and green).
+	// Producers and consumers must agree on it. Queues with the same logical name
+	// open one another's messages: do not set it in Options.Policy or under a wide
+	// pattern, where many queues would share it. 1 to 256 bytes; it must not start
+	// with "arn:".
 	LogicalQueue string
 
 	// NoBinding binds messages to no queue, and accepts messages of any queue
@@ -61,13 +61,13 @@ type Policy struct {
 	// copied from one such queue into another is then opened there.
 	NoBinding bool
 
-	// Keyring seals and opens in place of the Sealer's own; nil: the Sealer's.
-	// It is given a data key cache, unless it is a *cache.Keyring.
+	// Keyring seals and opens instead of the Sealer's own; nil means the Sealer's.
+	// It gets a data key cache, unless it is a *cache.Keyring.
 	Keyring envelope.Keyring
 
 	// BodyCarrier puts the whole sealed message into the body, and uses no
 	// attribute. Use it if tools that copy only bodies handle the queue. Readers
-	// accept both carriers, whatever this is.
+	// always accept both carriers.
 	BodyCarrier bool
 
 	// NoHold switches the hold off: receives go to SQS even if the key service
@@ -80,65 +80,69 @@ type Policy struct {
 	// fail because none of the messages that arrived can be delivered
 	// ([ReceiveError]), or because receives are held ([ErrHeld]). It is for
 	// consumers that stop at the first error. An empty result looks like an empty
-	// queue: without this setting a program learns of failures from errors, with
-	// it only from Options.OnWithheld, [Withheld], logs, [Stats] and metrics.
-	// docs/consumers.md lists consumers that need it.
+	// queue: with this setting a program learns of failures only from
+	// Options.OnWithheld, [Withheld], logs, [Stats] and metrics. docs/consumers.md
+	// lists consumers that need it.
 	//
-	// A receive that is held lasts for its WaitTimeSeconds, 1 second at least;
-	// the end of the caller's context ends it sooner, with the context's error.
-	// One that brought messages returns at once, because there may be healthy
-	// messages behind them: a loop that does not pause after an empty result
-	// makes as many requests as if they had opened. Errors of SQS itself, of
+	// A receive that is held lasts for its WaitTimeSeconds, 1 second at least; the
+	// end of the caller's context ends it sooner, with the context's error. A
+	// receive that brought messages returns at once, because there may be healthy
+	// messages behind them: a loop without a pause after empty results makes as
+	// many requests as if the messages had opened. Errors of SQS itself, of
 	// settings, and of the context stay errors.
 	NoReceiveErrors bool
 
-	// SealAttributes seals the caller's message attributes with the body: they
-	// travel inside, names included, and anybody else's attributes are not
-	// delivered. Some stay in clear: those in ClearAttributes, and those that
+	// SealAttributes seals the caller's message attributes with the body: their
+	// names and values are encrypted, and attributes that anyone else added are
+	// not delivered. Some stay in clear: those in ClearAttributes, and those that
 	// tracers read and write on the wire (_datadog, traceparent, tracestate, b3,
 	// X-B3-*, sentry-trace, newrelic, elastic-apm-traceparent, uber-trace-id).
 	//
-	// It is for sends, as Compress is. Every receive opens what they write,
-	// whatever its policy: update consumers first, because a release that does
-	// not know sealed content withholds it.
+	// For topics it must be set under their ARN. If it is set for queues of a
+	// topic's name (in Options.Policy, or under "*"), and Options.Queues has no
+	// ARN that names the topic, publishing fails with a [ConfigError].
+	//
+	// Only producers need it. Every receive opens what it writes, whatever its
+	// policy: update consumers first, because a sealq from before sealed content
+	// (see the package's documentation) withholds it.
 	SealAttributes bool
 
 	// ClearAttributes are names of message attributes that SealAttributes leaves
 	// in clear, because others read them: SNS filters, EventBridge Pipes, routers.
-	// Each is a name, or the beginning of names with one trailing "*". Copies are
-	// sealed too, and it is the copies that are delivered. Without
+	// Each is a name, or the beginning of names with one trailing "*". A sealed
+	// copy travels too; consumers get the copy, not the clear one. Without
 	// SealAttributes it has no effect. The policy of an SNS topic that has
-	// SealAttributes must say it, if need be as an empty list: a filter of a
-	// subscription that reads a sealed attribute matches nothing, without a word.
+	// SealAttributes must set it, if need be as an empty list ("none" in
+	// SEALQ_CLEAR_ATTRIBUTES): a filter of a subscription that reads a sealed
+	// attribute matches nothing, and SNS reports no error.
 	ClearAttributes []string
 
 	// AuthenticateAttributes are names of message attributes that must be
 	// authentic: a message on which one in clear was changed or removed fails with
-	// [ErrAuthentication], and one that was added to it is not delivered. A
-	// receive asks SQS for them, and delivers them to callers that asked; for
-	// OpenMessages, receive with MessageAttributeNames "All". In clear they are
-	// String or Binary: SQS changes how a Number is written. They may be ones that
-	// SealAttributes seals: those are authentic in any case, and a list of them
-	// keeps an attribute of that name from being delivered with a message whose
-	// body alone was sealed, an older one for instance. Set it on producers first:
-	// on messages that were sealed before, these attributes are not delivered.
+	// [ErrAuthentication], and an added one is not delivered. A receive asks SQS
+	// for them, and delivers them to callers that asked; for OpenMessages, receive
+	// with MessageAttributeNames "All". In clear they are String or Binary: SQS
+	// changes how a Number is written. The list may name attributes that
+	// SealAttributes seals: then none of that name is delivered with a message
+	// whose body alone was sealed, an older one for instance. Set it on producers
+	// first: on messages that were sealed before, these attributes are not
+	// delivered.
 	AuthenticateAttributes []string
 
 	// Compress compresses bodies (DEFLATE) before they are sealed, if that makes
-	// them smaller. SQS charges for each 64 KiB, so that it saves money for
-	// bodies above 48.7 KB only. Lengths of sealed messages can be seen: do not
-	// set it where one message holds a secret beside text that an attacker
-	// chooses, for the length then tells how alike the two are.
+	// them smaller. SQS charges for each 64 KiB, so it saves money only for bodies
+	// above about 48,700 bytes. The length of a sealed message is visible: do not
+	// set it if a message holds a secret beside text that an attacker chooses,
+	// because the length then shows how similar the two are.
 	Compress bool
 
-	// MaxAge withholds messages that were sealed longer ago, with [ErrExpired]:
-	// anyone who may send to the queue cannot replay older ones. The time is
-	// sealed in the message, so that it survives redrive. A message sealed more
-	// than 5 minutes from now, by another clock, is withheld for the time being
-	// ([ErrClockAhead]). Useful values are above the retention of the queue and of
-	// its dead-letter queue together. On a FIFO queue without a dead-letter queue
-	// an expired message blocks its message group. 0: no limit; else at least a
-	// second.
+	// MaxAge withholds older messages, with [ErrExpired], so that nobody can
+	// replay them. The time is sealed in the message, so that it survives redrive.
+	// A message whose time is more than 5 minutes ahead of this clock is withheld
+	// until then ([ErrClockAhead]). Useful values are above the retention of the
+	// queue and of its dead-letter queue together. On a FIFO queue without a
+	// dead-letter queue an expired message blocks its message group. 0: no limit;
+	// else at least a second.
 	MaxAge time.Duration
 
 	// AcceptUndated delivers messages that MaxAge withholds because they were
@@ -152,10 +156,11 @@ type Policy struct {
 	MaxMessageBytes int
 
 	// NoDigests leaves the MD5 fields in outputs nil (MD5OfBody, MD5OfMessageBody,
-	// MD5OfMessageAttributes), of sealed messages that are sent and of all that
-	// are delivered. SQS's own digests are of the sealed message, so sealq
-	// computes digests of what the caller sees, which takes longer than AES-GCM.
-	// They protect nothing; under GODEBUG=fips140=only they are nil in any case.
+	// MD5OfMessageAttributes), for sealed messages that are sent and for all
+	// messages that are delivered. SQS's own digests are of the sealed message, so
+	// sealq computes digests of what the caller sees, which takes longer than
+	// AES-GCM. They protect nothing; under GODEBUG=fips140=only they are nil in
+	// any case.
 	NoDigests bool
 }
 
@@ -211,10 +216,10 @@ func (p *Policy) validate() error {
 	return nil
 }
 
-// validateForTopic checks what a policy must say if it is one of topics.
+// validateForTopic checks what the policy of a topic must set.
 func (p *Policy) validateForTopic() error {
 	if p.SealAttributes && p.ClearAttributes == nil {
-		return fmt.Errorf("SealAttributes for a topic needs ClearAttributes (SEALQ_CLEAR_ATTRIBUTES): filter policies of subscriptions read attributes in clear, and one that reads a sealed attribute matches nothing, without any error; list what filters read, or set an empty list ([]string{}) if no subscription has a filter")
+		return fmt.Errorf("SealAttributes for a topic needs ClearAttributes (SEALQ_CLEAR_ATTRIBUTES): filter policies of subscriptions read attributes in clear, and one that reads a sealed attribute matches nothing, without any error; list what filters read, or, if no subscription has a filter, set an empty list ([]string{}, in the variable \"none\")")
 	}
 	return nil
 }
@@ -228,7 +233,7 @@ type policyTable struct {
 	fallback *compiledPolicy
 	rules    []policyRule // of queues; best match first
 	switches []policySwitch
-	topics   *policyTable // the same of topics; it has no further one
+	topics   *policyTable // the table of topics; nil in that table
 	ofTopics bool         // this is that one
 }
 
@@ -241,7 +246,7 @@ type policyRule struct {
 // every queue that the pattern matches.
 type policySwitch struct {
 	awsname.Pattern
-	topicsToo bool // it is for all, though the pattern is of queues
+	topicsToo bool // it is for topics too, though the pattern is of queues
 	set       func(*Policy)
 }
 
@@ -250,9 +255,9 @@ type policySwitch struct {
 // that contradict a policy that they would be added to, or one another.
 //
 // Rules and switches of topics are those that are written as ARNs of topics. A
-// name, "*" included, is one of queues: what a policy gives up for the queue
-// "orders" it must not give up for a topic of that name. Nor does the policy of
-// all other queues, fallback, hold for topics: all others have topicFallback.
+// name, "*" included, means queues: a setting that gives up protection for the
+// queue "orders" must not do so for a topic of that name. The fallback of
+// queues is not that of topics, which is topicFallback.
 func newPolicyTable(fallback, topicFallback *compiledPolicy, policies map[string]*compiledPolicy, switches []policySwitch) (*policyTable, error) {
 	queues, topics := &policyTable{fallback: fallback}, &policyTable{fallback: topicFallback, ofTopics: true}
 	queues.topics = topics
@@ -269,16 +274,18 @@ func newPolicyTable(fallback, topicFallback *compiledPolicy, policies map[string
 		}
 		t := table(p)
 		t.rules = append(t.rules, policyRule{p, policy})
-		if p.Topic {
-			if err := policy.validateForTopic(); err != nil {
-				return nil, fmt.Errorf("%q: %w", text, err)
-			}
-		}
 	}
 	for _, s := range switches {
 		for _, t := range []*policyTable{queues, topics} {
 			if s.topicsToo || t == table(s.Pattern) {
 				t.switches = append(t.switches, s)
+			}
+		}
+	}
+	if len(topics.switches) == 0 { // else settle checks what they make of the rules
+		for _, rule := range topics.rules {
+			if err := rule.policy.validateForTopic(); err != nil {
+				return nil, fmt.Errorf("%q: %w", rule.Text, err)
 			}
 		}
 	}
@@ -307,10 +314,37 @@ func (t *policyTable) settle() error {
 			err = policy.validateForTopic()
 		}
 		if err != nil {
-			return fmt.Errorf("the policy of %q with what the environment adds to it: %w", strings.ReplaceAll(q.name, unnamed, "*"), err)
+			return fmt.Errorf("the policy of %q with what the environment adds to it: %w", t.mostExact(q), err)
 		}
 	}
 	return nil
+}
+
+// mostExact returns the most exact of the patterns that match q, as it was
+// configured.
+func (t *policyTable) mostExact(q exampleQueue) string {
+	var matching []awsname.Pattern
+	for _, p := range t.patterns() {
+		if p.Matches(q.name, q.arn) {
+			matching = append(matching, p)
+		}
+	}
+	if len(matching) == 0 {
+		return "*"
+	}
+	return slices.MinFunc(matching, awsname.MoreExact).Text
+}
+
+// patterns returns those of all rules and switches.
+func (t *policyTable) patterns() []awsname.Pattern {
+	var patterns []awsname.Pattern
+	for _, rule := range t.rules {
+		patterns = append(patterns, rule.Pattern)
+	}
+	for _, s := range t.switches {
+		patterns = append(patterns, s.Pattern)
+	}
+	return patterns
 }
 
 // complete fills in the account of a queue that the caller gave by name.
@@ -321,8 +355,8 @@ func (s *settings) complete(q middleware.Queue) middleware.Queue {
 	return q
 }
 
-// find returns the policy of q. A queue whose account is unknown must not slip
-// past a rule or a switch that is written as an ARN.
+// find returns the policy of q. If the account of a queue is unknown, a rule or
+// switch that is written as an ARN might apply: that is an error.
 func (t *policyTable) find(q middleware.Queue) (*compiledPolicy, error) {
 	arn := q.ARN()
 	if q.Topic { // whose ARN is always known
@@ -344,6 +378,25 @@ func (t *policyTable) find(q middleware.Queue) (*compiledPolicy, error) {
 		}
 	}
 	return t.lookup(q.Name, arn), nil
+}
+
+// findToSeal is find for callers that seal. It refuses a topic that has no
+// policy of its own if a queue of its name would have sealed attributes: what
+// reads as "seal all attributes" would leave those of the topic in clear, and
+// nothing would show it.
+func (t *policyTable) findToSeal(q middleware.Queue) (*compiledPolicy, error) {
+	policy, err := t.find(q)
+	if err != nil || !q.Topic || policy.SealAttributes || policy.NoSeal {
+		return policy, err
+	}
+	arn := q.ARN()
+	isTopics := func(r policyRule) bool { return r.Matches(q.Name, arn) }
+	if slices.ContainsFunc(t.topics.rules, isTopics) || !t.lookup(q.Name, "").SealAttributes {
+		return policy, nil
+	}
+	return nil, &ConfigError{advise(
+		"name the topic by its ARN, or by \"arn:aws:sns:*\", in Options.Queues, or in SEALQ_SEAL_ATTRIBUTES with SEALQ_CLEAR_ATTRIBUTES",
+		"sqsx: SealAttributes is set for queues of the name %q and not for the topic %q, whose attributes would be sent in clear: Options.Policy, names and \"*\" mean queues and no topics", q.Name, arn)}
 }
 
 func accountUnknown(q middleware.Queue, p awsname.Pattern) error {
@@ -377,26 +430,20 @@ const unnamed = "\x00"
 // exampleQueue is the name and the ARN of a queue that need not exist.
 type exampleQueue struct{ name, arn string }
 
-// exampleQueues returns queues such that every policy that a switch can have a
-// part in is the policy of one of them.
+// exampleQueues returns queues that cover every policy a switch can take part
+// in: each is the policy of one of them.
 //
 // A pattern matches a queue by its name, or by its ARN: the place (partition,
-// Region and account) and then the name. It spells out all of that, or only its
-// beginning. Of all patterns that match a queue, the one that spells out the
-// most of the name decides which others match the name, because those are
-// beginnings of it; the same is true of places. So each name is combined with
-// each place, the names and places being those that patterns spell out.
+// Region and account) and then the name. It spells out all of that, or only the
+// beginning. Of all patterns that match a queue, the longest name decides which
+// others match the name, because they are beginnings of it; the same holds for
+// places. So it is enough to combine each name with each place that patterns
+// spell out.
 func (t *policyTable) exampleQueues() []exampleQueue {
 	if len(t.switches) == 0 {
 		return nil
 	}
-	var patterns []awsname.Pattern
-	for _, rule := range t.rules {
-		patterns = append(patterns, rule.Pattern)
-	}
-	for _, s := range t.switches {
-		patterns = append(patterns, s.Pattern)
-	}
+	patterns := t.patterns()
 	var names []string
 	places := []string{unnamed} // one that no pattern spells out
 	for _, p := range patterns {

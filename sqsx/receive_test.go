@@ -446,3 +446,31 @@ func TestInfo(t *testing.T) {
 		t.Error("there is Info for a message that was not received")
 	}
 }
+
+// TestInfoOfRawAESKeyring: the key is the name that it was configured with, and
+// not that name with an IV that differs from one data key to the next.
+func TestInfoOfRawAESKeyring(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"k1", "k1\x00\x00\x00", strings.Repeat("long", 100)} {
+		w := newWorld(t)
+		url := w.queue("orders")
+		kr, err := envelope.NewRawAESKeyring("example.com", name, make([]byte, 32))
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := sqsx.New(kr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		client := s.Wrap(w.plain)
+		send(t, client, url, "x")
+		out, err := receive(t.Context(), client, url)
+		if err != nil || len(out.Messages) != 1 {
+			t.Fatalf("got %v, %v, want the message", out, err)
+		}
+		info, _ := sqsx.InfoOf(out.ResultMetadata, *out.Messages[0].MessageId)
+		if info.KeyProvider != "example.com" || info.Key != name {
+			t.Errorf("got key %q of %q, want %q of %q", info.Key, info.KeyProvider, name, "example.com")
+		}
+	}
+}

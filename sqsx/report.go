@@ -26,9 +26,10 @@ import (
 // Policy.NoReceiveErrors is set.)
 func Withheld(md smithymiddleware.Metadata) []*OpenError { return middleware.Withheld(md) }
 
-// ErrGroupHeld withholds a healthy message of a FIFO queue because a message
-// before it in its message group was withheld: delivering it would break the
-// order of the group. It is never [envelope.ErrInvalidMessage].
+// ErrGroupHeld is returned for a healthy message of a FIFO queue that is
+// withheld because a message before it in its message group was withheld:
+// delivering it would break the order of the group. It is never
+// [envelope.ErrInvalidMessage].
 var ErrGroupHeld = middleware.ErrGroupHeld
 
 // Message is a message that [Sealer.OpenMessages] opened.
@@ -57,26 +58,30 @@ type Info struct {
 	// not authenticated, and 0 if it is unknown: a message given to OpenMessages
 	// may lack the attribute.
 	Receives int
-	// KeyProvider and Key tell which wrapping key the data key was opened with:
-	// for AWS KMS, "aws-kms" and the key's ARN.
+	// KeyProvider and Key name the wrapping key that the data key was decrypted
+	// with: for AWS KMS, "aws-kms" and the key's ARN; for a raw AES keyring, its
+	// namespace and its name; else the provider ID and the provider info of the
+	// encrypted data key.
 	KeyProvider, Key string
 	// EncryptionContext is the authenticated context of the message, pairs that
 	// the reader does not require included. It is a copy.
 	EncryptionContext map[string]string
 	// SealedAt is when the message was sealed, by its producer's clock, in whole
 	// milliseconds, UTC. It is authenticated. It is zero for messages without
-	// sealed content: those of producers without Policy.SealAttributes,
-	// AuthenticateAttributes, Compress and MaxAge.
+	// sealed content, which are those of producers whose policy has none of
+	// SealAttributes, AuthenticateAttributes, Compress and MaxAge.
 	SealedAt time.Time
 	// AuthenticatedAttributes are the names, sorted, of the message attributes
 	// that were sealed with the message, asked for or not: their values are
-	// delivered as they were sent. Anybody who may send to the queue could have
-	// written the message's other attributes. It is a copy.
+	// delivered as they were sent. Anyone who may send to the queue could have
+	// written the other attributes. It is a copy.
 	AuthenticatedAttributes []string
 }
 
 // InfoOf returns what is known about one delivered message, from the
-// ResultMetadata of the receive that delivered it.
+// ResultMetadata of the receive that delivered it. It reports false if no
+// Sealer delivered a message with this ID in that receive: the ID is of another
+// receive, the message was withheld, or the client has no Sealer.
 func InfoOf(md smithymiddleware.Metadata, messageID string) (Info, bool) {
 	v, _ := middleware.InfoOf(md, messageID)
 	known, ok := v.(*openedInfo)
@@ -93,13 +98,13 @@ const (
 	// logInterval is the shortest time between two log lines of one diagnosis for
 	// one queue.
 	logInterval = 10 * time.Second
-	// logKinds bounds the memory of what was logged when. A process that meets
-	// more kinds forgets, and logs some lines sooner.
+	// logKinds bounds the memory of when each kind was logged. With more kinds,
+	// some lines are logged sooner.
 	logKinds = 1024
 )
 
-// reporter reports withheld messages: one callback and one count for each, and
-// at times a log line for each kind.
+// reporter reports withheld messages: a callback and a count for each message,
+// and at intervals a log line for each kind.
 type reporter struct {
 	*settings
 	counters *counters
@@ -144,14 +149,14 @@ func (r *reporter) report(ctx context.Context, e *OpenError) {
 	)
 }
 
-// emptied counts a receive that returned an empty result in place of an error.
+// emptied counts a receive that returned an empty result instead of an error.
 func (r *reporter) emptied(ctx context.Context, q middleware.Queue, _ error) {
 	r.counters.emptied.add(ctx, q, 1)
 }
 
-// held counts a receive that failed with ErrHeld, and logs why now and then: a
-// process that is held from its first receive withholds no message that would
-// have a line of its own.
+// held counts a receive that failed with ErrHeld, and logs the reason at
+// intervals: a process that is held from its first receive logs no withheld
+// message.
 func (r *reporter) held(ctx context.Context, q middleware.Queue, err error) {
 	r.counters.held.add(ctx, q, 1)
 	diagnosis, usual := diagnose(err)
@@ -200,9 +205,9 @@ func (r *reporter) due(kind logKind) (suppressed int, due bool) {
 	return suppressed, true
 }
 
-// diagnose names the likely cause of a message that did not open, and what to
-// do if the error itself is no [advice]. docs/operations.md lists the same
-// lines with more room.
+// diagnose names the likely cause of a message that did not open, and the
+// remedy if the error itself is not an [advice]. docs/operations.md explains
+// the same lines.
 func diagnose(err error) (diagnosis, remedy string) {
 	switch {
 	case errors.Is(err, errAlreadyOpened):

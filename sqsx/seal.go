@@ -13,12 +13,12 @@ import (
 	"github.com/sealq/sealq/middleware"
 )
 
-// Seal implements middleware.Codec. Causes of one entry are found before a data
-// key is asked for; trouble with the key is common to all entries.
+// Seal implements middleware.Codec. It finds errors of single entries before it
+// requests a data key; an error of the key concerns all entries.
 func (c *codec) Seal(ctx context.Context, q middleware.Queue, entries []types.SendMessageBatchRequestEntry) ([]middleware.Sealed, error) {
 	q = c.complete(q)
 	c.counters.begin(ctx, q)
-	policy, err := c.table.find(q)
+	policy, err := c.table.findToSeal(q)
 	if err != nil {
 		return nil, err
 	}
@@ -66,10 +66,9 @@ func (c *codec) Seal(ctx context.Context, q middleware.Queue, entries []types.Se
 	return sealed, nil
 }
 
-// checkEntry returns what the middleware cannot know: that a message is sealed
-// already, that sealing takes away what a FIFO queue needs to recognise a
-// message sent twice, and what SQS would answer to attributes that it does not
-// get to see.
+// checkEntry returns errors that the middleware cannot find: the message is
+// sealed already; sealing would defeat the content-based deduplication of a
+// FIFO queue; SQS would refuse attributes that are sealed.
 func (c *codec) checkEntry(p *compiledPolicy, q middleware.Queue, e *types.SendMessageBatchRequestEntry) error {
 	if err := sealedAlready(aws.ToString(e.MessageBody)); err != nil {
 		return err
@@ -122,8 +121,8 @@ func (s *sending) seal(ctx context.Context, e *types.SendMessageBatchRequestEntr
 	return content, nil
 }
 
-// deduplicationID returns that of e, or one that is derived if e has none and
-// the queue needs it.
+// deduplicationID returns the one of e, or derives one if e has none and the
+// queue needs it.
 func (s *sending) deduplicationID(e *types.SendMessageBatchRequestEntry, body string) (*string, error) {
 	if e.MessageDeduplicationId != nil || !s.queue.FIFO() {
 		return e.MessageDeduplicationId, nil

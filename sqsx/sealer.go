@@ -36,8 +36,8 @@ type Sealer struct {
 
 // NewFromConfig returns a Sealer whose data keys come from the AWS KMS key
 // keyID: an alias ("alias/orders"), alias ARN, key ID or key ARN of a customer
-// managed key for symmetric encryption; by an ARN also one of another account.
-// It makes its own KMS client from cfg (see [Options.KMS]) and makes no call to
+// managed key for symmetric encryption. An ARN may be of another account. It
+// makes its own KMS client from cfg (see [Options.KMS]) and makes no call to
 // AWS before the first message. Call [Sealer.Check] to find missing permissions
 // at start.
 func NewFromConfig(cfg aws.Config, keyID string, optFns ...func(*Options)) (*Sealer, error) {
@@ -114,9 +114,9 @@ func (s *Sealer) interceptor() *middleware.Middleware {
 }
 
 // Wrap returns a client that seals and opens and is otherwise like client: it
-// has the same HTTP client, endpoint, credentials and logger, the very
-// instances, and retries as it does. client itself does not change. If client
-// is nil, every call of the returned client fails, with an error that says so.
+// uses the same instances of HTTP client, endpoint, credentials and logger, and
+// retries as it does. client itself does not change. If client is nil, every
+// call of the returned client fails, with an error that says so.
 func (s *Sealer) Wrap(client *sqs.Client) *sqs.Client {
 	if client == nil {
 		return sqs.New(sqs.Options{APIOptions: []func(*smithymiddleware.Stack) error{refuseNilClient}}, s.Install)
@@ -136,8 +136,8 @@ func refuseNilClient(*smithymiddleware.Stack) error {
 
 // InstallConfig makes every client that is later made with
 // sqs.NewFromConfig(*cfg) seal and open, those that libraries make included.
-// Clients of other services are not touched. cfg may be a copy of another
-// config: what it shares with it is left as it is.
+// Clients of other services do not change. cfg may be a copy of another config:
+// that one does not change.
 //
 // InstallConfig panics if cfg is nil: otherwise the program would send
 // plaintext with clients that it believes to seal.
@@ -156,12 +156,12 @@ func (s *Sealer) InstallConfig(cfg *aws.Config) {
 }
 
 // SealMessage returns a copy of in whose body is sealed for queue, for senders
-// that are not an *sqs.Client. queue is an ARN, or a URL if [Options.Region] is
-// known. It may be the ARN of an SNS topic: the body and the attributes of the
-// result are then what to publish. (Package snsx does so in an *sns.Client.)
-// in.QueueUrl is copied as it is, and in is not changed. Errors are
-// those of a SendMessage through the middleware. Send the result with a client
-// that has no Sealer installed.
+// that are not an *sqs.Client. queue is an ARN, or, if [Options.Region] is
+// known, a URL or, with [Options.Account], a name. It may be the ARN of an SNS
+// topic: the body and the attributes of the result are then what to publish.
+// (Package snsx does so in an *sns.Client.) in.QueueUrl is copied as it is, and
+// in is not changed. Errors are those of a SendMessage through the middleware.
+// Send the result with a client that has no Sealer installed.
 func (s *Sealer) SealMessage(ctx context.Context, queue string, in *sqs.SendMessageInput) (*sqs.SendMessageInput, error) {
 	q, err := s.queue(queue)
 	if err != nil {
@@ -171,12 +171,12 @@ func (s *Sealer) SealMessage(ctx context.Context, queue string, in *sqs.SendMess
 }
 
 // SealEntries is SealMessage for several messages, for senders that have
-// batches of their own. queue is an ARN, of a queue or an SNS topic, or a URL
-// if [Options.Region] is known. Each entry must have an ID and a body. What
-// concerns one entry only is in its Err. An error of the call concerns all; so
-// does, for a FIFO queue or topic, the Err of an entry: send none then. The
-// limits of each message are checked, those of the batch are not. entries is
-// not changed.
+// batches of their own. queue is an ARN, of a queue or an SNS topic, or, if
+// [Options.Region] is known, a URL or, with [Options.Account], a name. Each
+// entry must have an ID and a body. The error of one entry is in its Err. An
+// error of the call concerns all entries. For a FIFO queue or topic the Err of
+// one entry does too: send none then. The limits of each message are checked,
+// those of the batch are not. entries is not changed.
 func (s *Sealer) SealEntries(ctx context.Context, queue string, entries []types.SendMessageBatchRequestEntry) ([]SealedEntry, error) {
 	q, err := s.queue(queue)
 	if err != nil {
@@ -202,8 +202,8 @@ type SealedEntry = middleware.Sealed
 
 // PolicyOf returns the policy that applies to queue, with what the environment
 // adds to it and with MaxMessageBytes filled in. queue is an ARN, of a queue or
-// an SNS topic, or a URL if [Options.Region] is known. To change the result
-// changes nothing else.
+// an SNS topic, or, if [Options.Region] is known, a URL or, with
+// [Options.Account], a name. The result is a copy.
 func (s *Sealer) PolicyOf(queue string) (Policy, error) {
 	q, err := s.queue(queue)
 	if err != nil {
@@ -220,23 +220,23 @@ func (s *Sealer) PolicyOf(queue string) (Policy, error) {
 	return policy, nil
 }
 
-// OpenMessages opens messages that arrived in another way than through an
-// *sqs.Client: from Lambda, from EventBridge Pipes, or in a tool. queue is an
-// ARN (a Lambda record's EventSourceARN), or a URL if [Options.Region] is
-// known; for messages that SNS delivered in another way than to a queue it is
-// the topic's ARN. It returns the messages that open, in order and with what is
-// known of each, and an error for each of the others, which the caller must not
-// delete. For Lambda that means to report them as batch item failures. msgs is
-// not changed. The MessageId of a result is the very pointer in msgs, by which
-// messages with the same ID can be told apart.
+// OpenMessages opens messages that did not arrive through an *sqs.Client, but
+// from Lambda, from EventBridge Pipes, or in a tool. queue is an ARN (a Lambda
+// record's EventSourceARN), or, if [Options.Region] is known, a URL or, with
+// [Options.Account], a name; for messages that SNS delivered without a queue it
+// is the topic's ARN. It returns the messages that open, in order and with
+// their Info, and an error for each of the others, which the caller must not
+// delete: with Lambda, report them as batch item failures. msgs is not changed.
+// The MessageId of a result is the pointer in msgs, so that messages with the
+// same ID can be told apart.
 //
 // While KMS does not answer, it stops waiting for data keys before the deadline
 // of ctx, by a twentieth of the time that is left or 500 milliseconds,
 // whichever is less, and returns within that, so that its caller can still
-// report. If ctx has no deadline, it waits for 10 seconds in all. What has not
-// been opened by then is withheld as Temporary; messages under cached data keys
-// are opened, because they do not wait. To have time left for work on them,
-// pass a context with an earlier deadline.
+// report. If ctx has no deadline, it waits for 10 seconds in all. Messages that
+// are not open by then are withheld as Temporary; messages under cached data
+// keys do not wait, and open. To keep time for work on them, pass a context
+// with an earlier deadline.
 func (s *Sealer) OpenMessages(ctx context.Context, queue string, msgs []types.Message) ([]Message, []*OpenError) {
 	q, err := s.queue(queue)
 	if err == nil {
@@ -260,8 +260,10 @@ func (s *Sealer) OpenMessages(ctx context.Context, queue string, msgs []types.Me
 	return nil, withheld
 }
 
-// ConfigError is returned by a constructor for an invalid setting. Its text
-// says what to do. No call to AWS was made.
+// ConfigError is returned by a constructor for an invalid setting, and by calls
+// that seal for an SNS topic whose attributes would be in clear although those
+// of queues of its name are sealed ([Policy.SealAttributes]). Its text says
+// what to do. No call to AWS was made.
 type ConfigError struct {
 	Err error // the cause, never nil
 }
@@ -273,7 +275,7 @@ func (e *ConfigError) Error() string { return e.Err.Error() }
 func (e *ConfigError) Unwrap() error { return e.Err }
 
 // Errors of calls that failed before a request was made, because sealq was not
-// installed in them correctly.
+// installed correctly.
 var (
 	// ErrUninitialized is returned when a Sealer is nil or was not made by a
 	// constructor: check the error that NewFromConfig, NewFromEnv or New returned.
@@ -314,10 +316,10 @@ func (s *Sealer) queue(queue string) (middleware.Queue, error) {
 }
 
 // Purge forgets all data keys, and the key of each alias, and cancels calls to
-// KMS that are under way. The next message of each kind calls KMS again. It is
-// for emergencies, when access to a key has been revoked and must end at once,
-// and not after the reuse period. A keyring that is an [envelope.Purger] is
-// purged with the cache around it.
+// KMS that are under way. The next message of each kind calls KMS again. Use it
+// in an emergency, when access to a key has been revoked and must end before
+// the reuse period does. A keyring that is an [envelope.Purger] is purged with
+// its cache.
 func (s *Sealer) Purge() {
 	if s == nil || s.codec == nil {
 		return

@@ -2,10 +2,10 @@ package sqsx
 
 import "fmt"
 
-// Secret is key material in [Options]. It is given as a []byte, and prints as
-// fixed text in every way of fmt and log/slog, so that options in a log do not
-// reveal it. Two things still print as bytes: a copy of it as a []byte, and one
-// in an unexported field, where fmt calls no method.
+// Secret is key material in [Options]. It is written as a []byte, and fmt and
+// log/slog always print it as fixed text, so that options in a log do not
+// reveal it. Two things still print as bytes: a copy converted to []byte, and a
+// Secret in an unexported field, for which fmt calls no method.
 type Secret []byte
 
 const redactedSecret = "sqsx.Secret(redacted)"

@@ -425,8 +425,17 @@ func TestBareQueueName(t *testing.T) {
 		"NoBinding":    func(o *sqsx.Options) { o.Policy.NoBinding = true },
 	} {
 		t.Run(name, func(t *testing.T) {
-			if _, err := w.sealer(set).SealMessage(t.Context(), "orders", &sqs.SendMessageInput{MessageBody: aws.String("x")}); err != nil {
-				t.Error(err)
+			s := w.sealer(set)
+			_, sealed := s.SealMessage(t.Context(), "orders", &sqs.SendMessageInput{MessageBody: aws.String("x")})
+			_, size := s.SealedSize("orders", 1)
+			_, policy := s.PolicyOf("orders")
+			for call, err := range map[string]error{
+				"SealMessage": sealed, "SealedSize": size, "PolicyOf": policy, "Check": s.Check(t.Context(), "orders"),
+				"CheckSeal": s.CheckSeal(t.Context(), "orders"), "CheckOpen": s.CheckOpen(t.Context(), "orders"),
+			} {
+				if err != nil {
+					t.Errorf("%s: %v", call, err)
+				}
 			}
 		})
 	}

@@ -14,18 +14,18 @@ import (
 
 // SealedSize returns the size in bytes, as SQS counts it, of a message to queue
 // with a body of plaintextBytes and no attributes of its own. queue is an ARN,
-// or a URL if [Options.Region] is known. It is exact once this Sealer has
-// sealed a message, to any queue, under the keyring of queue, and before that
-// an estimate that is not too low for one KMS key. It counts the body as if it
-// were not compressed (Policy.Compress). Compare it with the queue's
-// MaximumMessageSize. [Sealer.SealedMessageSize] is for a message with
-// attributes.
+// or, if [Options.Region] is known, a URL or, with [Options.Account], a name.
+// It is exact after this Sealer has sealed a message, to any queue, under the
+// keyring of queue. Before that it is an estimate that is not too low for one
+// KMS key. It counts the body as if it were not compressed (Policy.Compress).
+// Compare it with the queue's MaximumMessageSize. [Sealer.SealedMessageSize] is
+// for a message with attributes.
 func (s *Sealer) SealedSize(queue string, plaintextBytes int) (int, error) {
 	return s.sealedSize(queue, plaintextBytes, nil)
 }
 
 // SealedMessageSize is SealedSize for a message with attributes, which it
-// counts as they travel: sealed with the body (Policy.SealAttributes), in
+// counts as they are sent: sealed with the body (Policy.SealAttributes), in
 // clear, or both. It looks at in.MessageBody and in.MessageAttributes only.
 func (s *Sealer) SealedMessageSize(queue string, in *sqs.SendMessageInput) (int, error) {
 	return s.sealedSize(queue, len(aws.ToString(in.MessageBody)), in.MessageAttributes)
@@ -39,7 +39,7 @@ func (s *Sealer) sealedSize(queue string, plaintextBytes int, attributes map[str
 	if plaintextBytes < 1 || plaintextBytes > serviceMaxMessageBytes {
 		return 0, fmt.Errorf("sqsx: a body has 1 to %d bytes, got %d", serviceMaxMessageBytes, plaintextBytes)
 	}
-	policy, err := s.codec.table.find(q)
+	policy, err := s.codec.table.findToSeal(q)
 	if err != nil {
 		return 0, err
 	}
@@ -95,9 +95,9 @@ func (s *keySize) note(n int) {
 	}
 }
 
-// estimate returns the size of one data key under an AWS KMS key, a
-// multi-Region key in a Region with a long name, whose ciphertext has room to
-// spare, if nothing was sealed yet.
+// estimate returns the size, or before anything was sealed that of one data key
+// under a multi-Region AWS KMS key in a Region with a long name, with reserve
+// for its ciphertext.
 func (s *keySize) estimate() int {
 	if n := int(s.Load()); n > 0 {
 		return n

@@ -12,7 +12,7 @@ import (
 )
 
 // Properties of the spans sealq.Seal and sealq.Open. They hold the queue's name
-// and numbers, and nothing of what a message holds.
+// and numbers, and no contents of messages.
 const (
 	propertyQueue     = "sealq.queue"
 	propertyMessages  = "sealq.messages"
@@ -47,8 +47,8 @@ func endOpen(span tracing.Span, q middleware.Queue, messages []types.Message, op
 	span.End()
 }
 
-// traced reports whether there is a tracer behind the span. A call without one
-// need not pay for the queue's name.
+// traced reports whether the span has a tracer. Without one, a call does not
+// need to build the queue's name.
 func traced(span tracing.Span) bool {
 	nobody, _ := tracing.GetSpan(context.Background())
 	return span != nobody
@@ -66,7 +66,7 @@ func failIf(span tracing.Span, failed bool) {
 }
 
 // deliverable is the number of messages that will be delivered: those that
-// open, but on a FIFO queue not those behind one that does not.
+// open, except those of a FIFO queue behind one of their group that does not.
 func deliverable(q middleware.Queue, messages []types.Message, opened []middleware.Opened) int {
 	var behind []int
 	if q.FIFO() {

@@ -7,28 +7,28 @@ import (
 )
 
 const (
-	// failuresPerSecond and failureBurst bound the Decrypt calls of a keyring
-	// that fail and are not an outage. Anyone who may send can cause them, with
-	// a new encrypted data key in each message, and KMS counts them like others:
-	// an account may make 5,500 a second in the smallest Regions, 10,000 or more
-	// in others (AWS KMS Developer Guide, request quotas, cryptographic
-	// operations with symmetric keys). 1,000 is less than a fifth of that, and
-	// as much as a consumer of a few receive loops asks for: each loop receives
-	// 10 messages in some 20 ms, the time of a receive and of a Decrypt.
+	// failuresPerSecond and failureBurst bound the Decrypt calls of a keyring that
+	// fail and are not an outage. Anyone who may send can cause them, with a new
+	// encrypted data key in each message, and KMS counts them like others: an
+	// account may make 5,500 a second in the smallest Regions, 10,000 or more in
+	// others (AWS KMS Developer Guide, request quotas, cryptographic operations
+	// with symmetric keys). 1,000 is less than a fifth of that, and as much as a
+	// consumer with a few receive loops needs: each loop receives 10 messages in
+	// some 20 ms, the time of a receive and of a Decrypt.
 	failuresPerSecond = 1000
 	failureBurst      = 1000
 
-	// turnPatience is how long a message waits for its turn. With every message
-	// of a loop's response waiting at once, 75 loops fit into it. It is below the
-	// second after which package cache takes a wrapping key that does not answer
-	// for one that cannot be reached.
+	// turnPatience is how long a message waits for its turn. With every message of
+	// a loop's response waiting at once, 75 loops fit into it. It is below one
+	// second, after which package cache treats a wrapping key without an answer as
+	// unreachable.
 	turnPatience = 750 * time.Millisecond
 )
 
 // budget paces Decrypt calls by how many have failed. A call takes a token, and
-// gives it back if it did not fail: calls that KMS answers with a data key are
-// free. Where no token is left, calls wait for their turn, so that a process
-// under a flood receives less, and withholds nothing. The zero value is ready
+// gives it back unless it failed: calls that KMS answers with a data key are
+// free. When no token is left, calls wait for their turn, so that a process
+// under a flood receives less and withholds nothing. The zero value is ready
 // for use.
 type budget struct {
 	mu     sync.Mutex // guards all below

@@ -11,19 +11,19 @@ import (
 )
 
 // The SDK's own calls of KMS may take forever: it bounds the time to connect,
-// but not the time to answer. KMS answers in milliseconds, and a second attempt
-// on a new connection mends most of the rest.
+// but not the time to answer. KMS answers in milliseconds, and most other calls
+// succeed in a second attempt, on a new connection.
 const (
 	// CallTimeout bounds a call of KMS, with its attempts, the wait between them
-	// and the time that the client takes to get credentials. What it ends is
-	// [envelope.ErrUnavailable].
+	// and the time that the client takes to get credentials. A call that it ends
+	// fails with [envelope.ErrUnavailable].
 	CallTimeout = 5 * time.Second
 
-	// AttemptTimeout bounds one attempt, from the dialing to the last byte of
-	// the answer. It is that of an HTTP client that the keyring builds from the
-	// KMS client's own, proxy and certificates included. An HTTP client of
-	// another type than the SDK's is used as it is, and is bounded by
-	// CallTimeout only.
+	// AttemptTimeout bounds one attempt, from the dialing to the last byte of the
+	// answer. The keyring sets it in an HTTP client that it builds from the KMS
+	// client's own, proxy and certificates included. If the KMS client's HTTP
+	// client is not of the SDK's type, it is used unchanged, and only CallTimeout
+	// bounds it.
 	AttemptTimeout = 2 * time.Second
 
 	maxAttempts = 2
@@ -64,8 +64,8 @@ func (k *Keyring) tune(o *kms.Options, region string) {
 	o.HTTPClient = k.httpClient(o.HTTPClient)
 }
 
-// httpClient bounds the time of an attempt. An attempt that a context ends is
-// not tried again, so a deadline on ctx cannot take its place.
+// httpClient bounds the time of an attempt. It does so in the client, because
+// the SDK does not retry an attempt that a context ended.
 func (k *Keyring) httpClient(theirs kms.HTTPClient) kms.HTTPClient {
 	buildable, ok := theirs.(*awshttp.BuildableClient)
 	if theirs != nil && !ok {

@@ -20,12 +20,12 @@ import (
 // CheckDecrypt implements [envelope.DecryptChecker]. It asks about the
 // configured key and those of [Options.DecryptKeys], all at once: by a dry run
 // of Decrypt for each and, for an alias or key ID, the DescribeKey that
-// decrypting needs, if its last answer was none. The first yes is the answer,
-// and ends the other questions.
+// decrypting needs, if the last one failed. The first yes is the answer, and
+// ends the other questions.
 //
 // It takes up to twice [CallTimeout]. A keyring made with [Options.Discovery]
-// may decrypt under keys that it does not know by name: unless a key of
-// DecryptKeys may be used, the error is [envelope.ErrCheckUnsupported].
+// may decrypt under keys whose names it does not know: the error is
+// [envelope.ErrCheckUnsupported], unless a key of DecryptKeys may be used.
 func (k *Keyring) CheckDecrypt(ctx context.Context, ec envelope.EncryptionContext) error {
 	if err := k.usable(); err != nil {
 		return err
@@ -67,7 +67,7 @@ func (k *Keyring) checks(ec envelope.EncryptionContext) []func(context.Context) 
 }
 
 // dryRun asks KMS whether Decrypt with the key of q, which is key, would be
-// allowed. nil means yes: then what is remembered of denials ends.
+// allowed. nil means yes; remembered denials then end.
 func (k *Keyring) dryRun(ctx context.Context, q question, key awsname.KeyARN, ec envelope.EncryptionContext) error {
 	q.op, q.configured, q.dryRun, q.understood = opDecrypt, true, true, k.dryRuns.Load()
 	err := k.ask(ctx, q, func(ctx context.Context, opt func(*kms.Options)) error {

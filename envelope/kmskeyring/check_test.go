@@ -234,22 +234,22 @@ func (deaf) Decrypt(context.Context, *kms.DecryptInput, ...func(*kms.Options)) (
 func TestCheckDecryptSeveral(t *testing.T) {
 	t.Parallel()
 	yes, denied, disabled := error(nil), answer(400, "AccessDeniedException"), answer(400, "DisabledException")
-	away, deaf := answer(400, "ThrottlingException"), answer(400, "ValidationException")
+	unreachable, deaf := answer(400, "ThrottlingException"), answer(400, "ValidationException")
 	for name, test := range map[string]struct {
 		own, other error
 		want       string
 	}{
 		"both":                    {yes, yes, "yes"},
 		"own only":                {yes, disabled, "yes"},
-		"own, other unavailable":  {yes, away, "yes"},
+		"own, other unavailable":  {yes, unreachable, "yes"},
 		"other only":              {disabled, yes, "yes"},
-		"other, own unavailable":  {away, yes, "yes"},
+		"other, own unavailable":  {unreachable, yes, "yes"},
 		"refused":                 {disabled, disabled, "key refused"},
 		"refused and denied":      {disabled, denied, "denied"},
-		"denied and unavailable":  {denied, away, "denied"},
-		"unavailable and denied":  {away, denied, "denied"},
-		"refused and unavailable": {disabled, away, "unavailable"},
-		"unavailable and no word": {away, deaf, "unsupported"},
+		"denied and unavailable":  {denied, unreachable, "denied"},
+		"unavailable and denied":  {unreachable, denied, "denied"},
+		"refused and unavailable": {disabled, unreachable, "unavailable"},
+		"unavailable and no word": {unreachable, deaf, "unsupported"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -30,20 +30,20 @@ const (
 )
 
 // DecryptDataKey implements [envelope.Keyring]. It makes at most 3 Decrypt
-// calls, one for each KMS key that edks name: no writer encrypts a data key
-// twice under one key, so that of several entries under one only the first is
-// tried. It may wait for DescribeKey, in calls that many messages share: see
+// calls, one for each KMS key that edks name. If several entries name one key,
+// it tries only the first: no writer encrypts a data key twice under one key.
+// It may wait for DescribeKey, in calls that many messages share: see
 // [Options.AliasPeriod] and [Options.StrictAlias].
 //
-// What KMS did not decrypt, for a reason that is the message's, is remembered:
-// 12 hours what cannot change, and 5 minutes else. Where a configured key
-// denies an encryption context, that is the answer to all entries under both
-// for 1 second, doubling to 5, or until [Keyring.CheckDecrypt] finds that it is
-// allowed; and an entry that was denied three times is not asked about for 5
-// minutes more.
+// If KMS does not decrypt an entry because the message is invalid, the keyring
+// remembers that: for 12 hours if it cannot change, and otherwise for 5
+// minutes. If KMS denies a configured key for an encryption context, all
+// entries under both get that answer for 1 second, doubling to 5, or until
+// [Keyring.CheckDecrypt] finds that it is allowed; an entry that was denied
+// three times is not asked about for 5 more minutes.
 //
-// A keyring makes 1,000 calls a second that fail so, after the first 1,000.
-// Beyond that, calls wait for their turn, up to 750 milliseconds in one
+// A keyring makes at most 1,000 such failing calls a second, after the first
+// 1,000. Beyond that, calls wait for their turn, up to 750 milliseconds in one
 // DecryptDataKey and half of ctx's time; calls that succeed are not counted. An
 // entry that has no turn in that time is not asked about, and the error is
 // [envelope.ErrUnavailable]. Those that this keyring has decrypted before are
@@ -65,7 +65,7 @@ func (k *Keyring) DecryptDataKey(ctx context.Context, edks []envelope.EncryptedD
 		if key, ok := d.try(ctx, next()); ok {
 			return key, nil
 		}
-		// The caller's end is no verdict, and is not to be joined with those of
+		// The end of the caller's context is no verdict: do not join it with those of
 		// the keys that were asked before.
 		if err := callerEnded(ctx); err != nil {
 			return nil, err
@@ -93,8 +93,9 @@ type decryption struct {
 	errs     []error
 	rejected []awsname.KeyARN // keys that the message names and the keyring may not use, each once
 
-	// What a strict alias did not stand for when it was last asked about, and may
-	// stand for now; and how many DescribeKey calls had begun before.
+	// Entries under keys that a strict alias did not point at when it was last
+	// asked about, and may point at now; and how many DescribeKey calls had begun
+	// before.
 	unsettled []candidate
 	described uint64
 }
@@ -175,8 +176,8 @@ func (d *decryption) resolve(ctx context.Context, others []candidate) []candidat
 	return admitted
 }
 
-// possible reports whether arn, which the configuration does not name, may be
-// one that it admits, as far as that can be told without a call.
+// possible reports whether the configuration may admit arn, which it does not
+// name. It makes no call.
 func (k *Keyring) possible(arn awsname.KeyARN) bool {
 	switch k.form {
 	case formNone:
@@ -192,8 +193,8 @@ func (k *Keyring) possible(arn awsname.KeyARN) bool {
 	return false
 }
 
-// rank puts the configured key first, so that entries beside it cannot use up
-// the calls.
+// rank puts the configured key first, so that other entries cannot use up the
+// calls.
 func rank(c candidate) int {
 	if c.configured {
 		return 0
@@ -202,9 +203,9 @@ func rank(c candidate) int {
 }
 
 // follow asks again which key a strict alias stands for, on behalf of a message
-// under another key of its account and Region. Producers follow an alias at
-// once, because KMS resolves it for them; their messages are good, and must not
-// be called invalid for as long as a consumer remembers the key before.
+// under another key of its account and Region. Producers use the alias's new
+// key at once, because KMS resolves it for them. Their messages are valid, and
+// must not count as invalid while a consumer remembers the old key.
 func (d *decryption) follow(ctx context.Context) []candidate {
 	if len(d.unsettled) == 0 || d.exhausted() {
 		return nil
@@ -253,8 +254,9 @@ func (d *decryption) try(ctx context.Context, candidates []candidate) (*envelope
 	return nil, false
 }
 
-// exhausted reports whether the message has had its calls. What is remembered
-// counts as one, or the next receive would ask about the entries after it.
+// exhausted reports whether the message has had its calls. A remembered failure
+// counts as a call; otherwise the next receive would ask about the entries
+// after it.
 func (d *decryption) exhausted() bool { return len(d.tried) == maxDecryptCalls }
 
 // ask asks KMS about c, unless its answer is known, or too many have failed.
@@ -347,13 +349,13 @@ func (d *decryption) failure() error {
 		d.fault("the message has no encrypted data key of provider %q: it was sealed with another kind of keyring, and opens with one of that kind", ProviderID)
 	}
 	err := envelope.JoinKeyErrors(d.errs...)
-	if !d.asked && envelope.MessageAtFault(err) {
-		return &notAskedError{err} // a cache must not take it for a sign of life
+	if !d.asked && envelope.IsInvalidMessage(err) {
+		return &notAskedError{err} // a cache must not take it for an answer of KMS
 	}
 	return err
 }
 
-// fault records a cause that is the message's.
+// fault records why the message is invalid.
 func (d *decryption) fault(format string, args ...any) {
 	d.errs = append(d.errs, fmt.Errorf("kmskeyring: %w: "+format, append([]any{envelope.ErrNoMatchingKey}, args...)...))
 }

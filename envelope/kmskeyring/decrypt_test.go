@@ -459,7 +459,7 @@ func TestNoDescribeKeyInVain(t *testing.T) {
 	}
 }
 
-func TestForeignRefusalIsTheMessagesFault(t *testing.T) {
+func TestForeignRefusalMakesTheMessageInvalid(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	client := w.client("us-east-1", ours)

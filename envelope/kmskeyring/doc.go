@@ -16,7 +16,7 @@
 //
 // # Which keys a message may name
 //
-// A message says which keys its data key is encrypted under, and anybody may
+// A message says which keys its data key is encrypted under, and anyone may
 // write a message. The keyring asks KMS only about these:
 //
 //   - the configured key, and its multi-Region relatives;
@@ -26,14 +26,14 @@
 //     was sealed before must still open;
 //   - those of [Options.Discovery].
 //
-// The rule for aliases trusts everybody who may encrypt under any key of that
-// account and Region that this role may decrypt under: confine the role's
-// kms:Decrypt to the keys that are meant, by the Resource of its policy.
+// The rule for aliases trusts everyone who may encrypt under any key of that
+// account and Region that this role may decrypt under: limit the role's
+// kms:Decrypt to the right keys, by the Resource of its policy.
 // [Options.StrictAlias] narrows the rule to the key that the alias points at
 // now.
 //
-// All other entries are passed over without a call. If none is left the error
-// is [envelope.ErrNoMatchingKey], with the line of configuration to add.
+// It skips all other entries without a call. If none is left, the error is
+// [envelope.ErrNoMatchingKey], with the line of configuration to add.
 //
 // A bare key ID or an alias must be resolved before it can be compared, by
 // DescribeKey, so a role that opens messages needs kms:DescribeKey beside
@@ -43,7 +43,7 @@
 //
 // They are of the classes of package envelope. The service's own error stays in
 // the chain: errors.As finds a [*types.DisabledException]. Refusals are
-// [*envelope.RefusedError]; that of an alias, asked to seal, reaches keys for
+// [*envelope.RefusedError]; a refusal to seal with an alias reaches keys for
 // sealing only, because the alias may have moved. A refusal for a key that a
 // message names and the configuration does not is [envelope.ErrNoMatchingKey]:
 // nobody can stop a consumer by naming a key that refuses it.
@@ -51,14 +51,14 @@
 // # Deadlines and secrets
 //
 // An SDK call to KMS has no limit on the time of an answer. The keyring's calls
-// do: [CallTimeout], and two attempts of [AttemptTimeout]. They never log a
-// request's or response's body, whatever the client's log mode, because it
-// holds the plaintext data key.
+// do: [CallTimeout], and two attempts of [AttemptTimeout]. They never log the
+// body of a request or response, which holds the plaintext data key, whatever
+// the client's log mode is.
 //
 // # What it does not do
 //
 // It does not remember data keys, so every call of it is a call to KMS: put a
 // cache around it. It does remember encrypted data keys that KMS did not
 // decrypt: see [Keyring.DecryptDataKey]. It cannot wipe the copies of a data
-// key that the SDK and net/http made on its way.
+// key that the SDK and net/http make.
 package kmskeyring

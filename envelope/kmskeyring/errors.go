@@ -24,7 +24,7 @@ const (
 	opDescribeKey     operation = "DescribeKey"
 )
 
-// question is what KMS was asked, as far as the answer's meaning depends on it.
+// question is what KMS was asked: what classify needs to know.
 type question struct {
 	op         operation
 	keyID      string // as given to KMS
@@ -42,8 +42,8 @@ type question struct {
 // the documented ones.
 func classify(q question, err error) error {
 	code, ok := kmsCode(err)
-	// An emulator may fail because it looks for the ciphertext that a dry run does
-	// not have. That is no outage.
+	// An emulator may fail because it wants the ciphertext that a dry run does not
+	// have. That is no outage.
 	if status, answered := kmsStatus(err); q.dryRun && !q.understood && answered &&
 		(status >= 500 || status >= 400 && (code == "" || code == "UnknownError")) {
 		return q.checkUnsupported(err)
@@ -68,7 +68,7 @@ func classify(q question, err error) error {
 		return q.unavailable(err, credentialsRemedy)
 
 	case "AccessDeniedException", "AccessDenied":
-		// Under a skewed clock KMS says this too, and the SDK marks it.
+		// KMS says this too if a clock is wrong, and the SDK marks that case.
 		if skewed, ok := errors.AsType[interface {
 			error
 			RetryableError() bool
@@ -82,7 +82,7 @@ func classify(q question, err error) error {
 			return q.checkUnsupported(err) // it asks for the ciphertext
 		}
 		if q.op == opDecrypt {
-			return q.messageFault(err, otherContext)
+			return q.invalidMessage(err, otherContext)
 		}
 		return q.refused(err, &envelope.RefusedError{}, "")
 
@@ -93,7 +93,7 @@ func classify(q question, err error) error {
 	case "InvalidKeyUsageException":
 		return q.refused(err, &envelope.RefusedError{KeyInfo: q.keyInfo}, "the key must be a symmetric encryption key: KeySpec SYMMETRIC_DEFAULT, KeyUsage ENCRYPT_DECRYPT")
 	case "NotFoundException":
-		// What does not exist may be the alias, of which the key knows nothing.
+		// The alias may not exist, which says nothing about the key.
 		reach := &envelope.RefusedError{}
 		if q.op == opDecrypt || q.keyID == q.keyInfo {
 			reach.KeyInfo = q.keyInfo
@@ -115,8 +115,8 @@ func classify(q question, err error) error {
 	return q.refused(err, &envelope.RefusedError{}, "")
 }
 
-// trustRemedy names the setting wherever people have it: it is read by those
-// who configure this package, sqsx or the environment.
+// trustRemedy names the setting in this package, in sqsx and in the
+// environment: its reader may configure any of them.
 const trustRemedy = "if the key is yours, add it to kmskeyring.Options.DecryptKeys (with sqsx: sqsx.Options.KMSKeyring.DecryptKeys, or SEALQ_DECRYPT_KEYS)"
 
 // notConfigured is the remedy for a refusal of a key that only the message
@@ -127,12 +127,12 @@ const otherContext = "the message was sealed under another encryption context, o
 
 const grantRemedy = "give Options.GrantTokens of grants on this key that still exist"
 
-const credentialsRemedy = "the AWS credentials of this process are at fault, not the key"
+const credentialsRemedy = "the AWS credentials of this process are wrong, not the key"
 
-// kmsCode returns the code of an answer of KMS. There is none in err if KMS was
-// not reached or its answer was not understood, but there may be an answer of
+// kmsCode returns the code of an answer of KMS. err has none if KMS was not
+// reached or its answer was not understood. It may then have the answer of
 // another service: the SDK asks STS, SSO or the instance for credentials inside
-// the call, and a refusal there is no refusal of the key.
+// the call, and their refusal is no refusal of the key.
 func kmsCode(err error) (code string, ok bool) {
 	if _, isCall := errors.AsType[*smithy.OperationError](err); isCall {
 		if _, answered := kmsStatus(err); !answered {
@@ -146,8 +146,8 @@ func kmsCode(err error) (code string, ok bool) {
 	return api.ErrorCode(), true
 }
 
-// kmsStatus returns the HTTP status of an answer of KMS, whatever else it
-// holds.
+// kmsStatus returns the HTTP status of an answer of KMS, also if the rest of it
+// was not understood.
 func kmsStatus(err error) (status int, answered bool) {
 	if call, isCall := errors.AsType[*smithy.OperationError](err); isCall {
 		if _, nested := errors.AsType[*smithy.OperationError](call.Err); nested || call.ServiceID != kms.ServiceID {
@@ -168,7 +168,7 @@ func httpStatus(err error) (int, bool) {
 
 // notKMS names the host that gave an answer which is not AWS KMS's, and why it
 // may have been asked. It names nothing else of the URL, which may hold a
-// password. Where the network failed there is no such answer.
+// password. It returns "" if no answer arrived.
 func notKMS(err error) string {
 	response, ok := errors.AsType[*smithyhttp.ResponseError](err)
 	if _, answered := kmsStatus(err); !answered || !ok || response.Response.Request == nil || response.Response.Request.URL == nil || isCut(err) {
@@ -177,7 +177,7 @@ func notKMS(err error) string {
 	return fmt.Sprintf("%q answered, and not as AWS KMS does: if that is not its endpoint, see AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_KMS and the KMS client's BaseEndpoint", response.Response.Request.URL.Host)
 }
 
-// isCut reports whether an answer was lost on its way.
+// isCut reports whether the answer was lost in transit.
 func isCut(err error) bool { return keyerr.IsNetwork(err) || keyerr.IsCut(err) }
 
 func (q question) permissionRemedy() string {
@@ -207,7 +207,7 @@ func (q question) unavailable(err error, hint string) error {
 	return fmt.Errorf("kmskeyring: %s: %w: %w%s", q, envelope.ErrUnavailable, own(err), remedy(hint))
 }
 
-func (q question) messageFault(err error, hint string) error {
+func (q question) invalidMessage(err error, hint string) error {
 	return fmt.Errorf("kmskeyring: %s: %w: %w%s", q, envelope.ErrNoMatchingKey, own(err), remedy(hint))
 }
 
@@ -223,26 +223,27 @@ type notAskedError struct{ error }
 func (e *notAskedError) Unwrap() error        { return e.error }
 func (e *notAskedError) Is(target error) bool { return target == keyerr.ErrNotAsked }
 
-// checkUnsupported reports an answer to a dry run that is none.
+// checkUnsupported is the error of an endpoint that does not support dry runs.
 func (q question) checkUnsupported(err error) error {
 	return fmt.Errorf("kmskeyring: %s: %w: the endpoint does not answer dry runs: %w", q, envelope.ErrCheckUnsupported, own(err))
 }
 
-// remembered reports what KMS said of an encrypted data key before.
+// remembered is the error of an encrypted data key that KMS did not decrypt
+// before.
 func (q question) remembered(why reason) error {
 	err := errors.New("KMS did not decrypt it before, and is not asked again")
 	if why == isFact {
-		return q.messageFault(err, otherContext)
+		return q.invalidMessage(err, otherContext)
 	}
-	return q.messageFault(err, notConfigured)
+	return q.invalidMessage(err, notConfigured)
 }
 
-// denied reports what KMS said of a key and encryption context before.
+// denied is the error of a key and encryption context that KMS denied before.
 func (q question) denied(before error, next time.Duration) error {
 	return &envelope.RefusedError{Reach: envelope.ReachEntry, Err: fmt.Errorf("answered from memory, next attempt in %v: %w", next.Round(time.Millisecond), before)}
 }
 
-// deniedBefore is what KMS said, where its own words are forgotten.
+// deniedBefore stands for the answer of KMS if that is forgotten.
 func (q question) deniedBefore(why reason) error {
 	code, hint := "AccessDeniedException", q.permissionRemedy()
 	if why == invalidGrant {
@@ -252,12 +253,12 @@ func (q question) deniedBefore(why reason) error {
 	return fmt.Errorf("kmskeyring: %s: %w%s", q, err, remedy(hint))
 }
 
-// refused is a refusal, of the reach of r. For a key that only the message
-// names it is the message's fault: else anybody who may send to a queue could
-// stop its consumers, by naming a key that refuses them.
+// refused is a refusal, of the reach of r. If only the message names the key,
+// the message is invalid instead: otherwise anyone who may send to a queue
+// could stop its consumers by naming a key that refuses them.
 func (q question) refused(err error, r *envelope.RefusedError, hint string) error {
 	if !q.configured {
-		return q.messageFault(err, notConfigured)
+		return q.invalidMessage(err, notConfigured)
 	}
 	if q.sealOnly && r.KeyInfo != "" {
 		r.Reach = envelope.ReachSeal
@@ -266,22 +267,22 @@ func (q question) refused(err error, r *envelope.RefusedError, hint string) erro
 	return r
 }
 
-// badAnswer reports an answer that cannot be the service's to this question.
+// badAnswer is the error of an answer that does not fit the question.
 func (q question) badAnswer(why string) error {
 	return fmt.Errorf("kmskeyring: %s: %w: the answer cannot be used: %s", q, envelope.ErrUnavailable, why)
 }
 
-// notADataKey reports something else than a data key, which somebody encrypted
-// under the key and put into a message.
+// notADataKey is the error of a message with a ciphertext under the key that is
+// not of a data key.
 func (q question) notADataKey(size int) error {
 	return fmt.Errorf("kmskeyring: %s: %w: what was decrypted is %d bytes, want %d", q, envelope.ErrNoMatchingKey, size, envelope.DataKeySize)
 }
 
-// own makes an error fit to be passed on. An error of a deadline of ours, or of
-// the HTTP client's, must not look like the end of the caller's context. An
-// answer that could not be decoded travels in its error, data key included. And
-// an answer holds its request, and so the context of whoever caused it: a cache
-// remembers errors, and gives them to others.
+// own removes from an error what callers must not get. The end of a deadline of
+// ours, or of the HTTP client's, must not look like the end of the caller's
+// context. An error of decoding holds the answer, data key included. And an
+// answer holds its request, with the context of its caller: a cache remembers
+// errors and returns them to other callers.
 func own(err error) error {
 	if refusal, ok := errors.AsType[*smithyhttp.ResponseError](err); ok && refusal.Response != nil && refusal.Response.Response != nil {
 		answer := *refusal.Response.Response
@@ -297,7 +298,7 @@ func own(err error) error {
 	return keyerr.NotCallers(err)
 }
 
-// shorten bounds what an answer says before it goes into an error.
+// shorten bounds a text from an answer that goes into an error.
 func shorten(s string) string {
 	const limit = 200
 	if len(s) > limit {

@@ -41,8 +41,8 @@ type Keyring struct {
 
 	resolver *resolver // of keyID, if it is not a key ARN; else nil
 
-	// lastARN is the key that KMS last used for keyID. It is the reach of a
-	// refusal, which does not say which key it is about.
+	// lastARN is the key that KMS last used for keyID: a refusal does not say
+	// which key it is about, and is taken to be about this one.
 	lastARN atomic.Pointer[awsname.KeyARN]
 
 	dryRuns atomic.Bool // KMS has understood one
@@ -69,8 +69,8 @@ func New(client Client, keyID string, optFns ...func(*Options)) (*Keyring, error
 	if c, ok := client.(*kms.Client); client == nil || ok && c == nil {
 		return nil, errors.New("kmskeyring: client is nil: give one made by kms.NewFromConfig")
 	}
-	// AES-GCM is not this package's, but a keyring that cannot seal anything is
-	// better refused where it is configured than at the first message.
+	// This package does not use AES-GCM, but an error here is better than one at
+	// the first message.
 	if fips140.Enforced() {
 		return nil, errors.New("kmskeyring: GODEBUG=fips140=only refuses AES-GCM with the nonces that the message format prescribes; use fips140=on or off")
 	}
@@ -210,8 +210,8 @@ func (k *Keyring) canEncrypt() error {
 	return nil
 }
 
-// entry checks what KMS returned for the configured key and makes the
-// encrypted data key of it.
+// entry makes an encrypted data key of what KMS returned for the configured
+// key, after checking it.
 func (k *Keyring) entry(q question, keyID *string, blob []byte) (envelope.EncryptedDataKey, error) {
 	got, err := awsname.ParseKeyARN(aws.ToString(keyID))
 	ok := err == nil && got.IsKey() && (k.region == "" || got.Region == k.region)
@@ -238,10 +238,10 @@ func (k *Keyring) sealQuestion(op operation) question {
 }
 
 // lastKeyInfo is the best guess at which key a refusal of keyID is about. It is
-// wrong when an alias has moved since the last success. Guessing none would
-// leave a disabled key in use for sealing, under every other encryption
-// context. For opening the guess must not count: it would stop the messages of
-// a healthy key each time that sealing under its broken successor is refused.
+// wrong if an alias has moved since the last success. Without a guess, a
+// disabled key would stay in use for sealing under every other encryption
+// context. The guess is not used for opening: a refusal to seal under a broken
+// new key would stop the messages under the healthy old one.
 func (k *Keyring) lastKeyInfo() string {
 	if k.form == formKeyARN {
 		return k.keyID
@@ -253,9 +253,9 @@ func (k *Keyring) lastKeyInfo() string {
 }
 
 // Purge forgets which key an alias or a bare key ID stands for: the next
-// message that depends on it asks KMS again, also one that waits for an answer
-// now. It also forgets which encrypted data keys KMS did not decrypt. See
-// [envelope.Purger].
+// message that needs it asks KMS again, and so does one that waits for an
+// answer now. It also forgets which encrypted data keys KMS did not decrypt.
+// See [envelope.Purger].
 func (k *Keyring) Purge() {
 	if k == nil {
 		return

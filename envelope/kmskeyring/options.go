@@ -17,10 +17,11 @@ import (
 // it.
 //
 // Implementations must be safe for concurrent use. They should apply the option
-// functions, which hold the keyring's Region, attempts and log mode; one that
-// does not must take care of these itself. Outputs belong to the keyring, which
-// overwrites the plaintext in them. An error that comes from the service is a
-// smithy.APIError; all others mean that the service could not be asked.
+// functions, which set the keyring's Region, attempts and log mode; an
+// implementation that does not must set these itself. Outputs belong to the
+// keyring, which overwrites the plaintext in them. An error that comes from the
+// service is a smithy.APIError; all others mean that the service could not be
+// asked.
 type Client interface {
 	// GenerateDataKey makes a new data key, and encrypts it under the keyring's
 	// key: once for each call of [Keyring.GenerateDataKey].
@@ -33,9 +34,9 @@ type Client interface {
 	// Encrypt encrypts a data key that another keyring made, under the keyring's
 	// key: once for each call of [Keyring.WrapDataKey].
 	Encrypt(context.Context, *kms.EncryptInput, ...func(*kms.Options)) (*kms.EncryptOutput, error)
-	// DescribeKey tells which key an alias or a key ID stands for, whenever that
-	// is to be known for decryption: see [Options.AliasPeriod]. It is called on a
-	// goroutine of the keyring's, and a panic in it becomes an error that is
+	// DescribeKey returns the key that an alias or a key ID stands for, when
+	// decryption needs it: see [Options.AliasPeriod]. It is called on a goroutine
+	// of the keyring's, and a panic in it becomes an error that is
 	// [envelope.ErrUnavailable].
 	DescribeKey(context.Context, *kms.DescribeKeyInput, ...func(*kms.Options)) (*kms.DescribeKeyOutput, error)
 }
@@ -58,11 +59,10 @@ const (
 // [New] copies the options, slices included: changing them afterwards has no
 // effect.
 type Options struct {
-	// Region is the Region of the calls, where the key's name leaves it open:
-	// for a key ID, for an alias, and for the ARN of a multi-Region key, which is
-	// rewritten to that Region, so that every Region uses its own replica. It
-	// does not change where other ARNs are used. Empty: the ARN's Region, or the
-	// client's.
+	// Region is the Region of the calls if the key's name does not fix it: for a
+	// key ID, for an alias, and for the ARN of a multi-Region key, which is
+	// rewritten to that Region, so that every Region uses its own replica. It does
+	// not affect other ARNs. Empty: the ARN's Region, or the client's.
 	Region string
 
 	// DecryptKeys are the ARNs of further keys that messages may be encrypted
@@ -81,18 +81,18 @@ type Options struct {
 	// the message is refused if the answer is not its key. One message at a time
 	// waits for its turn to ask, up to a second; the others are
 	// [envelope.ErrUnavailable] meanwhile, and open when they are received again.
-	// While such messages turn out to be under no key of the alias, ever fewer
-	// wait, down to one in 30 seconds: a move is then known within 2 seconds
-	// still, to the messages that are received after that. KMS itself may take a
-	// while until all of it knows of a move. To depend on no such delay, add the
-	// new key to DecryptKeys before the alias is moved.
+	// While such messages turn out to be under no key of the alias, fewer of them
+	// wait, down to one in 30 seconds. A move is then still known within 2
+	// seconds, for the messages received after that. KMS itself may take a while
+	// to apply a move everywhere. To avoid these delays, add the new key to
+	// DecryptKeys before you move the alias.
 	StrictAlias bool
 
-	// AliasPeriod is how long the keyring remembers which key an alias or a key
-	// ID stands for, 1 second to 24 hours. Zero: [DefaultAliasPeriod]. When KMS
-	// cannot be asked again, the last answer stays in use until it can. All this
-	// matters for decryption only: KMS itself resolves the alias when a data key
-	// is generated.
+	// AliasPeriod is how long the keyring remembers which key an alias or a key ID
+	// stands for, 1 second to 24 hours. Zero: [DefaultAliasPeriod]. When KMS
+	// cannot be asked again, the last answer stays in use until it can. It matters
+	// for decryption only: KMS itself resolves the alias when a data key is
+	// generated.
 	AliasPeriod time.Duration
 
 	// GrantTokens are passed to KMS with every call, at most 10: a grant that was
@@ -100,7 +100,7 @@ type Options struct {
 	GrantTokens []string
 
 	// Discovery makes a keyring that only decrypts, under any key of the named
-	// accounts. It takes the place of a key: New's keyID must then be empty.
+	// accounts. It replaces a key: New's keyID must then be empty.
 	Discovery Discovery
 }
 
@@ -108,8 +108,8 @@ type Options struct {
 type Discovery struct {
 	// Partition is "aws", "aws-cn", "aws-us-gov", ...
 	Partition string
-	// Region is the keys' Region and that of the calls. A multi-Region key is
-	// used by its replica in Region, wherever the message was sealed.
+	// Region is the keys' Region and that of the calls. Of a multi-Region key, the
+	// replica in Region is used, wherever the message was sealed.
 	Region string
 	// Accounts are the accounts, of 12 digits each, whose keys may be used.
 	Accounts []string

@@ -19,7 +19,7 @@ import (
 )
 
 // After a DescribeKey call that failed, the failure is the answer for a while:
-// the keyring cannot do without, and every message would ask again.
+// the keyring needs an answer for every message, and each would ask again.
 const (
 	minDescribeRetry = time.Second
 	maxDescribeRetry = 30 * time.Second
@@ -34,19 +34,19 @@ const (
 	// describePatience is how long one of them waits for an answer.
 	describePatience = time.Second
 
-	// describeGlance is the same after messages that waited longer for nothing:
-	// for 1 second, doubling to 30. A receive waits for all of its messages, and
-	// under a flood there is such a message in every one.
+	// describeGlance takes its place for 1 second, doubling to 30, after messages
+	// that waited longer in vain. A receive waits for all of its messages, and
+	// under a flood every receive has such a message.
 	describeGlance     = 100 * time.Millisecond
 	minDescribeRespite = time.Second
 	maxDescribeRespite = 30 * time.Second
 )
 
-// errPaced leaves a message for later that would have to wait.
+// errPaced withholds a message that would have to wait, until a later receive.
 var errPaced = errors.New("a message is not to wait now")
 
-// resolver knows the key behind an alias or key ID. However many messages need
-// it at once, one call is in flight.
+// resolver finds the key behind an alias or key ID. However many messages need
+// it at once, it makes one call.
 type resolver struct {
 	period time.Duration
 	fetch  func(context.Context) (awsname.KeyARN, error)
@@ -123,11 +123,12 @@ func (r *resolver) begun() uint64 {
 // held.
 func (r *resolver) fresh() bool { return clock.Elapsed(r.ended, r.now()) < r.rest }
 
-// resolveAfter returns the answer to a call that is later than the first n, or
-// of an earlier one that is welcome. All wait for a call in flight, or one that
-// may be made now, but not longer than describePatience. If none may be made
-// yet, one waits until then. The others get errPaced. During a respite none
-// waits for its turn, nor longer than describeGlance for an answer.
+// resolveAfter returns the answer to a call later than the first n, or an
+// earlier answer that is welcome. Callers wait for a call in flight, or one
+// that may be made now, for describePatience at most. If no call may be made
+// yet, one caller waits until then, and the others get errPaced. During a
+// respite no caller waits for its turn, or longer than describeGlance for an
+// answer.
 func (r *resolver) resolveAfter(ctx context.Context, n uint64, welcome func(awsname.KeyARN) bool) (awsname.KeyARN, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -137,7 +138,7 @@ func (r *resolver) resolveAfter(ctx context.Context, n uint64, welcome func(awsn
 	case err == nil && welcome(known):
 		r.vain = 0
 	case err == nil || err == errPaced:
-		// Those that waited side by side are one.
+		// Callers that waited at the same time count as one.
 		if now := r.now(); clock.Elapsed(began, now) > describeGlance && !r.respite(now) {
 			r.vain, r.vainLast = r.vain+1, now
 		}
@@ -145,14 +146,14 @@ func (r *resolver) resolveAfter(ctx context.Context, n uint64, welcome func(awsn
 	return known, err
 }
 
-// respite reports whether the last messages that waited did so for nothing.
-// r.mu is held.
+// respite reports whether the last messages that waited did so in vain. r.mu is
+// held.
 func (r *resolver) respite(now time.Time) bool {
 	return r.vain > 0 && clock.Elapsed(r.vainLast, now) < backoff.Exponential(minDescribeRespite, maxDescribeRespite, r.vain)
 }
 
-// await is resolveAfter, without the account of what waiting was good for. r.mu
-// is held, except while it waits.
+// await is resolveAfter, without counting vain waits. r.mu is held, except
+// while it waits.
 func (r *resolver) await(ctx context.Context, n uint64, welcome func(awsname.KeyARN) bool) (awsname.KeyARN, error) {
 	for {
 		switch {
@@ -207,8 +208,8 @@ func (r *resolver) wait(ctx context.Context, done <-chan struct{}, d time.Durati
 // ask returns the call in flight, and begins it if there is none. r.mu is held.
 func (r *resolver) ask(ctx context.Context) *describing {
 	if r.call == nil {
-		// The call belongs to all who wait for it: the first one's end must not
-		// fail the others. It has a deadline of its own, in Keyring.ask.
+		// All callers that wait share the call: the end of the first one's context
+		// must not fail the others. It has a deadline of its own, in Keyring.ask.
 		ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 		r.call = &describing{done: make(chan struct{}), cancel: cancel}
 		r.calls++
@@ -229,7 +230,7 @@ func (r *resolver) run(ctx context.Context, call *describing) {
 	}, func(err error) { r.finish(call, arn, err) })
 }
 
-// finish records what a call came to and wakes those who wait for it.
+// finish records the result of a call and wakes those that wait for it.
 func (r *resolver) finish(call *describing, arn awsname.KeyARN, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -247,8 +248,8 @@ func (r *resolver) finish(call *describing, arn awsname.KeyARN, err error) {
 	r.call = nil
 }
 
-// forget ends the use of all that was asked before. Who waits for a call in
-// flight starts over.
+// forget drops all earlier answers. Callers that wait for a call in flight
+// start over.
 func (r *resolver) forget() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -262,8 +263,8 @@ func (r *resolver) forget() {
 	r.vain = 0
 }
 
-// answer is what is known now. r.mu is held. The last good answer outlives an
-// outage: an alias rarely moves, and what it pointed at was trusted then.
+// answer is what is known now. r.mu is held. In an outage the last good answer
+// stays in use: an alias rarely moves, and the key it pointed at was trusted.
 func (r *resolver) answer() (awsname.KeyARN, error) {
 	if r.err == nil || r.known != (awsname.KeyARN{}) && errors.Is(r.err, envelope.ErrUnavailable) {
 		return r.known, nil

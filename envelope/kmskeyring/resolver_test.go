@@ -118,7 +118,7 @@ func strictWorld(t testing.TB) (world, *kmskeyring.Keyring, strictKeys) {
 	}
 }
 
-// TestStrictAliasAsksSeldom: whoever may send can name keys of the account.
+// TestStrictAliasAsksSeldom: anyone who may send can name keys of the account.
 // That costs a DescribeKey call a second, for which one message waits, and ever
 // fewer where that was in vain: the others are left for later, and healthy ones
 // wait for none of them.

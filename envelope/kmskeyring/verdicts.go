@@ -15,39 +15,40 @@ import (
 	"github.com/sealq/sealq/internal/backoff"
 )
 
-// Whoever may send to a queue can write messages whose encrypted data keys KMS
-// does not decrypt, each a call. So the keyring remembers what KMS said of
-// each, and asks about no more than so many that fail: see budget.
+// Anyone who may send to a queue can write messages whose encrypted data keys
+// KMS does not decrypt, and each costs a call. So the keyring remembers what
+// KMS said about each, and limits calls that fail: see budget.
 const (
-	// keptFailures has room for all that can fail within refusalPeriod, so that
-	// no flood makes the keyring forget. They take about 24 MB.
+	// keptFailures has room for all failures within refusalPeriod, so that no
+	// flood makes the keyring forget one sooner. They take about 24 MB.
 	keptFailures = failureBurst + failuresPerSecond*int(refusalPeriod/time.Second)
 
-	// keptOpened is how many of the encrypted data keys that were decrypted are
-	// exempt from the bound: those that a cache asks about again.
+	// keptOpened is how many decrypted encrypted data keys are remembered: the
+	// bound does not apply to them when a cache asks about them again.
 	keptOpened = 1 << 14
 
-	// keptScopes is for how many pairs of key and encryption context it is
-	// remembered whether they are denied. A consumer has a few.
+	// keptScopes is the number of pairs of key and encryption context that are
+	// remembered as denied or granted. A consumer has a few.
 	keptScopes = 1 << 10
 
-	// factPeriod is for what stays true: that a ciphertext was not made under
-	// this key and encryption context. It is the longest visibility timeout of
-	// a queue, so that a message is not asked about at every receive.
+	// factPeriod is for failures that cannot change: the ciphertext was not made
+	// under this key and encryption context. It is the longest visibility timeout
+	// of a queue, so that a message is not asked about at every receive.
 	factPeriod = 12 * time.Hour
 
-	// refusalPeriod is for what may change: a permission, the state of a key.
+	// refusalPeriod is for failures that can change: a permission, the state of a
+	// key.
 	refusalPeriod = 5 * time.Minute
 
-	// A denial of a configured key and an encryption context is the answer to
-	// all messages under both for 1 second, doubling to 5. That is short, since
-	// a permission that is granted must soon take effect.
+	// A denial of a configured key and an encryption context is the answer to all
+	// messages under both for 1 second, doubling to 5. That is short, because a
+	// newly granted permission must soon take effect.
 	minDenial = time.Second
 	maxDenial = 5 * time.Second
 
 	// maxDenied is how often a message is asked about while its key is denied.
-	// Then it is left alone for refusalPeriod: a sender can give each message a
-	// context of its own.
+	// Then it is not asked about for refusalPeriod: a sender can give each message
+	// a context of its own.
 	maxDenied = maxDecryptCalls
 )
 
@@ -65,7 +66,7 @@ type verdicts struct {
 	granted recent[int64] // when this process was allowed, in Unix seconds
 }
 
-// verdict is why KMS did not decrypt. It is small, because a flood makes very
+// verdict is why KMS did not decrypt. It is small, because a flood creates very
 // many.
 type verdict struct {
 	until  uint32 // in Unix seconds, to the year 2106
@@ -79,7 +80,7 @@ const (
 	isFact       reason = iota // stays true
 	isRefused                  // by a key that the configuration does not name
 	accessDenied               // by a key that it names
-	invalidGrant               // the same, for the sake of Options.GrantTokens
+	invalidGrant               // the same, because of Options.GrantTokens
 )
 
 // denies reports whether KMS denied the key and context, and did not look at
@@ -151,7 +152,7 @@ func (v *verdicts) answer(s subject, q question, now time.Time) error {
 	}
 	denied, _ := v.denied.get(s.scope)
 	if isFailed && failed.times >= maxDenied {
-		// Whatever happened to denied: a flood can make the keyring forget it.
+		// This does not need denied, which a flood can make the keyring forget.
 		granted, ok := v.granted.get(s.scope)
 		if at := int64(failed.until) - int64(refusalPeriod/time.Second); !ok || granted < at {
 			denied.until = time.Unix(int64(failed.until), 0)
@@ -166,9 +167,9 @@ func (v *verdicts) answer(s subject, q question, now time.Time) error {
 	return q.denied(denied.err, denied.until.Sub(now))
 }
 
-// begin is to be called right before a call. It returns what has become known
-// since. If that is nothing, the call asks for all that a denial concerns: the
-// others are answered from memory meanwhile.
+// begin is called right before a call, and returns a failure that has become
+// known since. If there is none, this call asks on behalf of all that the
+// denial concerns, and the others are answered from memory meanwhile.
 func (v *verdicts) begin(s subject, q question, now time.Time) error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -211,7 +212,7 @@ func (v *verdicts) note(s subject, err error, asked, now time.Time) (failed bool
 		failure.times = min(before.times+1, maxDenied)
 		v.deny(s.scope, refused.Err, asked, now)
 	} else {
-		// KMS looked at the ciphertext, so that it denies the key no more.
+		// KMS looked at the ciphertext, so it no longer denies the key.
 		v.denied.forget(s.scope)
 	}
 	if why == isFact {
@@ -247,14 +248,14 @@ func (v *verdicts) grant(scope fingerprint, now time.Time) {
 	}
 }
 
-// allowed records that KMS said so, of key and ec.
+// allowed records that KMS allows key and ec.
 func (v *verdicts) allowed(key string, ec envelope.EncryptionContext, now time.Time) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.grant(scopeOf(key, contextHash(ec)), now)
 }
 
-// forget forgets what KMS said. How much was asked stays counted.
+// forget forgets what KMS said. It keeps the budget.
 func (v *verdicts) forget() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -264,15 +265,15 @@ func (v *verdicts) forget() {
 
 func unix(t time.Time) uint32 { return uint32(t.Unix()) }
 
-// reasonOf returns why KMS did not decrypt, and the refusal if it denied that.
-// An outage, and what is wrong with a whole key, is no reason.
+// reasonOf returns why KMS did not decrypt, and the refusal if KMS denied it.
+// It reports false for an outage, and for a refusal of a whole key.
 func reasonOf(err error) (reason, *envelope.RefusedError, bool) {
 	var code string
 	api, answered := errors.AsType[smithy.APIError](err)
 	if answered {
 		code = api.ErrorCode()
 	}
-	if envelope.MessageAtFault(err) {
+	if envelope.IsInvalidMessage(err) {
 		// Without KMS's own error it was decrypted, and is no data key.
 		if !answered || code == "InvalidCiphertextException" || code == "IncorrectKeyException" {
 			return isFact, nil, true

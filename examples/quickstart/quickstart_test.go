@@ -28,6 +28,9 @@ func TestStory(t *testing.T) {
 	out := tellStory(t)
 	lines := strings.Split(strings.TrimSpace(out), "\n")
 	for _, line := range lines {
+		if strings.HasSuffix(line, "...") && !strings.HasPrefix(line, "2. ") { // the ciphertext
+			t.Errorf("a line is cut off: %s", line)
+		}
 		if n := utf8.RuneCountInString(line); n > columns {
 			t.Errorf("a line has %d columns, want at most %d: %s", n, columns, line)
 		}
@@ -35,13 +38,16 @@ func TestStory(t *testing.T) {
 	if !strings.Contains(lines[0], "SEALQ_KEY_ID is not set") {
 		t.Errorf("the first line does not say where it runs: %s", lines[0])
 	}
+	if end := lines[len(lines)-1]; !strings.HasSuffix(end, "docs/migration.md: a queue in use") {
+		t.Errorf("the last line does not say what to read: %s", end)
+	}
 	for i, says := range []string{
 		order,                      // 1. sent
 		"/////wAAAAE",              // 2. what an outsider reads
 		order,                      // 3. received
 		"sending and receiving: 3", // 4. calls of KMS: a data key, the question before the first receive, and decrypting
 		"authentication failed",    // 5. why it is withheld
-		"business as usual",        // 6. in an outage
+		"sent and received",        // 6. in an outage
 	} {
 		number := strconv.Itoa(i+1) + ". "
 		at := slices.IndexFunc(lines, func(line string) bool { return strings.HasPrefix(line, number) })
@@ -73,7 +79,7 @@ func TestStoryOnALocalServer(t *testing.T) {
 	} {
 		t.Setenv(name, value)
 	}
-	if out := tellStory(t); !strings.Contains(out, "On "+local.URL) || !strings.Contains(out, "business as usual") {
+	if out := tellStory(t); !strings.Contains(out, "On "+local.URL) || !strings.Contains(out, "sent and received") {
 		t.Errorf("the story did not run on the local server, or not to its end:\n%s", out)
 	}
 	if got := connections.Load(); got != 1 {

@@ -61,20 +61,24 @@ func (w *world) tamper(ctx context.Context, client *sqs.Client) error {
 		return fmt.Errorf("a forged message was not withheld: got error %v", err)
 	}
 	tell("5. A byte is altered", failed.Withheld[0].Err.Error())
-	tell("", "(withheld, not deleted: the redrive policy takes it)")
+	tell("", "(withheld, not deleted: SQS's redrive policy moves it")
+	tell("", "to the dead-letter queue after maxReceiveCount tries)")
 	return nil
 }
 
 func (w *world) outage(ctx context.Context, client *sqs.Client) error {
 	w.kms.cut.Store(true)
-	if err := w.send(ctx, client, "business as usual"); err != nil {
+	if err := w.send(ctx, client, order); err != nil {
 		return err
 	}
 	bodies, err := w.consume(ctx, client)
 	if err != nil {
 		return err
 	}
-	tell("6. KMS is unreachable", bodies[0]+", with the cached data key")
+	if bodies[0] != order {
+		return fmt.Errorf("in the outage: got %q, want %q", bodies[0], order)
+	}
+	tell("6. KMS is unreachable", "sent and received, with the cached data key")
 	newcomer, err := sqsx.NewFromConfig(w.cfg, w.keyID, w.options)
 	if err != nil {
 		return err
@@ -85,6 +89,7 @@ func (w *world) outage(ctx context.Context, client *sqs.Client) error {
 	}
 	tell("   A new process", "has no data key: its send fails, and no byte leaves it")
 	tell("", "("+envelope.ErrUnavailable.Error()+")") // and much more, down to the connection
-	tell("Next", "docs/options.md: every setting; docs/migration.md: a queue in use")
+	tell("Next", "docs/options.md: every setting")
+	tell("", "docs/migration.md: a queue in use")
 	return nil
 }

@@ -152,7 +152,8 @@ func same(want []byte) func([]byte, error) error {
 // to carry and a body a third longer, whatever sealed it.
 type clients struct {
 	sealer        *sqsx.Sealer
-	plain, sealed *sqs.Client // in memory
+	noDigests     *sqsx.Sealer // the same, with Policy.NoDigests
+	plain, sealed *sqs.Client  // in memory
 	queue         *queue
 	dataKey       []byte
 }
@@ -169,9 +170,13 @@ func newClients() (*clients, error) {
 	if err != nil {
 		return nil, err
 	}
+	noDigests, err := newSealer(&keyService{}, func(o *sqsx.Options) { o.Policy.NoDigests = true })
+	if err != nil {
+		return nil, err
+	}
 	q := &queue{}
 	return &clients{
-		sealer: sealer, queue: q, dataKey: make([]byte, 32),
+		sealer: sealer, noDigests: noDigests, queue: q, dataKey: make([]byte, 32),
 		plain: q.client(), sealed: q.client(sealer.Install),
 	}, nil
 }
@@ -259,7 +264,8 @@ func (c *clients) sendingBatches(size int) []operation {
 	}
 }
 
-// receiving returns the operations plain, sealq, floor for ten messages.
+// receiving returns the operations plain, sealq, floor, sealq without digests
+// for ten messages.
 func (c *clients) receiving(size int) ([]operation, error) {
 	var plain, sealed, floor []types.Message
 	for range 10 {
@@ -305,13 +311,14 @@ func (c *clients) receiving(size int) ([]operation, error) {
 		}, nil
 	}
 	body := func(m *types.Message) (int, error) { return len(*m.Body), nil }
-	operations := make([]operation, 3)
-	var errs [3]error
+	operations := make([]operation, 4)
+	var errs [4]error
 	operations[0], errs[0] = receive(plain, body)
 	operations[1], errs[1] = receive(sealed, body, c.sealer.Install)
 	operations[2], errs[2] = receive(floor, func(m *types.Message) (int, error) {
 		plaintext, err := floorOpen(c.dataKey, m.MessageAttributes["sealq"].BinaryValue, *m.Body)
 		return len(string(plaintext)), err
 	})
+	operations[noDigestsOp], errs[noDigestsOp] = receive(sealed, body, c.noDigests.Install)
 	return operations, errors.Join(errs[:]...)
 }

@@ -34,12 +34,13 @@ const (
 	// are 1,000 requests.
 	atOnce = 10
 
-	// backOffTime is for the requests of an invocation without a deadline.
+	// backOffTime bounds the requests of an invocation without a deadline.
 	backOffTime = 10 * time.Second
 )
 
-// backOff makes what failed for now invisible for as long as the caller says.
-// What it cannot change becomes visible when the queue's timeout ends.
+// backOff makes messages that may succeed later invisible for as long as the
+// caller says. Those that it cannot change become visible when the queue's
+// timeout ends.
 func (b *batch) backOff() {
 	if b.o.BackOff == nil {
 		return
@@ -144,8 +145,8 @@ func (b *batch) hide(ctx context.Context, arn string, entries []types.ChangeMess
 }
 
 // queueURL is the URL of a queue at the endpoint that the client uses. SQS
-// reads the account and the name in it; to ask GetQueueUrl would take a
-// permission more.
+// reads the account and the name in it; GetQueueUrl would need one more
+// permission.
 func (b *batch) queueURL(ctx context.Context, arn string) (url, region string, err error) {
 	a, err := awsname.ParseQueueARN(arn)
 	if err != nil {

@@ -11,8 +11,8 @@
 //		o.ReportsFailures = true // the mapping has ReportBatchItemFailures
 //	}))
 //
-// lambda.Start is that of github.com/aws/aws-lambda-go, which this package does
-// not import: [Handler] has the method that lambda.Start looks for, and
+// lambda.Start is in github.com/aws/aws-lambda-go, which this package does not
+// import: [Handler] has the method that lambda.Start looks for, and
 // lambda.Start(handler.Handle) works too, for wrappers that take functions.
 //
 // # Guarantees

@@ -6,13 +6,14 @@ import (
 	"runtime"
 )
 
-// ErrNotStarted is the error of a message that opened and that the work was not
-// called for: less time was left than the longest call of this invocation has
-// taken, or the invocation was cancelled.
+// ErrNotStarted is returned for a message that opened but whose work was not
+// started: less time was left than the longest call of this invocation took, or
+// the invocation was cancelled.
 var ErrNotStarted = errors.New("lambdax: the work was not started: not enough time was left")
 
 // BatchError fails an invocation, so that Lambda keeps all messages of the
-// event. Lambda shows its text and "BatchError" as the error's type.
+// event. Lambda shows its text and "BatchError" as the error's type. It has
+// nothing to do with [sqsx.BatchError], which is of a SendMessageBatch.
 type BatchError struct {
 	Messages int // in the event
 	Failed   int // of them, at least 1
@@ -34,14 +35,14 @@ func (e *BatchError) Error() string {
 func (e *BatchError) Unwrap() []error { return e.Errs }
 
 // PanicError is the error of a message for which the work panicked. Its text
-// does not show a value that is not the runtime's own, because that may hold
-// anything, plaintext too.
+// shows the value of the panic only if the runtime made it, because any other
+// may hold plaintext.
 type PanicError struct {
 	Value any    // of the panic; nil if the work ended its goroutine (runtime.Goexit)
 	Stack []byte // of the goroutine, as runtime/debug.Stack formats it
 }
 
-// Error says that there was a panic, and with what type of value.
+// Error says that the work panicked, and with what type of value.
 func (e *PanicError) Error() string {
 	switch v := e.Value.(type) {
 	case nil:

@@ -14,7 +14,7 @@ import (
 	"github.com/sealq/sealq/internal/awsname"
 )
 
-// eventSource is what every record of SQS says of itself, in Lambda and in
+// eventSource is the source of every record of SQS, in Lambda and in
 // EventBridge Pipes (AWS Lambda Developer Guide, "Using Lambda with Amazon
 // SQS").
 const eventSource = "aws:sqs"
@@ -40,8 +40,8 @@ type Record struct {
 	// sqsx.Policy.BodyCarrier.
 	MessageAttributes map[string]Attribute `json:"messageAttributes"`
 	MD5OfBody         string               `json:"md5OfBody"` // SQS's digest of Body, in hex
-	// MD5OfMessageAttributes is SQS's digest of MessageAttributes, nil without
-	// any. It lets an error tell whether they were altered after SQS.
+	// MD5OfMessageAttributes is SQS's digest of MessageAttributes, nil if there
+	// are none. An error uses it to say whether they were altered after SQS.
 	MD5OfMessageAttributes *string `json:"md5OfMessageAttributes,omitempty"`
 	EventSource            string  `json:"eventSource"`    // "aws:sqs"
 	EventSourceARN         string  `json:"eventSourceARN"` // of the queue
@@ -69,8 +69,9 @@ type Failure struct {
 	ItemIdentifier string `json:"itemIdentifier"` // the message ID of the record
 }
 
-// NewEvent returns the event that Lambda makes of messages of the queue with
-// this ARN, for tests of a function. The messages are as a client without a
+// NewEvent returns the event that Lambda makes from messages of the queue with
+// this ARN, for tests of a function. [Handler.Handle] refuses an event that was
+// made with a queue's URL or name. The messages are as a client without a
 // Sealer receives them, or as Sealer.SealMessage makes them; each needs a
 // MessageId. msgs is not changed; the result shares the values of message
 // attributes with it.
@@ -109,8 +110,8 @@ func NewEvent(queueARN string, msgs []types.Message) Event {
 }
 
 // UnmarshalJSON reads an event of Lambda, an array of records, or one record.
-// What has none of these forms leaves an Event without records, which
-// [Handler.Handle] refuses.
+// Any other JSON gives an Event without records, which [Handler.Handle]
+// refuses.
 func (e *Event) UnmarshalJSON(text []byte) error {
 	var in struct {
 		Records []Record `json:"Records"`
@@ -130,8 +131,8 @@ func (e *Event) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
-// eventError keeps what is said of the form, and leaves out what encoding/json
-// quotes of the input.
+// eventError keeps what encoding/json says about the form, without its quotes
+// of the input.
 func eventError(err error) error {
 	if typ, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
 		return fmt.Errorf("lambdax: the event is not one of SQS: field %q is a JSON %s: pass the input of the mapping or pipe on as it is, without an input transformer", typ.Field, typ.Value)
@@ -139,8 +140,8 @@ func eventError(err error) error {
 	return errors.New("lambdax: the event is not one of SQS: it cannot be read as JSON with base64 in binaryValue: pass the input of the mapping or pipe on as it is, without an input transformer")
 }
 
-// check refuses what is not an event of SQS: an empty response to it would mean
-// that all has succeeded.
+// check refuses an event that is not one of SQS: an empty response to it would
+// mean that all succeeded.
 func (e Event) check() error {
 	if len(e.Records) == 0 {
 		return errors.New(`lambdax: the event has no records: want an event of SQS, {"Records": [...]}, the array of records of a pipe, or one record`)
@@ -159,9 +160,9 @@ func (e Event) check() error {
 	return nil
 }
 
-// message converts a record, all of it. Of the message attributes one may be
-// the header; the system attributes name the message group and, in a
-// dead-letter queue, the source.
+// message converts a whole record. One of the message attributes may be the
+// header; the system attributes name the message group and, in a dead-letter
+// queue, the source.
 func (r Record) message() types.Message {
 	m := types.Message{
 		MessageId:         aws.String(r.MessageID),

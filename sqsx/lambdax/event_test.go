@@ -245,6 +245,7 @@ func TestWrongEvents(t *testing.T) {
 		"queue of another":   {record(`"eventSourceARN": "arn:aws:sns:us-east-1:000000000000:orders"`), "eventSourceARN"},
 		"body is an object":  {record(`"body": {"a": "` + secret + `"}`), "without an input transformer"},
 		"binary, not base64": {record(`"messageAttributes": {"a": {"dataType": "Binary", "binaryValue": "` + secret + `"}}`), "base64"},
+		"a URL for an ARN":   {string(marshal(t, lambdax.NewEvent("https://sqs.us-east-1.amazonaws.com/000000000000/orders", []types.Message{{MessageId: aws.String("1")}}))), "eventSourceARN"},
 	} {
 		out, err := h.Invoke(t.Context(), []byte(tc.text))
 		if err == nil || !strings.Contains(err.Error(), tc.want) || out != nil {

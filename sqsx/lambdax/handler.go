@@ -15,8 +15,8 @@ import (
 	"github.com/sealq/sealq/sqsx"
 )
 
-// Message is what the work gets: a message that opened. Its memory is the
-// work's to keep and change.
+// Message is what the work gets: a message that opened. The work owns its
+// memory, and may keep and change it.
 type Message struct {
 	sqsx.Message
 	QueueARN string // where it was received; in a dead-letter queue, of that queue
@@ -25,7 +25,7 @@ type Message struct {
 // Handler opens the messages of an event, calls the work for each, and tells
 // Lambda what failed. Make one with [New], outside of the function's handler,
 // and give it to lambda.Start. It is safe for concurrent use, keeps nothing
-// between invocations, and has no goroutines while none is running.
+// between invocations, and has no goroutines outside of them.
 type Handler struct {
 	sealer *sqsx.Sealer
 	work   func(context.Context, Message) error
@@ -33,17 +33,18 @@ type Handler struct {
 	err    error // of New; every invocation fails with it
 }
 
-// New returns a Handler. Settings that it refuses fail every invocation with a
-// [*sqsx.ConfigError], before anything is opened; so do a nil Sealer and a nil
-// work.
+// New returns a Handler. With invalid settings, a nil Sealer or a nil work,
+// every invocation fails with a [*sqsx.ConfigError] before anything is opened.
+// [Handler.Err] returns that error at the start.
 //
 // work is called once for each message that opened, and its message is deleted
-// if it returns nil. It runs on a goroutine of its own; a panic is its
-// message's failure. Its context ends a little before the function's deadline,
-// so that there is time to report; work that does not return then makes Lambda
-// end the whole invocation, after which all messages of the event come again.
-// No work is started when less time is left than the longest has taken in this
-// invocation.
+// if it returns nil. It runs on a goroutine of its own; if it panics, its
+// message has failed. Its context ends before the function's deadline, by 1
+// second or, if that is less, by a tenth of the time that the invocation had at
+// its start, which leaves time to report. If work does not return then, Lambda
+// ends the whole invocation, and all messages of the event come again. No work
+// is started when less time is left than the longest call of this invocation
+// took.
 func New(s *sqsx.Sealer, work func(context.Context, Message) error, optFns ...func(*Options)) *Handler {
 	o, err := newOptions(optFns)
 	switch {
@@ -57,6 +58,17 @@ func New(s *sqsx.Sealer, work func(context.Context, Message) error, optFns ...fu
 }
 
 var errUninitialized = errors.New("lambdax: the Handler is nil or its zero value: make one with New")
+
+// Err returns the error that every invocation fails with: of settings that New
+// refused, of a nil Sealer or a nil work, or of a Handler that New did not
+// make. It is nil if there is none. Call it after New, so that a function with
+// such an error fails at its start.
+func (h *Handler) Err() error {
+	if h == nil || h.sealer == nil && h.err == nil {
+		return errUninitialized
+	}
+	return h.err
+}
 
 // Invoke makes a *Handler the lambda.Handler of github.com/aws/aws-lambda-go.
 // It is [Handler.Handle] for the JSON of an event and of a response.
@@ -73,20 +85,17 @@ func (h *Handler) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 	return json.Marshal(r)
 }
 
-// Handle opens the messages of e, works them off, and returns those that
-// failed. An error keeps all of them in the queue; it is a [*BatchError] if
-// messages failed, and another one if e is not an event of SQS or the Handler
-// is not usable. e is not changed.
+// Handle opens the messages of e, calls the work for each, and returns those
+// that failed. An error keeps all of them in the queue; it is a [*BatchError]
+// if messages failed, and another one if e is not an event of SQS or the
+// Handler is not usable. e is not changed.
 //
 // ctx should have the deadline of the function, as that of lambda.Start has.
 // Without one, opening waits for AWS KMS for 10 seconds, and the work has no
 // limit.
 func (h *Handler) Handle(ctx context.Context, e Event) (Response, error) {
-	if h == nil || h.sealer == nil && h.err == nil {
-		return Response{}, errUninitialized
-	}
-	if h.err != nil {
-		return Response{}, h.err
+	if err := h.Err(); err != nil {
+		return Response{}, err
 	}
 	if err := e.check(); err != nil {
 		return Response{}, err
@@ -98,8 +107,8 @@ func (h *Handler) Handle(ctx context.Context, e Event) (Response, error) {
 	return b.answer()
 }
 
-// Of the time that is left, reportShare, at most maxReport, is kept for the
-// report after the last work has ended.
+// A part of the time that is left, reportShare and at most maxReport, is kept
+// for the report after the last work has ended.
 const (
 	reportShare = 10
 	maxReport   = time.Second
@@ -116,7 +125,7 @@ type batch struct {
 }
 
 // item is one message of an event. The work and the hooks own the memory of its
-// Message; what decides about it is kept apart.
+// Message; the handler's own fields are separate.
 type item struct {
 	Message  // what the work gets; until it is opened, what was received
 	id       string
@@ -160,8 +169,8 @@ func receives(r Record) int {
 	return max(n, 0)
 }
 
-// until returns the invocation's context with an earlier deadline; with a zero
-// one it is only cancelled with it.
+// until returns the invocation's context with an earlier deadline, or without a
+// further one if deadline is zero.
 func (b *batch) until(deadline time.Time) (context.Context, context.CancelFunc) {
 	if deadline.IsZero() {
 		return context.WithCancel(b.ctx)
@@ -169,8 +178,8 @@ func (b *batch) until(deadline time.Time) (context.Context, context.CancelFunc) 
 	return context.WithDeadline(b.ctx, deadline)
 }
 
-// open opens the messages of one queue after the other, in the time for opening
-// of all. A mapping has one queue.
+// open opens the messages of one queue after the other, all within the time for
+// opening. A mapping has one queue.
 func (b *batch) open() {
 	ctx, cancel := b.until(b.opens)
 	defer cancel()
@@ -187,8 +196,8 @@ func (b *batch) open() {
 	}
 }
 
-// openQueue opens the messages of one queue. OpenMessages returns them in
-// order, those that opened and the others apart.
+// openQueue opens the messages of one queue. OpenMessages returns two lists in
+// order: messages that opened, and errors of the others.
 func (b *batch) openQueue(ctx context.Context, arn string, items []*item) {
 	group(arn, items)
 	msgs := make([]types.Message, len(items))
@@ -220,7 +229,7 @@ func (b *batch) openQueue(ctx context.Context, arn string, items []*item) {
 
 // group makes the message groups of a queue those of the whole event, or none.
 func group(arn string, items []*item) {
-	// A message that does not tell its group may be of any: they are all one.
+	// A message without a group ID may be of any group: treat all as one group.
 	one := slices.ContainsFunc(items, func(it *item) bool { return it.group == "" })
 	for _, it := range items {
 		switch {
@@ -236,8 +245,8 @@ func group(arn string, items []*item) {
 	}
 }
 
-// errUnaccounted cannot happen: every message that is given to OpenMessages is
-// in one of its results. If it did, the message would stay in the queue.
+// errUnaccounted should not happen: every message that is given to OpenMessages
+// is in one of its results. With this error the message stays in the queue.
 var errUnaccounted = errors.New("lambdax: the message was neither opened nor withheld")
 
 func isFIFO(arn string) bool {
@@ -245,7 +254,7 @@ func isFIFO(arn string) bool {
 	return err == nil && awsname.IsFIFO(a.Resource)
 }
 
-// failed tells the caller's hook of a message that has not succeeded.
+// failed calls the caller's hook for a message that did not succeed.
 func (b *batch) failed(it *item) {
 	if b.o.OnError == nil {
 		return
@@ -278,9 +287,8 @@ func (b *batch) answer() (Response, error) {
 	return r, nil
 }
 
-// log writes one line for the messages that opened and that are reported as
-// failed, if nobody else tells of them. Those that did not open have lines of
-// the Sealer.
+// log writes one line for the messages that opened and are reported as failed,
+// unless there is a hook. For those that did not open, the Sealer writes lines.
 func (b *batch) log(failed int) {
 	if b.o.OnError != nil {
 		return

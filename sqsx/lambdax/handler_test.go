@@ -521,8 +521,17 @@ func TestRefusedSettings(t *testing.T) {
 		if _, err := h.Invoke(t.Context(), marshal(t, e)); err == nil {
 			t.Errorf("Invoke: got no error, want one that says %q", want)
 		}
+		if early := h.Err(); early == nil || early != err {
+			t.Errorf("Err: got %v, want the error of an invocation: %v", early, err)
+		}
+	}
+	if err := lambdax.New(sealer, work).Err(); err != nil {
+		t.Errorf("Err: got %v of a Handler that works, want nil", err)
 	}
 	for _, h := range []*lambdax.Handler{nil, {}} {
+		if err := h.Err(); err == nil || !strings.Contains(err.Error(), "make one with New") {
+			t.Errorf("Err: got %v of a nil or zero Handler", err)
+		}
 		if _, err := h.Handle(t.Context(), e); err == nil || !strings.Contains(err.Error(), "make one with New") {
 			t.Errorf("got error %v of a nil or zero Handler", err)
 		}

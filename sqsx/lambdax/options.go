@@ -13,22 +13,22 @@ import (
 	"github.com/sealq/sealq/sqsx"
 )
 
-// defaultReserve is a call of AWS KMS with its two attempts (5 seconds) less
-// than what a function of 15 seconds has.
+// defaultReserve leaves a function of 15 seconds enough time for a call of AWS
+// KMS with its two attempts (5 seconds).
 const defaultReserve = 5 * time.Second
 
 // Options configure a [Handler]. The zero value is safe with every event source
 // mapping.
 type Options struct {
-	// Reserve is kept for the work and the report, between the end of opening
-	// and the function's deadline. It matters while AWS KMS does not answer:
-	// messages under cached data keys are worked off in it. It is never more
-	// than half of the time that the invocation has. 0 means 5 seconds; a
-	// negative value is an error.
+	// Reserve is kept for the work and the report, between the end of opening and
+	// the function's deadline. It matters while AWS KMS does not answer: it is the
+	// time to process messages under cached data keys. It is never more than half
+	// of the time that the invocation has. 0 means 5 seconds; a negative value is
+	// an error.
 	Reserve time.Duration
 
-	// Parallel is how many calls of the work run at once. On a FIFO queue these
-	// are of different message groups; a group is worked off in its order. 0
+	// Parallel is how many calls of the work run at once. On a FIFO queue they are
+	// of different message groups, and each group is processed in its order. 0
 	// means 1, which keeps the order of the event; a negative value is an error.
 	Parallel int
 
@@ -43,26 +43,26 @@ type Options struct {
 	ReportsFailures bool
 
 	// ReportAll reports all messages as failed if none succeeded, and returns no
-	// error: the metric Errors of the function counts no outage then. It needs
-	// ReportsFailures. In an outage a mapping without ReportBatchItemFailures
-	// would delete its backlog.
+	// error, so that the function's metric Errors does not count an outage. It
+	// needs ReportsFailures. With a mapping that lacks ReportBatchItemFailures, an
+	// outage would delete the backlog.
 	ReportAll bool
 
-	// BackOff returns for how long a message that failed stays invisible from
-	// now on. It is called for what may succeed later: messages whose work
-	// failed, and those that did not open for a reason that is not their own
+	// BackOff returns for how long a message that failed stays invisible from now
+	// on. It is called for messages that may succeed later: those whose work
+	// failed, and those that did not open although they are not invalid
 	// (sqsx.OpenError.Temporary), whose Body is sealed. It is not called for
-	// invalid messages and for those that were not started. On a FIFO queue,
-	// what follows in the message group gets the same time. receives counts the
+	// invalid messages, or for those whose work was not started. On a FIFO queue,
+	// the rest of the message group gets the same time. receives counts the
 	// receives of the message, this one included, and is at least 1.
 	//
 	// 0 or less leaves the queue's visibility timeout. Times are rounded up to
-	// seconds, and are at most 11 h 40 min: SQS has 12 hours in all since the
-	// receive, of which a batching window and an invocation may have passed.
+	// seconds, and are at most 11 h 40 min: SQS allows 12 hours since the receive,
+	// and a batching window and an invocation may have passed already.
 	//
 	// It needs SQS, and the permission sqs:ChangeMessageVisibility. A request
 	// that fails is logged, and the message comes back after the queue's
-	// visibility timeout. BackOff must not panic; if it does, the same holds.
+	// visibility timeout. BackOff must not panic; if it does, the same happens.
 	BackOff func(m Message, receives int) time.Duration
 
 	// SQS is the client for BackOff. A Sealer may be installed in it or not. Its

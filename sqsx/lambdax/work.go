@@ -11,12 +11,12 @@ import (
 	"github.com/sealq/sealq/sqsx"
 )
 
-// errGroupFailed is the error of a message that opened, on a FIFO queue, whose
-// group has a failure in front of it.
+// errGroupFailed is the error of a message of a FIFO queue that opened, after a
+// failure in its message group.
 var errGroupFailed = fmt.Errorf("lambdax: a message before it in its message group failed: %w", sqsx.ErrGroupHeld)
 
 // workOff calls the work for the messages that opened, Parallel at once, in the
-// order of the event as far as possible.
+// order of the event where possible.
 func (b *batch) workOff() {
 	ctx, cancel := b.until(b.works)
 	defer cancel()
@@ -89,17 +89,17 @@ func recovered(f func()) (p *PanicError) {
 	return nil
 }
 
-// schedule hands out messages: the first of the event that is ready. Of a
-// message group one message is ready at a time.
+// schedule hands out messages, the first of the event that is ready. One
+// message of a message group is ready at a time.
 type schedule struct {
 	mu    sync.Mutex
 	items []*item
 	ready indexes
-	// follow has, for each group of which a message is ready or worked on,
-	// the indexes of the next ones, in order.
+	// follow has, for each group with a message that is ready or in work, the
+	// indexes of the next ones, in order.
 	follow map[string][]int
 	broken map[string]bool // groups in which a message failed
-	most   time.Duration   // that a call of the work has taken
+	most   time.Duration   // the longest call of the work so far
 }
 
 func newSchedule(items []*item) *schedule {
@@ -127,7 +127,7 @@ func newSchedule(items []*item) *schedule {
 func (s *schedule) len() int { return len(s.ready) }
 
 // next returns the message to work on next, or nil. done is the one that the
-// caller has worked on before, or nil: its group's next is ready from now on.
+// caller has finished, or nil: the next of its group is then ready.
 func (s *schedule) next(done *item) *item {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -138,7 +138,7 @@ func (s *schedule) next(done *item) *item {
 		}
 	}
 	if len(s.ready) == 0 {
-		return nil // what becomes ready later is for the worker that is on its group
+		return nil // the worker on its group gets what becomes ready later
 	}
 	return s.items[heap.Pop(&s.ready).(int)]
 }
@@ -164,7 +164,7 @@ func (s *schedule) took(d time.Duration) {
 	s.most = max(s.most, d)
 }
 
-// longest is the time that a call of the work may take, as far as is known.
+// longest is the time that a call of the work may take, by those so far.
 func (s *schedule) longest() time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -128,32 +129,57 @@ func TestSealAttributesNeedsClearAttributes(t *testing.T) {
 	const topics = "arn:aws:sns:*"
 	for name, tc := range map[string]struct {
 		all        map[string]sqsx.Policy
-		seal       string // SEALQ_SEAL_ATTRIBUTES
-		clear      string // SEALQ_CLEAR_ATTRIBUTES
+		rest       sqsx.Policy // Options.Policy
+		noSeal     string      // SEALQ_NO_SEAL
+		seal       string      // SEALQ_SEAL_ATTRIBUTES
+		clear      string      // SEALQ_CLEAR_ATTRIBUTES
 		refused    bool
-		attributes int // of the caller's 2 in clear; if not refused
+		pattern    string // that the error names
+		unnamed    bool   // the topic is not named by ARN: nothing is published
+		attributes int    // of the caller's 2 in clear; if not refused
 	}{
 		"topic":                    {all: map[string]sqsx.Policy{topicARN("orders"): {SealAttributes: true}}, refused: true},
 		"prefix of topics":         {all: map[string]sqsx.Policy{topics: {SealAttributes: true}}, refused: true},
 		"environment":              {seal: topicARN("orders"), refused: true},
-		"environment, all topics":  {seal: topics, refused: true},
+		"environment, all topics":  {seal: topics, refused: true, pattern: topics},
+		"environment, everything":  {seal: "*," + topics, refused: true, pattern: topics},
+		"environment, one of all":  {seal: "arn:aws:sns:us-*," + topicARN("orders"), refused: true, pattern: "arn:aws:sns:us-*"},
 		"environment, on a policy": {all: map[string]sqsx.Policy{topics: {BodyCarrier: true}}, seal: topicARN("orders"), refused: true},
 		"some in clear":            {all: map[string]sqsx.Policy{topics: {SealAttributes: true, ClearAttributes: []string{"a0"}}}, attributes: 1},
 		"none in clear":            {all: map[string]sqsx.Policy{topics: {SealAttributes: true, ClearAttributes: []string{}}}},
 		"environment, some":        {seal: topics, clear: "a1", attributes: 1},
 		"environment and code":     {all: map[string]sqsx.Policy{topics: {ClearAttributes: []string{}}}, seal: topics},
-		"queues":                   {all: map[string]sqsx.Policy{"*": {SealAttributes: true}, "orders": {SealAttributes: true}}, attributes: 2},
-		"environment, queues":      {seal: "*", attributes: 2},
+		"all queues":               {all: map[string]sqsx.Policy{"*": {SealAttributes: true}}, unnamed: true},
+		"the default of queues":    {rest: sqsx.Policy{SealAttributes: true}, unnamed: true},
+		"queue of that name":       {all: map[string]sqsx.Policy{"orders": {SealAttributes: true}}, unnamed: true},
+		"environment, queues":      {seal: "*", unnamed: true},
+		"queue of another name":    {all: map[string]sqsx.Policy{"bills": {SealAttributes: true}}, attributes: 2},
+		"queue by ARN":             {all: map[string]sqsx.Policy{"arn:aws:sqs:*": {SealAttributes: true}}, attributes: 2},
+		"queues, and the topic":    {seal: "*", all: map[string]sqsx.Policy{topics: {}}, attributes: 2},
+		"another topic":            {seal: "*", all: map[string]sqsx.Policy{topicARN("bills"): {}}, unnamed: true},
+		"environment, plaintext":   {seal: "*", noSeal: topics, attributes: 2},
+		"environment, no clear":    {seal: "*," + topics, clear: "none"},
+		"code, none in clear":      {all: map[string]sqsx.Policy{topics: {SealAttributes: true}}, clear: "none"},
+		"code, one in clear":       {all: map[string]sqsx.Policy{topicARN("orders"): {SealAttributes: true}}, clear: "a0", attributes: 1},
+		"environment, code, none":  {all: map[string]sqsx.Policy{topics: {SealAttributes: true, ClearAttributes: []string{"a0"}}}, clear: "none", attributes: 1},
+		"environment, all":         {seal: "*," + topics, clear: "a1", attributes: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
 			t.Setenv("SEALQ_KEY_ID", w.key)
+			t.Setenv("SEALQ_NO_SEAL", tc.noSeal)
 			t.Setenv("SEALQ_SEAL_ATTRIBUTES", tc.seal)
 			t.Setenv("SEALQ_CLEAR_ATTRIBUTES", tc.clear)
-			sealer, err := sqsx.NewFromEnv(w.cfg, policies(tc.all), func(o *sqsx.Options) { o.Logger = slog.New(slog.DiscardHandler) })
+			sealer, err := sqsx.NewFromEnv(w.cfg, policies(tc.all), func(o *sqsx.Options) {
+				o.Logger = slog.New(slog.DiscardHandler)
+				o.Policy = tc.rest
+			})
 			if tc.refused {
-				if _, ok := errors.AsType[*sqsx.ConfigError](err); !ok || !strings.Contains(err.Error(), "ClearAttributes") || !strings.Contains(err.Error(), "filter") {
-					t.Errorf("got %v, want a ConfigError with the reason", err)
+				if _, ok := errors.AsType[*sqsx.ConfigError](err); !ok || !strings.Contains(err.Error(), "ClearAttributes") || !strings.Contains(err.Error(), "filter") || !strings.Contains(err.Error(), `"none"`) {
+					t.Errorf("got %v, want a ConfigError with the reason and both remedies", err)
+				}
+				if !strings.Contains(err.Error(), strconv.Quote(tc.pattern)) && tc.pattern != "" {
+					t.Errorf("got %v, want that it names the pattern %q", err, tc.pattern)
 				}
 				return
 			}
@@ -163,8 +189,16 @@ func TestSealAttributesNeedsClearAttributes(t *testing.T) {
 			topic := w.server.NewTopic("orders")
 			url := w.raw(topic, "q")
 			in := &sns.PublishInput{TopicArn: &topic, Message: aws.String(secret), MessageAttributes: manyAttributes(2)}
-			if _, err := sns.NewFromConfig(w.cfg, snsx.Install(sealer)).Publish(t.Context(), in); err != nil {
+			_, err = sns.NewFromConfig(w.cfg, snsx.Install(sealer)).Publish(t.Context(), in)
+			if tc.unnamed {
+				checkNotPublished(t, w, sealer, topic, url, err)
+				return
+			}
+			if err != nil {
 				t.Fatal(err)
+			}
+			if err := sealer.CheckSeal(t.Context(), topic); err != nil {
+				t.Error(err)
 			}
 			attributes := w.server.Stored(url)[0].MessageAttributes
 			delete(attributes, "sealq")
@@ -172,5 +206,31 @@ func TestSealAttributesNeedsClearAttributes(t *testing.T) {
 				t.Errorf("got %d of the caller's attributes in clear, want %d", len(attributes), tc.attributes)
 			}
 		})
+	}
+}
+
+// checkNotPublished: a topic whose attributes somebody may believe to be sealed
+// is refused by whatever seals, and by nothing else.
+func checkNotPublished(t *testing.T, w *world, sealer *sqsx.Sealer, topic, url string, err error) {
+	t.Helper()
+	entry := types.PublishBatchRequestEntry{Id: aws.String("a"), Message: aws.String(secret), MessageAttributes: manyAttributes(2)}
+	check := sealer.Check(t.Context(), topic)
+	_, size := sealer.SealedSize(topic, 1)
+	for call, err := range map[string]error{
+		"Publish": err, "CheckSeal": sealer.CheckSeal(t.Context(), topic), "Check": check, "SealedSize": size,
+		"PublishBatch": publishBatch(t, sns.NewFromConfig(w.cfg, snsx.Install(sealer)), topic, entry),
+	} {
+		if _, ok := errors.AsType[*sqsx.ConfigError](err); !ok || !strings.Contains(err.Error(), topic) || !strings.Contains(err.Error(), "arn:aws:sns:*") {
+			t.Errorf("%s: got %v, want a ConfigError that says to name the topic %s", call, err, topic)
+		}
+	}
+	if failed, ok := errors.AsType[*sqsx.CheckError](check); !ok || failed.Open != nil {
+		t.Errorf("Check: got %v, want that messages can be opened", check)
+	}
+	if err := sealer.CheckOpen(t.Context(), topic); err != nil {
+		t.Errorf("CheckOpen: got %v, want nil: a consumer sends nothing to the topic", err)
+	}
+	if n := len(w.server.Stored(url)); n != 0 {
+		t.Errorf("%d messages were published, want none", n)
 	}
 }

@@ -36,8 +36,8 @@ func invalid(cause error, format string, args ...any) error {
 	return &apiError{&types.InvalidParameterException{Message: &text}, cause}
 }
 
-// asAnswer gives what a Sealer found wrong with a message, in SQS's codes, the
-// code of SNS. Other errors it returns as they are.
+// asAnswer translates what a Sealer found wrong with a message from SQS's codes
+// to those of SNS. It returns other errors unchanged.
 func asAnswer(err error) error {
 	api, ok := errors.AsType[smithy.APIError](err)
 	if !ok || api.ErrorCode() != "InvalidParameterValue" && api.ErrorCode() != "MissingParameter" {
@@ -49,16 +49,18 @@ func asAnswer(err error) error {
 	return invalid(err, "%s", api.ErrorMessage())
 }
 
-// BatchError fails a PublishBatch of which nothing was published, because of
-// what was found in its entries before a request was made. There are two cases:
+// BatchError fails a PublishBatch that published nothing because of errors in
+// its entries, which were found before a request was made. There are two cases:
 //
-//   - no entry could be published, and SNS would have taken at least one as it
-//     was written: callers of a batch often look at the error only;
+//   - no entry could be published, and SNS would have accepted at least one
+//     unsealed: callers of a batch often look at the error only;
 //   - the topic is a FIFO topic and an entry could not be published: publishing
 //     the others would change the order of a message group.
 //
-// A batch of a standard topic of which something was published succeeds, and
+// A batch for a standard topic that published at least one entry succeeds, and
 // has the other entries in the output's Failed.
+//
+// It is another type than [sqsx.BatchError], which is of a SendMessageBatch.
 //
 // It implements smithy.APIError with the code of the first failed entry.
 // errors.Is and errors.As find the causes, in the order of Failed.
@@ -96,7 +98,7 @@ func (e *BatchError) ErrorMessage() string {
 		len(e.Failed), e.entries, rule, aws.ToString(first.Id), aws.ToString(first.Message))
 }
 
-// ErrorFault says that the sender is at fault if that is so of all failed
+// ErrorFault returns smithy.FaultClient if that is the fault of all failed
 // entries.
 func (e *BatchError) ErrorFault() smithy.ErrorFault {
 	if len(e.Failed) == 0 || slices.ContainsFunc(e.Failed, func(f types.BatchResultErrorEntry) bool { return !f.SenderFault }) {
@@ -111,8 +113,8 @@ func (e *BatchError) Unwrap() []error { return slices.Clone(e.causes) }
 // codeInternalError is the code of an entry whose error has none.
 const codeInternalError = "InternalError"
 
-// failedEntry reports an entry that was not published in the way SNS reports
-// one that it did not take.
+// failedEntry reports an entry that was not published as SNS reports one that
+// it refuses.
 func failedEntry(id string, err error) types.BatchResultErrorEntry {
 	if api, ok := errors.AsType[smithy.APIError](err); ok {
 		return types.BatchResultErrorEntry{
@@ -125,7 +127,7 @@ func failedEntry(id string, err error) types.BatchResultErrorEntry {
 	return types.BatchResultErrorEntry{Id: &id, Code: aws.String(codeInternalError), Message: aws.String(err.Error())}
 }
 
-// shorten keeps an error readable whatever was given as an ARN.
+// shorten bounds a text that was given as an ARN, for an error.
 func shorten(s string) string {
 	const most = 300
 	if len(s) > most {

@@ -75,7 +75,7 @@ func ExampleInstall() {
 	// What is no topic is refused, and not sent in plaintext.
 	_, err = publisher.Publish(ctx, &sns.PublishInput{PhoneNumber: aws.String("+491570006"), Message: aws.String("your code is 1234")})
 	fmt.Println(err)
-	// Output: operation error SNS: Publish, InvalidParameter: Invalid parameter: PhoneNumber is set, and a text message cannot be sealed: send it by a client that has no Sealer
+	// Output: operation error SNS: Publish, InvalidParameter: Invalid parameter: PhoneNumber is set, and a text message cannot be sealed: send it with a client that has no Sealer
 }
 
 // A client that somebody else made.

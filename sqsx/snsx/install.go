@@ -16,7 +16,9 @@ import (
 	"github.com/sealq/sealq/sqsx"
 )
 
-// ID is the name of the middleware in the Initialize step of the two stacks.
+// ID is the name of the middleware in the Initialize step of the two stacks. A
+// program that adds a middleware of its own can place it before or after this
+// one by this name (smithy's Insert), or look whether it is there (Get).
 const ID = "SealqPublisher"
 
 // serializerID is the name that the SDK gives to its own middleware.
@@ -44,10 +46,10 @@ func Install(s *sqsx.Sealer) func(*sns.Options) {
 	}
 }
 
-// Wrap returns a client that seals and is otherwise like client: it has the
-// same HTTP client, endpoint, credentials and logger, the very instances, and
-// retries as it does. client itself does not change. A nil client gives one
-// whose every call fails, with an error that says so.
+// Wrap returns a client that seals and is otherwise like client: it uses the
+// same instances of HTTP client, endpoint, credentials and logger, and retries
+// as it does. client itself does not change. If client is nil, every call of
+// the returned client fails, with an error that says so.
 func Wrap(s *sqsx.Sealer, client *sns.Client) *sns.Client {
 	if client == nil {
 		return sns.New(sns.Options{APIOptions: []func(*smithymiddleware.Stack) error{refuseNilClient}}, Install(s))
@@ -66,11 +68,11 @@ func refuseNilClient(*smithymiddleware.Stack) error {
 
 // InstallConfig makes every client that is later made with
 // sns.NewFromConfig(*cfg) seal, those that libraries make included. Clients of
-// other services are not touched; those of SQS have Sealer.InstallConfig. cfg
-// may be a copy of another config: what it shares with it is left as it is.
+// other services do not change; for SQS see Sealer.InstallConfig. cfg may be a
+// copy of another config: that one does not change.
 //
-// InstallConfig panics if cfg is nil: a program that went on would publish
-// plaintext by clients that it believes to seal.
+// InstallConfig panics if cfg is nil: otherwise the program would publish
+// plaintext with clients that it believes to seal.
 func InstallConfig(s *sqsx.Sealer, cfg *aws.Config) {
 	if cfg == nil {
 		panic("snsx: InstallConfig was given a nil *aws.Config: give it the address of the config that clients are made from")
@@ -119,8 +121,8 @@ func addTo(stack *smithymiddleware.Stack, s *sqsx.Sealer) error {
 
 // callKey marks a call that went through the sealer. Its value is a stack
 // value, which the SDK clears when a call begins. A plain context value would
-// be inherited by calls made with the context of a sealed call, from an
-// interceptor for instance, and vouch for their plaintext.
+// also mark calls made with the context of a sealed call, by an interceptor for
+// instance, and let their plaintext through.
 type callKey struct{}
 
 func mark(ctx context.Context, c *call) context.Context {
@@ -132,8 +134,8 @@ func markOf(ctx context.Context) *call {
 	return c
 }
 
-// guard is the last look at the input before it is serialized: every middleware
-// inside the sealer could change it.
+// guard checks the input right before it is serialized: every middleware inside
+// the sealer could have changed it.
 type guard struct {
 	serializer smithymiddleware.SerializeMiddleware
 }
@@ -154,7 +156,7 @@ func (g *guard) HandleSerialize(
 	return g.serializer.HandleSerialize(ctx, in, next)
 }
 
-// guardedResolver is the guard on a path that APIOptions do not touch: the SDK
+// guardedResolver is the guard on a path that APIOptions do not affect: the SDK
 // asks it for the authentication schemes of every attempt.
 type guardedResolver struct {
 	sealer *sqsx.Sealer

@@ -19,9 +19,9 @@ import (
 )
 
 const (
-	// maxAttributes is the number of message attributes with which raw delivery
-	// hands a message to a queue. SNS takes more, and then delivers nothing.
-	// Source: SNS Developer Guide, message attributes.
+	// maxAttributes is the most message attributes with which raw delivery hands a
+	// message to a queue. SNS accepts more, and then delivers nothing. Source: SNS
+	// Developer Guide, message attributes.
 	maxAttributes = 10
 	// maxEntries is the number of entries of a batch. Source: SNS API reference,
 	// PublishBatch.
@@ -36,9 +36,9 @@ type publisher struct{ sealer *sqsx.Sealer }
 
 func (*publisher) ID() string { return ID }
 
-// HandleInitialize seals what is published. A call whose input it does not know
-// goes on without a mark, so that the guards stop it if it turns out to be one
-// of the two operations.
+// HandleInitialize seals what is published. A call with an unknown input
+// continues without a mark, so that the guards stop it if it is one of the two
+// operations.
 func (p *publisher) HandleInitialize(
 	ctx context.Context, in smithymiddleware.InitializeInput, next smithymiddleware.InitializeHandler,
 ) (smithymiddleware.InitializeOutput, smithymiddleware.Metadata, error) {
@@ -51,9 +51,9 @@ func (p *publisher) HandleInitialize(
 	return next.HandleInitialize(ctx, in)
 }
 
-// message is what of one message decides how it is sealed, read once: a caller
-// that changes what its pointers and maps refer to meanwhile changes nothing
-// about the call.
+// message is the part of a message that decides how it is sealed, read once: if
+// the caller changes what its pointers and maps refer to, the call does not
+// change.
 type message struct {
 	id         string
 	body       string
@@ -110,18 +110,18 @@ func attributesOf(all map[string]sqstypes.MessageAttributeValue) map[string]type
 	return own
 }
 
-// seal returns what to publish in place of messages. What concerns one message
-// only is in its Err.
+// seal returns what to publish instead of messages. The error of one message is
+// in its Err.
 func (p *publisher) seal(ctx context.Context, topic string, policy sqsx.Policy, messages []message) ([]sqsx.SealedEntry, error) {
 	if len(messages) == 0 {
-		return nil, nil // SNS says that a batch is empty
+		return nil, nil // SNS answers that the batch is empty
 	}
 	sealed := make([]sqsx.SealedEntry, len(messages))
 	var entries []sqstypes.SendMessageBatchRequestEntry
 	var places []int // of entries in messages
 	for i := range messages {
 		if messages[i].structure == structureJSON && !policy.NoSeal {
-			sealed[i].Err = invalid(nil, "MessageStructure is %q: SNS takes such a message apart and sends no attributes with it, so that it cannot be sealed: leave MessageStructure out, or publish it by a client that has no Sealer", structureJSON)
+			sealed[i].Err = invalid(nil, "MessageStructure is %q: SNS takes such a message apart and sends no attributes with it, so that it cannot be sealed: leave MessageStructure out, or publish it with a client that has no Sealer", structureJSON)
 			continue
 		}
 		entries, places = append(entries, messages[i].entry()), append(places, i)
@@ -144,7 +144,7 @@ func (p *publisher) seal(ctx context.Context, topic string, policy sqsx.Policy, 
 // policyOf returns the policy of a topic.
 func (p *publisher) policyOf(topic string) (sqsx.Policy, error) {
 	if _, err := awsname.ParseTopicARN(topic); err != nil {
-		return sqsx.Policy{}, invalid(nil, "%q is not the ARN of a topic, and only what is published to a topic can be sealed: give a TopicArn, and publish to endpoints by a client that has no Sealer", shorten(topic))
+		return sqsx.Policy{}, invalid(nil, "%q is not the ARN of a topic, and only what is published to a topic can be sealed: give a TopicArn, and publish to endpoints with a client that has no Sealer", shorten(topic))
 	}
 	return p.sealer.PolicyOf(topic)
 }
@@ -158,9 +158,9 @@ func (p *publisher) publish(
 	}
 	written := *in
 	if written.Message == nil {
-		// The SDK's own validation refuses it. Should that be missing from the
-		// stack, the guards stop the call, since it carries no mark. Attributes
-		// may be ones that are sealed.
+		// The SDK's own validation refuses it. If that is missing from the stack, the
+		// guards stop the call, because it has no mark. The policy may seal the
+		// attributes.
 		written.MessageAttributes = nil
 		return next.HandleInitialize(ctx, smithymiddleware.InitializeInput{Parameters: &written})
 	}
@@ -284,9 +284,9 @@ func messagesOf(entries []types.PublishBatchRequestEntry) ([]message, bool) {
 	return messages, true
 }
 
-// blankBatch prepares an input that the SDK's own validation is about to
-// refuse, which it does best itself: no middleware on the way there needs the
-// body or the attributes, which the policy may seal, names included.
+// blankBatch removes the plaintext from an input that the SDK's own validation
+// is about to refuse: no middleware on the way there needs the body, or the
+// attributes, which the policy may seal, names included.
 func blankBatch(in *sns.PublishBatchInput, entries []types.PublishBatchRequestEntry) *sns.PublishBatchInput {
 	out := *in
 	out.PublishBatchRequestEntries = entries
@@ -300,13 +300,13 @@ func blankBatch(in *sns.PublishBatchInput, entries []types.PublishBatchRequestEn
 	return &out
 }
 
-// failedEntries returns the entries of a batch that cannot be published. Its
-// error is the call's: nothing is published then. It looks first at the batch
-// as a whole, as SNS does, with the entries that are about to be left out.
+// failedEntries returns the entries of a batch that cannot be published. If it
+// returns an error, the call fails and nothing is published. Like SNS, it first
+// checks the batch as a whole, including the entries that it will leave out.
 func failedEntries(topic string, policy sqsx.Policy, messages []message, sealed []sqsx.SealedEntry) ([]types.BatchResultErrorEntry, error) {
 	var failed []types.BatchResultErrorEntry
 	var causes []error
-	taken := false // SNS would have taken one of the failed as it was written
+	taken := false // SNS would have accepted one of the failed unsealed
 	for i, s := range sealed {
 		if s.Err != nil {
 			m := &messages[i]
@@ -329,7 +329,7 @@ func failedEntries(topic string, policy sqsx.Policy, messages []message, sealed 
 	return failed, nil
 }
 
-// checkBatch finds what SNS would answer for the call and not for an entry.
+// checkBatch finds errors that SNS would answer for the whole call.
 func checkBatch(messages []message) error {
 	if len(messages) > maxEntries {
 		return &apiError{answer: &types.TooManyEntriesInBatchRequestException{Message: aws.String("The batch request contains more entries than permissible.")}}
@@ -342,8 +342,8 @@ func checkBatch(messages []message) error {
 	return nil
 }
 
-// checkSum compares the sum of a batch with what the topic takes. SNS itself
-// speaks if nothing was sealed.
+// checkSum compares the size of a batch with the topic's limit. If nothing was
+// sealed, SNS itself checks it.
 func checkSum(limit int, messages []message, sealed []sqsx.SealedEntry) error {
 	n, plain, ours := 0, 0, false
 	for i, s := range sealed {
@@ -394,7 +394,7 @@ func destinationOf(in *sns.PublishInput) (destination, error) {
 	d := destination{aws.ToString(in.TopicArn), aws.ToString(in.TargetArn)}
 	switch {
 	case aws.ToString(in.PhoneNumber) != "":
-		return d, invalid(nil, "PhoneNumber is set, and a text message cannot be sealed: send it by a client that has no Sealer")
+		return d, invalid(nil, "PhoneNumber is set, and a text message cannot be sealed: send it with a client that has no Sealer")
 	case d.topic() == "":
 		return d, invalid(nil, "TopicArn or TargetArn Reason: no value for required parameter")
 	case d.topicARN != "" && d.targetARN != "":
@@ -403,8 +403,8 @@ func destinationOf(in *sns.PublishInput) (destination, error) {
 	return d, nil
 }
 
-// call is what the guards hold a call to. It belongs to one call and is used by
-// one goroutine at a time.
+// call is what the guards compare a call with. It belongs to one call and is
+// used by one goroutine at a time.
 type call struct {
 	sealer  *sqsx.Sealer
 	to      destination // that the policy was found for
@@ -457,8 +457,8 @@ func (c *call) check(input any) error {
 	return fmt.Errorf("%w: a middleware inside the sealer replaced the input by a %T", sqsx.ErrBypassed, input)
 }
 
-// moved is the error of a message that would go elsewhere: to a topic of
-// another policy, or to one that its consumers do not accept.
+// moved is the error of a message that would go to another topic, of another
+// policy, or one that its consumers do not accept.
 func (c *call) moved() error {
 	return fmt.Errorf("%w: a middleware inside the sealer changed the topic from %q: let it run outside", sqsx.ErrBypassed, c.to.topic())
 }

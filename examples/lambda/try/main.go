@@ -90,6 +90,7 @@ func seal(ctx context.Context, sealer *sqsx.Sealer, text []byte) ([]byte, error)
 	if err := json.Unmarshal(text, &event); err != nil {
 		return nil, err
 	}
+	sealed := 0
 	for i, r := range event.Records {
 		body, _ := r["body"].(string)
 		queue, _ := r["eventSourceARN"].(string)
@@ -100,6 +101,7 @@ func seal(ctx context.Context, sealer *sqsx.Sealer, text []byte) ([]byte, error)
 		if r["try"] == "not sealed" {
 			continue
 		}
+		sealed++
 		in := &sqs.SendMessageInput{MessageBody: &body, MessageAttributes: make(map[string]types.MessageAttributeValue)}
 		if system, _ := r["attributes"].(map[string]any); system["MessageGroupId"] != nil {
 			in.MessageGroupId, in.MessageDeduplicationId = aws.String(fmt.Sprint(system["MessageGroupId"])), aws.String(fmt.Sprint(i))
@@ -115,5 +117,6 @@ func seal(ctx context.Context, sealer *sqsx.Sealer, text []byte) ([]byte, error)
 			}
 		}
 	}
+	log.Printf("%d records: %d sealed, %d left in plaintext on purpose", len(event.Records), sealed, len(event.Records)-sealed)
 	return json.Marshal(event)
 }

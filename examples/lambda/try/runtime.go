@@ -2,13 +2,17 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"os/exec"
 	"strconv"
 	"time"
+
+	"github.com/sealq/sealq/sqsx/lambdax"
 )
 
 // timeout is that of the function.
@@ -74,10 +78,25 @@ func invoke(ctx context.Context, function *exec.Cmd, event []byte) error {
 		if r.failed {
 			err = fmt.Errorf("the function failed: %s", r.body)
 		} else {
+			var response lambdax.Response
+			if json.Unmarshal(r.body, &response) == nil {
+				log.Printf("answer to Lambda (%s):", stay(len(response.BatchItemFailures)))
+			}
 			fmt.Printf("%s\n", r.body)
 		}
 	}
 	function.Process.Kill()
 	<-ended
 	return err
+}
+
+// stay says how many messages Lambda keeps in the queue.
+func stay(failed int) string {
+	switch failed {
+	case 0:
+		return "none failed, all are deleted"
+	case 1:
+		return "1 failed, stays in the queue"
+	}
+	return fmt.Sprintf("%d failed, stay in the queue", failed)
 }

@@ -45,8 +45,8 @@ const (
 	// blocks together (SQS Developer Guide, message metadata).
 	MaxAttributes = 10
 
-	// MaxBody bounds a body that is inflated: the largest that SQS takes as it
-	// is written (SQS API reference, SendMessage).
+	// MaxBody bounds a decompressed body: the largest that SQS accepts (SQS API
+	// reference, SendMessage).
 	MaxBody = 1 << 20
 
 	// ReservedName is the attribute that carries the header of a sealed message.
@@ -54,8 +54,8 @@ const (
 	ReservedName = "sealq"
 )
 
-// maxTime is the last millisecond of the year 9999. Later times have no text in
-// RFC 3339, and none in many languages.
+// maxTime is the last millisecond of the year 9999. RFC 3339 and many languages
+// cannot write later times.
 const maxTime = 253402300799999
 
 // Attribute is one message attribute. Its value is text, or bytes if its type
@@ -79,9 +79,8 @@ func baseType(dataType string) string {
 type Content struct {
 	Body string // not compressed; its bytes are not looked at
 
-	// SealsAttributes says that all of the sender's attributes are here, other
-	// than those that tracers use: any other attribute on the wire was added by
-	// somebody else.
+	// SealsAttributes says that all of the sender's attributes are here, except
+	// those of tracers: any other attribute on the wire was added by someone else.
 	SealsAttributes bool
 
 	// Time is when the message was sealed, in whole milliseconds; decoded, in UTC.
@@ -173,12 +172,12 @@ func appendField(b []byte, s string) []byte {
 	return append(b, s...)
 }
 
-// Decode returns the content of plaintext. Its error is
-// envelope.ErrUnsupported for what a later version may write, and otherwise
-// envelope.ErrMalformed. It names neither attributes nor values.
+// Decode returns the content of plaintext. Its error is envelope.ErrUnsupported
+// if a later version may have written it, and otherwise envelope.ErrMalformed.
+// It names neither attributes nor values.
 //
-// plaintext must be authentic: Decode decompresses, though no more than the
-// length that the content declares, which is at most MaxBody, and one byte.
+// plaintext must be authentic: Decode decompresses it, up to one byte more than
+// the length that the content declares, which is at most MaxBody.
 func (z *Compressor) Decode(plaintext string) (Content, error) {
 	r := reader{plaintext}
 	head, ok := r.take(flagsSize)
@@ -266,7 +265,7 @@ func decodeAttributes(block string, l *limits) ([]Attribute, error) {
 	return attributes, nil
 }
 
-// limits checks attributes one by one, those of both blocks.
+// limits checks the attributes of both blocks, one by one.
 type limits struct {
 	names [MaxAttributes]string
 	n     int

@@ -9,9 +9,9 @@ import (
 	"sync"
 )
 
-// Compressor encodes and decodes content. It keeps what compression needs,
-// some 800 KB to compress and 40 KB to decompress, for the next message. The
-// zero value is ready, and is safe for concurrent use.
+// Compressor encodes and decodes content. It keeps the memory that compression
+// needs, some 800 KB to compress and 40 KB to decompress, for the next message.
+// The zero value is ready, and is safe for concurrent use.
 type Compressor struct {
 	writers sync.Pool // of *flate.Writer
 	readers sync.Pool // of inflater
@@ -59,10 +59,10 @@ func (l *limited) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// inflate returns the n bytes that deflated is, all of it. It reads one byte
-// more at most.
+// inflate decompresses all of deflated, which must give exactly n bytes. It
+// decompresses one byte more at most.
 func (z *Compressor) inflate(deflated string, n int) (string, error) {
-	in := strings.NewReader(deflated) // an io.ByteReader, of which no byte too many is read
+	in := strings.NewReader(deflated) // an io.ByteReader, so flate reads no byte too many
 	r, ok := z.readers.Get().(inflater)
 	if !ok {
 		r = flate.NewReader(in).(inflater)

@@ -4,38 +4,43 @@ import (
 	"context"
 	"time"
 
+	"github.com/sealq/sealq/internal/backoff"
 	"github.com/sealq/sealq/internal/contain"
 )
 
-// Answer is what the key service says to the question whether this process may
+// Answer is the key service's answer to the question whether this process may
 // decrypt.
 type Answer int
 
 // Answers.
 const (
 	// Unknown is no answer: the keyring cannot be asked, or the service did not
-	// understand the question. Nothing is held, and parking protects.
+	// understand the question. Receives are not held, and only parking protects
+	// messages.
 	Unknown Answer = iota
 	// Yes: it may.
 	Yes
 	// No: the service is unreachable, throttles or fails, or it refuses the whole
 	// key. Nothing that is received would open.
 	No
-	// Elsewhere: not under the context that this process seals with. It is a No
-	// once a message was refused under exactly that context. Before, it may be
-	// the consumer of a dead-letter queue, which decrypts under the name of the
-	// source queue only.
+	// Elsewhere: not under the context that this process seals with. After a
+	// message was refused under exactly that context, it counts as No. Before
+	// that, this process may be the consumer of a dead-letter queue, which
+	// decrypts under the name of the source queue only. It
+	// still may be after that, because anyone who may send can write such a
+	// message: see doubtful.
 	Elsewhere
 )
 
-// askTimeout bounds a question. No caller's time does, since the answer is for
-// all of them. It leaves room for one call of AWS KMS with all its attempts.
+// askTimeout bounds a question. The deadlines of callers do not, because the
+// answer is for all of them. It leaves room for one call of AWS KMS with all
+// its attempts.
 const askTimeout = 10 * time.Second
 
-// asking is what is known of the key service.
+// asking is what is known about the key service.
 //
 // It is asked before the first receive, and after a response with messages that
-// did not open for its sake: at most once in minPause. While it says no, it is
+// did not open because of it: at most once in minPause. While it says no, it is
 // asked again after pauses that double from minPause to maxPause.
 type asking struct {
 	doubt    bool // ask
@@ -52,7 +57,26 @@ type held struct {
 	err      error
 	refusals int       // in a row
 	next     time.Time // no question before
+
+	probes int       // receives of one message, while the answer is Elsewhere
+	probed time.Time // the last of them; at first, when the hold began
 }
+
+// nextProbe returns when a message may be received although receives are held.
+// Messages of a FIFO queue are not parked, so a probe comes as seldom as a
+// parked message would.
+func (h *held) nextProbe(fifo bool) time.Time {
+	if fifo {
+		return h.probed.Add(maxParking)
+	}
+	return h.probed.Add(backoff.Exponential(minPause, maxPause, h.probes+1))
+}
+
+// doubtful reports whether receives are held only because a message was refused
+// under our own context. Anyone who may send can write such a message. So
+// single messages are still received, and parked for an hour: one that opens
+// under another context ends the hold.
+func (a *asking) doubtful() bool { return a.hold != nil && a.answer == Elsewhere }
 
 // due reports whether it is time to ask.
 func (a *asking) due(now time.Time) bool {
@@ -65,18 +89,19 @@ func (a *asking) due(now time.Time) bool {
 	return a.doubt && (a.at.IsZero() || now.Sub(a.at) >= minPause)
 }
 
-// failed notes that messages did not open for the sake of the key service.
+// failed notes that messages did not open because of the key service.
 func (a *asking) failed(r Response, now time.Time) {
 	a.doubt = true
 	a.evidence = a.evidence || r.Refused && !a.foreign
 	if a.evidence && a.answer == Elsewhere && a.hold == nil {
-		a.refused(r.Cause, now) // as the answer has it, now that there is evidence
+		a.refused(r.Cause, now) // now that there is evidence, the answer means No
 	}
 }
 
 // opened notes that a message opened. Anyone who may send can write a message
-// with our own context that is refused; nobody without a key writes one that
-// opens under another. So that ends what the refusal seemed to show, for good.
+// with our own context that is refused, but nobody without a key can write one
+// that opens under another. So a message that opened under another context ends
+// that evidence for good.
 func (a *asking) opened(foreign bool) {
 	a.evidence = false
 	a.foreign = a.foreign || foreign
@@ -85,10 +110,10 @@ func (a *asking) opened(foreign bool) {
 	}
 }
 
-// refused begins to hold receives, or goes on to.
+// refused starts or continues to hold receives.
 func (a *asking) refused(err error, now time.Time) {
 	if a.hold == nil {
-		a.hold = &held{}
+		a.hold = &held{probed: now}
 	}
 	a.hold.err = err
 	a.hold.refusals++
@@ -103,7 +128,7 @@ func (b *Breaker) ask(ctx context.Context, q *state) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTimeout)
 	go func() {
 		defer cancel()
-		answer := No // of a keyring that panics, as of one that is unreachable
+		answer := No // if the keyring panics, as if it is unreachable
 		contain.Run("sqsx: CheckDecrypt", "the keyring", func() (err error) {
 			answer, err = queue.Ask(ctx)
 			return err
@@ -119,8 +144,8 @@ func (b *Breaker) ask(ctx context.Context, q *state) {
 	}()
 }
 
-// answered draws the conclusions from an answer, and returns which messages to
-// take back. It is called with b.mu held.
+// answered applies an answer, and returns which messages to take back. It is
+// called with b.mu held.
 func (b *Breaker) answered(q *state, answer Answer, err error, now time.Time) []Visibility {
 	a := &q.asking
 	a.out, a.at, a.answer = false, now, answer

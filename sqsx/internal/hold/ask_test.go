@@ -35,7 +35,7 @@ func (*breaking) Park(context.Context, []hold.Visibility) error     { return nil
 func (*breaking) TakeBack(context.Context, []hold.Visibility) error { return nil }
 
 // TestKeyringBreaksWhenAsked: a panic does not end the process, and a question
-// that ends without an answer is asked again, or nothing would ever be
+// that ends without an answer is asked again. Otherwise nothing would ever be
 // received.
 func TestKeyringBreaksWhenAsked(t *testing.T) {
 	t.Parallel()
@@ -60,6 +60,76 @@ func TestKeyringBreaksWhenAsked(t *testing.T) {
 				if got := q.asked.Load(); got != 2 {
 					t.Errorf("asked %d times, want 2", got)
 				}
+			})
+		})
+	}
+}
+
+// elsewhere is a queue with a redrive policy whose process may not decrypt
+// under its own context.
+type elsewhere struct{ breaking }
+
+func (*elsewhere) Ask(context.Context) (hold.Answer, error) { return hold.Elsewhere, errRefused }
+func (*elsewhere) Attributes(context.Context) (hold.Attributes, error) {
+	return hold.Attributes{VisibilityTimeout: 30 * time.Second, Retention: 4 * 24 * time.Hour, MaxReceives: 3}, nil
+}
+
+// TestProbes: while receives are held because a message was refused under our
+// own context, single messages are received: of a standard queue after pauses
+// of at most 30 seconds, of a FIFO queue, where nothing is parked, once an
+// hour. A message that opens under another context ends that for good.
+func TestProbes(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		fifo        bool
+		first, most time.Duration
+	}{
+		"standard": {false, time.Second, 30 * time.Second},
+		"FIFO":     {true, time.Hour, time.Hour},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				var b hold.Breaker
+				r := hold.Receive{Name: "orders", Queue: &elsewhere{}, FIFO: tc.fifo, Wait: longPoll}
+				refused := hold.Response{
+					Cause: errRefused, KeyService: true, Refused: true,
+					Messages: []hold.Message{{ID: "1", Handle: "1", Receives: 1, Sent: time.Now(), KeyService: true}},
+				}
+				admit := func(want bool, most time.Duration) {
+					t.Helper()
+					began := time.Now()
+					for {
+						permit, err := b.Admit(t.Context(), r)
+						waited := time.Since(began)
+						switch {
+						case err == nil && (permit.Single != want || waited > most):
+							t.Fatalf("got %+v after %v, want Single %v after at most %v", permit, waited, want, most)
+						case err == nil:
+							return
+						case waited > most:
+							t.Fatalf("got error %v after %v, want the receive to go ahead within %v", err, waited, most)
+						}
+					}
+				}
+				fails := func() {
+					b.Note("orders", refused)
+					b.Park(t.Context(), r, refused.Messages)
+				}
+				admit(false, 0)
+				fails()
+				admit(true, tc.first)
+				for range 8 {
+					fails()
+					began := time.Now()
+					admit(true, tc.most)
+					if tc.fifo && time.Since(began) < tc.most {
+						t.Errorf("a FIFO queue was probed after %v, want %v", time.Since(began), tc.most)
+					}
+				}
+				b.Note("orders", hold.Response{Delivered: true, Opened: dataKey(1), Foreign: true})
+				fails()
+				admit(false, 0)
 			})
 		})
 	}

@@ -13,12 +13,12 @@ const (
 )
 
 // groups are the message groups of a FIFO queue in which a message did not open
-// and kept others back. Each response that holds it takes those with it and
-// raises their receive counts. So one message is asked for around the moments
-// when it comes back.
+// and held others back. Each response with that message also contains those,
+// and raises their receive counts. So receives ask for one message around the
+// times when it comes back.
 type groups struct {
 	poisons map[string]*poison
-	missed  int // receives that brought none since the last that did
+	missed  int // receives without a poison since the last one with a poison
 }
 
 // poison is the message that does not open.
@@ -29,8 +29,8 @@ type poison struct {
 }
 
 // note remembers the message groups in which others were held back, until the
-// next message of the group is delivered. Only others that are not invalid
-// themselves count: junk behind junk takes nobody with it.
+// next message of the group is delivered. Invalid messages behind the first do
+// not count: junk behind junk harms no healthy message.
 func (g *groups) note(messages []Message, now time.Time) {
 	g.missed++
 	for _, m := range messages {
@@ -55,7 +55,7 @@ func (g *groups) poisoned(group, id string, now time.Time) {
 		g.poisons = make(map[string]*poison)
 	}
 	if _, known := g.poisons[group]; !known && len(g.poisons) >= maxGroups {
-		group = "" // for all that find no room, and for no group: no message that opens ends it
+		group = "" // for groups beyond the bound, and for no group: no opened message ends it
 	}
 	p := g.poisons[group]
 	switch {
@@ -70,29 +70,30 @@ func (g *groups) poisoned(group, id string, now time.Time) {
 
 func (g *groups) clear() { *g = groups{} }
 
-// Around a return, in parts of the gap and for the time that it takes to
-// receive one message of each group.
+// The window around a return: parts of the gap, and the time to receive one
+// message of each group.
 const (
 	gapSlack    = 20 // a twentieth
 	returnSlack = 3 * time.Second
 )
 
-// maxSingle is the share of the time for which one message is asked for in
+// maxSingle bounds the share of time in which receives ask for one message in
 // vain, in parts of the gap. Anyone who may send can write many poisons: the
-// more come back in turn, the less time is taken around the return of each.
+// more there are, the shorter the window around the return of each.
 const maxSingle = 3 // a third
 
-// maxMissed is after how many receives that brought no poison those that are
-// overdue are taken to be with other processes. Other groups have their turn.
+// maxMissed is the number of receives without a poison after which overdue
+// poisons are assumed to be at other processes. Then other groups have their
+// turn.
 const maxMissed = 2
 
 // window is the time around the return of a poison, relative to now.
 type window struct{ early, due, late time.Duration }
 
-// single reports whether one message is to be asked for: because a poison is
-// about to come back, or because it is not known when it does. visibility is
-// the visibility timeout of the queue, or 0 if that is not known. The receive
-// may wait for a message for as long as wait.
+// single reports whether to ask for one message: because a poison is about to
+// come back, or because it is unknown when it does. visibility is the
+// visibility timeout of the queue, or 0 if that is unknown. The receive may
+// wait for a message for up to wait.
 func (g *groups) single(now time.Time, visibility, wait time.Duration) bool {
 	unknown := false
 	var windows []window
@@ -114,8 +115,8 @@ func (g *groups) single(now time.Time, visibility, wait time.Duration) bool {
 		if period == 0 || gap < period {
 			period = gap
 		}
-		// The n-th return, if others have received it meanwhile. What is not
-		// known adds up.
+		// The n-th return, if others have received it meanwhile. The uncertainty adds
+		// up.
 		early := gap / gapSlack
 		n := max((age+early+wait)/gap, 1)
 		windows = append(windows, window{early, n*gap - age, returnSlack * n})
@@ -124,7 +125,8 @@ func (g *groups) single(now time.Time, visibility, wait time.Duration) bool {
 		return true
 	}
 	for i := range windows {
-		windows[i].late *= time.Duration(len(windows))
+		w := &windows[i]
+		w.late = min(w.late*time.Duration(len(windows)), max(period/maxSingle-w.early, 0))
 	}
 	slices.SortFunc(windows, func(a, b window) int { return cmp.Compare(a.due, b.due) })
 	for covered(windows) > period/maxSingle {
@@ -134,7 +136,8 @@ func (g *groups) single(now time.Time, visibility, wait time.Duration) bool {
 		}
 	}
 	return slices.ContainsFunc(windows, func(w window) bool {
-		// Where one came, the next may be there, too, however long a receive takes.
+		// After one poison, the next may follow at once, however long a receive
+		// takes.
 		if w.due <= 0 && (-w.due < w.late || g.missed < maxMissed) {
 			return true
 		}
@@ -143,8 +146,8 @@ func (g *groups) single(now time.Time, visibility, wait time.Duration) bool {
 	})
 }
 
-// covered returns how long windows are, those that overlap taken together. They
-// are sorted by when they are due.
+// covered returns the total length of windows, counting overlaps once. They are
+// sorted by when they are due.
 func covered(windows []window) (total time.Duration) {
 	end := time.Duration(math.MinInt64)
 	for _, w := range windows {

@@ -1,7 +1,7 @@
 // Package hold keeps a consumer that cannot open messages from moving them to
 // the dead-letter queue, and keeps messages that do not open from slowing down
-// those that do. Every receive raises the receive count of what it brings, and
-// the redrive policy of a queue goes by that count.
+// those that do. Every receive raises the receive counts of its messages, and
+// the redrive policy of a queue uses that count.
 //
 // Two mechanisms do it:
 //
@@ -9,13 +9,13 @@
 //     message, whether this process may decrypt. While it says no, nothing is
 //     received.
 //   - Park (park.go). A message that does not open is made invisible for much
-//     longer than the visibility timeout of its queue. SQS keeps that, so it
-//     holds for all processes of all consumers.
+//     longer than the visibility timeout of its queue. SQS stores that, so it
+//     applies to all processes of all consumers.
 //
-// FIFO queues are asked for but not parked, because a parked message blocks its
-// message group: see fifo.go.
+// For FIFO queues the key service is asked, but messages are not parked,
+// because a parked message blocks its message group: see fifo.go.
 //
-// The package knows nothing of AWS: a [Queue] does what is to be done there.
+// The package does not know AWS: a [Queue] makes the calls.
 package hold
 
 import (
@@ -29,7 +29,7 @@ import (
 	"github.com/sealq/sealq/internal/backoff"
 )
 
-// ErrHeld fails a receive that is not let through, and one that comes back
+// ErrHeld is returned for a receive that is held, and for one that comes back
 // empty while messages of the queue are parked and nothing has opened since.
 var ErrHeld = errors.New("sqsx: receives are held because no message of this queue opens")
 
@@ -50,8 +50,8 @@ const (
 	maxPause = 30 * time.Second
 )
 
-// Bounds on memory. A queue that finds no room is never held, and its messages
-// are not parked. One that was not received from for idleQueue makes room.
+// Bounds on memory. A queue beyond the bound is never held, and its messages
+// are not parked. A queue without a receive for idleQueue is forgotten.
 const (
 	maxQueues  = 4096
 	idleQueue  = time.Minute
@@ -62,25 +62,25 @@ const (
 // Queue is one queue, and the key service behind it. Implementations must be
 // safe for concurrent use.
 type Queue interface {
-	// Ask asks the key service whether this process may decrypt what is sealed
-	// for the queue. The error is the reason of any answer but Yes.
+	// Ask asks the key service whether this process may decrypt messages that are
+	// sealed for the queue. The error is the reason of any answer but Yes.
 	Ask(ctx context.Context) (Answer, error)
 
 	// Cached reports whether messages under the data key open without the key
 	// service. It does not wait.
 	Cached(key envelope.EncryptedDataKey, ec envelope.EncryptionContext) bool
 
-	// Recovered is called before receives go on after the key service has said
-	// no: what is remembered of its refusals and outages is out of date.
+	// Recovered is called before receives continue after a No of the key service:
+	// remembered refusals and outages are out of date.
 	Recovered()
 
-	// Attributes reads the settings of the queue. An error is ErrDenied if it
-	// may not.
+	// Attributes reads the settings of the queue. The error is ErrDenied if that
+	// is not permitted.
 	Attributes(ctx context.Context) (Attributes, error)
 
-	// Park makes messages invisible for longer, at most ten of them. An error is
-	// ErrDenied if that is not permitted. Single messages for which it fails are
-	// no error.
+	// Park makes messages invisible for longer, at most ten of them. The error is
+	// ErrDenied if that is not permitted. A failure for single messages is not an
+	// error.
 	Park(ctx context.Context, messages []Visibility) error
 
 	// TakeBack makes parked messages visible sooner. It is otherwise like Park.
@@ -94,7 +94,7 @@ type Attributes struct {
 	MaxReceives       int           // of the redrive policy; 0: none
 }
 
-// Visibility is how long a message is to stay invisible, from now on.
+// Visibility is how long a message stays invisible, from now on.
 type Visibility struct {
 	Handle  string        // receipt handle
 	Timeout time.Duration // 0: it is visible at once
@@ -110,20 +110,20 @@ type DataKey struct {
 // Receive is one call of ReceiveMessage.
 type Receive struct {
 	Name       string        // of the queue: its ARN, or else its URL
-	Queue      Queue         // what the hold does and asks
+	Queue      Queue         // for the hold's own calls
 	FIFO       bool          // it is a FIFO queue
 	Plaintext  bool          // plaintext is delivered: messages arrive that need no key
 	Wait       time.Duration // WaitTimeSeconds
 	Visibility time.Duration // that the call asks for; 0: the queue's
 }
 
-// Response is what the messages of a response have shown.
+// Response is what the hold needs to know about a response.
 type Response struct {
 	Delivered  bool      // at least one message
 	Opened     DataKey   // of one that was sealed and is delivered; zero: none
 	Foreign    bool      // one opened under another context than this process seals with
-	Cause      error     // of one that did not open, the key service's if it is that of any; nil: all did
-	KeyService bool      // Cause is the key service's
+	Cause      error     // of one that did not open, one because of the key service if there is any; nil: all opened
+	KeyService bool      // Cause is an error of the key service
 	Refused    bool      // a message was refused under exactly the context that this process seals with
 	Messages   []Message // those that did not open; of a FIFO queue all
 }
@@ -134,8 +134,8 @@ type Message struct {
 	Handle     string    // receipt handle
 	Receives   int       // how often it was received, this time included; 0: unknown
 	Sent       time.Time // zero: unknown
-	Opened     bool      // it did, whether it is delivered or not
-	KeyService bool      // it did not, for the sake of the key service: else it is invalid itself
+	Opened     bool      // it opened, whether it is delivered or not
+	KeyService bool      // it did not open because of the key service; otherwise it is invalid
 
 	// On FIFO queues.
 	Group  string // message group; "": unknown
@@ -150,11 +150,11 @@ type Breaker struct {
 	handles int
 }
 
-// state is what is known of one queue.
+// state is what is known about one queue.
 type state struct {
 	queue   Queue         // of the last receive
 	used    time.Time     // by the last receive
-	changed chan struct{} // closed when those who wait should look again
+	changed chan struct{} // closed when waiting receives should look again
 
 	opened    time.Time // the last sealed message; zero: never any
 	delivered time.Time // the last message; zero: never any
@@ -168,15 +168,15 @@ type state struct {
 	wrong   wrongness
 }
 
-// Permit lets a receive pass.
+// Permit allows a receive.
 type Permit struct {
 	Single bool          // ask for one message
-	Wait   time.Duration // for a message at the most; 0: as long as the receive asks for
+	Wait   time.Duration // the longest, for a message; 0: as long as the receive asks for
 }
 
 // Admit waits until the receive may go ahead, or for as long as it would wait
 // for a message; then it fails with ErrHeld and the last cause. If ctx ends
-// before, the error is ctx's, with ErrHeld beside it if the queue is held.
+// sooner, the error is ctx's, joined with ErrHeld if the queue is held.
 func (b *Breaker) Admit(ctx context.Context, r Receive) (Permit, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -186,28 +186,42 @@ func (b *Breaker) Admit(ctx context.Context, r Receive) (Permit, error) {
 	}
 	patience := min(max(r.Wait, shortPollWait), maxWait)
 	giveUp := time.Now().Add(patience)
-	var held error // that of the last look, if the queue was held then
+	var held error // the last refusal, if the queue was held then
 	for {
 		now := time.Now()
 		if q.asking.due(now) {
 			b.ask(ctx, q)
 		}
 		var until time.Time
-		switch next, h := q.wrong.nextReceive, q.asking.hold; {
-		case h != nil && !q.bridges(r, now):
+		h, probe := q.asking.hold, false
+		if h != nil && (q.bridges(r, now) || q.noRedrive()) {
+			h = nil
+		}
+		if h != nil && q.asking.doubtful() {
+			probe = !now.Before(h.nextProbe(r.FIFO))
+		}
+		switch next := q.wrong.nextReceive; {
+		case h != nil && !probe:
 			held, until = refusal(h.err), h.next
 			if q.asking.out {
 				until = giveUp
 			}
-		case h == nil && q.asking.out && !q.bridges(r, now):
+			if q.asking.doubtful() && h.nextProbe(r.FIFO).Before(until) {
+				until = h.nextProbe(r.FIFO)
+			}
+		case q.asking.hold == nil && q.asking.out && !q.bridges(r, now):
 			until = now.Add(askTimeout) // the answer is worth the wait
 		case now.Before(next):
 			held, until = refusal(q.cause), next
 		default:
-			// A long poll that its caller cuts short can lose what is on its way.
-			// The caller's next receive need not wait, and has all its time.
+			// A long poll that its caller cuts short can lose messages in transit. The
+			// caller's next receive does not wait here, and has all its time.
 			if deadline, ok := ctx.Deadline(); ok && held != nil && deadline.Sub(now) < r.Wait {
 				return Permit{}, held
+			}
+			if probe {
+				h.probes, h.probed = h.probes+1, now
+				return Permit{Single: true}, nil
 			}
 			if q.wrong.step(now) {
 				return Permit{Single: true, Wait: stepBackWait}, nil
@@ -224,8 +238,8 @@ func (b *Breaker) Admit(ctx context.Context, r Receive) (Permit, error) {
 		}
 		if err := b.wait(ctx, q, until); err != nil {
 			if held != nil {
-				// A loop that takes the end of its own time for an empty queue
-				// can tell by this.
+				// A loop that reads the end of its own time as an empty queue can tell the
+				// difference by this.
 				err = fmt.Errorf("%w; %w", held, err)
 			}
 			return Permit{}, err
@@ -238,7 +252,7 @@ func refusal(cause error) error { return fmt.Errorf("%w; the last cause: %w", Er
 // single reports whether to ask for one message because of a FIFO group.
 func (q *state) single(r Receive, now time.Time) bool {
 	var wait time.Duration
-	if q.quiet { // else it will not have to wait
+	if q.quiet { // otherwise it will not wait
 		wait = r.Wait
 	}
 	return q.groups.single(now, max(r.Visibility, q.parking.attributes.VisibilityTimeout), wait)
@@ -250,9 +264,9 @@ func (q *state) single(r Receive, now time.Time) bool {
 const bridgeFor = 10 * time.Minute
 
 // bridges reports whether receives go on while the key service says no: there
-// is plaintext to deliver, or the data key that opened a message lately is
-// cached, and others under it may follow. What does not open meanwhile is
-// parked.
+// is plaintext to deliver, or a data key that opened a message lately is
+// cached, and more messages under it may follow. Messages that do not open
+// meanwhile are parked.
 func (q *state) bridges(r Receive, now time.Time) bool {
 	if r.Plaintext {
 		return true
@@ -261,8 +275,15 @@ func (q *state) bridges(r Receive, now time.Time) bool {
 	return k.encrypted.Ciphertext != nil && now.Sub(q.opened) < bridgeFor && r.Queue.Cached(k.encrypted, k.context)
 }
 
-// state returns what is known of the receive's queue, or nil if there is no
-// room for it. It is called with b.mu held.
+// noRedrive reports whether receives go on although a message was refused under
+// our own context: the queue has no redrive policy, so no receive count moves a
+// message. Most dead-letter queues have none.
+func (q *state) noRedrive() bool {
+	return q.asking.doubtful() && q.parking.known && q.parking.attributes.MaxReceives == 0
+}
+
+// state returns the state of the receive's queue, or nil if there is no room
+// for it. It is called with b.mu held.
 func (b *Breaker) state(r Receive) *state {
 	now := time.Now()
 	if q := b.queues[r.Name]; q != nil {
@@ -281,7 +302,7 @@ func (b *Breaker) state(r Receive) *state {
 		}
 	}
 	q := &state{queue: r.Queue, used: now, changed: make(chan struct{})}
-	// Where plaintext is delivered, there may be nothing that needs a key.
+	// If plaintext is delivered, there may be no message that needs a key.
 	q.asking.doubt = !r.Plaintext
 	if b.queues == nil {
 		b.queues = make(map[string]*state)
@@ -296,8 +317,8 @@ func (b *Breaker) idle(q *state, now time.Time) bool {
 	return now.Sub(q.used) > idleQueue && !q.asking.out && q.asking.hold == nil && len(q.parking.out) == 0
 }
 
-// Note learns from a response that held messages. Queues that nothing is
-// received from by Admit are not known, and nothing is learned of them.
+// Note learns from a response that had messages. It ignores queues without an
+// earlier Admit.
 func (b *Breaker) Note(name string, r Response) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -334,18 +355,18 @@ type openKey struct {
 	context   envelope.EncryptionContext
 }
 
-// maxKeyHeader bounds what is remembered of a message, in bytes of its header.
+// maxKeyHeader bounds the remembered header of a message, in bytes.
 const maxKeyHeader = 8 << 10
 
-// remembered returns what to remember of k: nothing, if that is not worth its
+// remembered returns what to remember of k: nothing, if it takes too much
 // memory.
 func (k DataKey) remembered() openKey {
 	m, err := envelope.Split(k.Header)
 	if err != nil || len(m.Header) > maxKeyHeader {
 		return openKey{}
 	}
-	// The context of the header: that of a signed message is larger than the one
-	// that its receiver sees, and the data key is bound to all of it.
+	// Take the context of the header: for a signed message it is larger than the
+	// one that the receiver sees, and the data key is bound to all of it.
 	header, err := envelope.ParseHeader(m.Header)
 	if err != nil {
 		return openKey{}
@@ -353,14 +374,14 @@ func (k DataKey) remembered() openKey {
 	return openKey{k.Encrypted.Clone(), header.EncryptionContext}
 }
 
-// wake lets those who wait look again.
+// wake makes waiting receives look again.
 func (q *state) wake() {
 	close(q.changed)
 	q.changed = make(chan struct{})
 }
 
-// wait blocks until something has changed, or it is time. It is called, and
-// returns, with b.mu held.
+// wait blocks until something has changed, or until the given time. It is
+// called, and returns, with b.mu held.
 func (b *Breaker) wait(ctx context.Context, q *state, until time.Time) error {
 	changed := q.changed
 	b.mu.Unlock()

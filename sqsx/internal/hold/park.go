@@ -8,39 +8,38 @@ import (
 	"time"
 )
 
-// How long messages are parked, by their receive count, which SQS tells. A
-// message that is received every time it is visible again reaches the
-// dead-letter queue of a redrive policy with maxReceiveCount 3 after 1 h 45
-// min.
+// How long messages are parked, by the receive count from SQS. A message that
+// is received every time it is visible again reaches the dead-letter queue of a
+// redrive policy with maxReceiveCount 3 after 1 h 45 min.
 const (
-	// For the sake of the key service: 15 minutes, doubling with each receive.
+	// Because of the key service: 15 minutes, doubling with each receive.
 	keyParking = 15 * time.Minute
-	// Invalid messages: 5 minutes, 40 minutes, 1 hour. They are parked only by a
-	// process that has never opened a message of the queue, whose own settings
-	// may be what is wrong. Others leave them to the redrive policy.
+	// Invalid messages: 5 minutes, 40 minutes, 1 hour. Only a process that has
+	// never opened a message of the queue parks them, because its own settings may
+	// be wrong. Others leave them to the redrive policy.
 	invalidParking = 5 * time.Minute
 	maxParking     = time.Hour
 )
 
 const (
 	visibilityTimeout = 2 * time.Second // of one call of SQS
-	retryDenied       = time.Hour       // a permission that is missing is tried again
+	retryDenied       = time.Hour       // after which a missing permission is tried again
 	retryFailed       = time.Minute     // attributes that could not be read
 	attributesAge     = time.Hour       // after which they are read again
 	takeBackBatch     = 10              // messages in one call of SQS
-	takeBackPause     = 5 * time.Second // before what failed is tried once more
-	backMemory        = 2 * maxParking  // of what was taken back
+	takeBackPause     = 5 * time.Second // before a failed request is tried once more
+	backMemory        = 2 * maxParking  // for messages that were taken back
 
-	// A message is parked for an eighth of what is left of its retention at the
-	// most, so that it is received about a dozen times before it expires.
+	// A message is parked for at most an eighth of its remaining retention, so
+	// that it is received about a dozen times before it expires.
 	retentionShare = 8
 )
 
-// parking is what is known of the parked messages of a queue.
+// parking is what is known about the parked messages of a queue.
 type parking struct {
 	out      []*parked
 	back     map[string]time.Time // when messages were taken back, by ID: it happens once to each
-	deniedAt time.Time            // zero: it is permitted, as far as is known
+	deniedAt time.Time            // zero: not known to be denied
 
 	attributes Attributes
 	known      bool      // attributes have been read
@@ -51,15 +50,16 @@ type parking struct {
 type parked struct {
 	id     string
 	handle string // "" if it is not to be taken back
-	done   bool   // the request that parks it has ended: taking it back cannot overtake that
+	done   bool   // the request that parks it has ended, so taking it back cannot overtake it
 	first  bool   // it was parked when it was received for the first time
 	at     time.Time
 	until  time.Time
 }
 
-// Park puts messages that did not open out of the way, by one request. It is
-// given those that were withheld from the response of one receive. Messages of
-// FIFO queues stay where they are: a parked one would block its message group.
+// Park makes messages that did not open invisible for longer, with one request.
+// withheld are those that were withheld from the response of one receive.
+// Messages of FIFO queues are not parked: a parked one would block its message
+// group.
 func (b *Breaker) Park(ctx context.Context, r Receive, withheld []Message) {
 	b.mu.Lock()
 	q := b.queues[r.Name]
@@ -73,7 +73,7 @@ func (b *Breaker) Park(ctx context.Context, r Receive, withheld []Message) {
 	defer cancel()
 	b.readAttributes(ctx, r.Queue, q, now)
 	if r.FIFO {
-		return // they tell when a poison comes back
+		return // they say when a poison comes back
 	}
 
 	b.mu.Lock()
@@ -90,7 +90,7 @@ func (b *Breaker) Park(ctx context.Context, r Receive, withheld []Message) {
 		}
 		changes = append(changes, Visibility{m.Handle, timeout})
 		p := &parked{id: m.ID, first: m.Receives == 1, at: now, until: now.Add(timeout)}
-		if m.KeyService && q.parking.back[m.ID].IsZero() && b.handles < maxHandles {
+		if m.KeyService && now.Sub(q.parking.back[m.ID]) >= backMemory && b.handles < maxHandles {
 			p.handle = m.Handle
 			b.handles++
 		}
@@ -116,7 +116,7 @@ func (b *Breaker) Park(ctx context.Context, r Receive, withheld []Message) {
 	}
 	b.mu.Unlock()
 	if len(back) > 0 {
-		go takeBack(r.Queue, back) // as after a question; the receive need not wait
+		go takeBack(r.Queue, back) // as after a question; the receive does not wait
 	}
 }
 
@@ -135,9 +135,11 @@ func (q *state) parkingTime(m Message, visibility time.Duration, now time.Time) 
 	var d time.Duration
 	switch {
 	case m.KeyService && receives == 1 && !q.asking.at.IsZero() && q.asking.answer == Unknown:
-		// The key service will not say when it answers again. It may have been a
+		// Nothing will show when the key service answers again. It may have been a
 		// blip, for which the visibility timeout of the queue is long enough.
 		return 0
+	case m.KeyService && q.asking.doubtful() && !q.noRedrive():
+		d = maxParking // single messages are still received
 	case m.KeyService:
 		d = doubled(keyParking, receives-1)
 	case q.opened.IsZero() && !q.wrong.stepsBack():
@@ -155,7 +157,7 @@ func (q *state) parkingTime(m Message, visibility time.Duration, now time.Time) 
 		return d
 	}
 	if q.parking.attributes.MaxReceives == 1 {
-		return 0 // the next receive would move it, whenever that is
+		return 0 // any next receive would dead-letter it
 	}
 	if !m.Sent.IsZero() {
 		d = min(d, (q.parking.attributes.Retention-age)/retentionShare)
@@ -166,7 +168,7 @@ func (q *state) parkingTime(m Message, visibility time.Duration, now time.Time) 
 	return d
 }
 
-// doubled doubles d so many times, up to maxParking.
+// doubled doubles d the given number of times, up to maxParking.
 func doubled(d time.Duration, times int) time.Duration {
 	for range times {
 		if d >= maxParking {
@@ -179,7 +181,7 @@ func doubled(d time.Duration, times int) time.Duration {
 
 // readAttributes reads the settings of the queue, unless they are known, or
 // could not be read lately. Receives that find them unknown at the same time
-// all read them: what the first ones bring must be parked too.
+// all read them: the messages of the first ones must be parked too.
 func (b *Breaker) readAttributes(ctx context.Context, queue Queue, q *state, now time.Time) {
 	p := &q.parking
 	b.mu.Lock()
@@ -221,8 +223,8 @@ func (b *Breaker) forget(q *state, which func(*parked) bool) {
 }
 
 // Empty returns the error of a receive that brought no message: while messages
-// that this process has parked are out, and nothing has opened since, the queue
-// must not look empty.
+// are parked by this process, and nothing has opened since, the queue must not
+// look empty.
 func (b *Breaker) Empty(name string) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -244,12 +246,12 @@ func (b *Breaker) Empty(name string) error {
 
 // toTakeBack returns the messages that were parked in vain, because the key
 // service says that this process may decrypt. Those of a hold that has ended
-// are visible at once. Where the key service never said no, the cause may have
-// been a blip, or it may last: a message that was received for the first time
-// then is visible after the visibility timeout of the queue, as if it had not
-// been parked. Either happens once to each message, so that a dry run which
-// succeeds where decrypting does not costs it one receive. It is called with
-// b.mu held.
+// become visible at once. If the key service never said no, the cause may have
+// been a blip, or it may last: a message that was then received for the first
+// time becomes visible after the visibility timeout of the queue, as if it had
+// not been parked. Each message is taken back once only: if a dry run succeeds
+// although decrypting fails, that costs the message one receive. It is called
+// with b.mu held.
 func (b *Breaker) toTakeBack(q *state, held bool, now time.Time) []Visibility {
 	b.expire(q, now)
 	maps.DeleteFunc(q.parking.back, func(_ string, at time.Time) bool { return now.Sub(at) >= backMemory })
@@ -277,7 +279,7 @@ func (b *Breaker) toTakeBack(q *state, held bool, now time.Time) []Visibility {
 	return back
 }
 
-// forgetOldest makes room for one more message that is taken back.
+// forgetOldest makes room for one more message in back.
 func (p *parking) forgetOldest() {
 	var oldest string
 	for id, at := range p.back {
@@ -289,8 +291,8 @@ func (p *parking) forgetOldest() {
 }
 
 // takeBack makes messages visible again. A request that fails is made once
-// more, after the others: when an outage of the network ends, some still fail.
-// What is left then is visible again when its parking ends.
+// more, after the others: some still fail when an outage of the network ends.
+// Messages that fail again become visible when their parking ends.
 func takeBack(queue Queue, messages []Visibility) {
 	for try := range 2 {
 		if try > 0 && len(messages) > 0 {
@@ -309,18 +311,18 @@ func takeBack(queue Queue, messages []Visibility) {
 }
 
 // A process that opens nothing, beside others that do, must step back: it
-// receives one message now and then, does not compete with them in long polls,
-// and parks none that is invalid to it. It can tell by messages that were just
-// sent and are received for the first time: somebody else drains the queue.
+// receives single messages at intervals, does not compete in long polls, and
+// does not park messages that are invalid to it. It recognises this by messages
+// that were just sent and are received for the first time: another process
+// drains the queue.
 const (
 	stepBackAfter = 1000             // of those that did not open
-	justSent      = 60 * time.Second // a message that is older has waited for somebody
-	oldInARow     = 3                // messages that are older say that nobody else drains it
+	justSent      = 60 * time.Second // an older message has waited for a consumer
+	oldInARow     = 3                // older messages, not parked, show that no other process drains it
 	stepBackWait  = time.Second      // for a message
-	stepBackPause = 8 * time.Second  // between two receives, at the most
 )
 
-// wrongness is what speaks for wrong settings of this process.
+// wrongness is the evidence for wrong settings of this process.
 type wrongness struct {
 	fresh       int       // messages that were just sent and did not open
 	old         int       // others since the last of those
@@ -335,16 +337,34 @@ func (w *wrongness) note(r Response, never bool, now time.Time) {
 		return
 	}
 	for _, m := range r.Messages {
-		switch young := now.Sub(m.Sent) < justSent; {
-		case young && m.Receives == 1:
-			w.fresh, w.old = w.fresh+1, 0
-		case !young:
-			// An older first receive says at once that nobody else drains the queue.
+		switch age := now.Sub(m.Sent); {
+		case age < justSent:
+			if m.Receives == 1 {
+				w.fresh, w.old = w.fresh+1, 0
+			}
+		case !mayHaveBeenParked(m.Receives, age):
+			// The first receive of an older message shows at once that no other process
+			// drains the queue.
 			if w.old++; m.Receives == 1 || w.old >= oldInARow {
 				*w = wrongness{}
 			}
 		}
 	}
+}
+
+// mayHaveBeenParked reports whether a message may have been parked as invalid
+// at every second of its receives before, by processes with wrong settings:
+// then it is old although another process drains the queue. Of two such
+// receives one may be that of a process which steps back, and parks none.
+func mayHaveBeenParked(receives int, age time.Duration) bool {
+	var parked time.Duration
+	for n := range receives / 2 {
+		parked += doubled(invalidParking, 3*n)
+		if parked > age+justSent { // the clock of SQS may be another
+			return false
+		}
+	}
+	return parked > 0
 }
 
 func (w *wrongness) stepsBack() bool { return w.fresh >= stepBackAfter }
@@ -356,6 +376,6 @@ func (w *wrongness) step(now time.Time) bool {
 		return false
 	}
 	w.steps++
-	w.nextReceive = now.Add(min(pause(w.steps), stepBackPause))
+	w.nextReceive = now.Add(pause(w.steps))
 	return true
 }

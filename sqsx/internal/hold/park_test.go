@@ -15,8 +15,8 @@ import (
 	"github.com/sealq/sealq/sqsx/internal/hold"
 )
 
-// slowQueue is a queue whose requests take as long as they may. The key service
-// says yes.
+// slowQueue is a queue whose requests take the longest time that is allowed.
+// The key service says yes.
 type slowQueue struct {
 	t                           *testing.T
 	attributes, parks, takeBack atomic.Int32
@@ -56,17 +56,17 @@ func (q *slowQueue) TakeBack(ctx context.Context, _ []hold.Visibility) error {
 	return ctx.Err()
 }
 
-// unopened is a response with one message that did not open for the sake of the
-// key service.
+// unopened is a response with one message that did not open because of the key
+// service.
 func unopened() hold.Response {
-	return hold.Response{Cause: errors.New("away"), KeyService: true, Messages: []hold.Message{{
+	return hold.Response{Cause: errors.New("unreachable"), KeyService: true, Messages: []hold.Message{{
 		ID: "1", Handle: "handle", Receives: 1, Sent: time.Now(), KeyService: true,
 	}}}
 }
 
 // TestParkingOutlivesTheCaller: the context of the receive has ended when its
-// messages are parked. A yes that comes while they are is no reason to wait:
-// they are taken back in a goroutine, which ends with its work though SQS never
+// messages are parked. If a yes arrives meanwhile, the receive does not wait:
+// the messages are taken back in a goroutine, which ends even if SQS never
 // answers.
 func TestParkingOutlivesTheCaller(t *testing.T) {
 	t.Parallel()
@@ -96,7 +96,11 @@ func TestParkingOutlivesTheCaller(t *testing.T) {
 		if running := holdGoroutines(); running != 1 || q.takeBack.Load() != 1 {
 			t.Errorf("%d goroutines of the hold and %d requests to take back, want 1 of each", running, q.takeBack.Load())
 		}
-		time.Sleep(2*time.Second + 5*time.Second + 2*time.Second) // a request, a pause, and the second one
+		time.Sleep(2*time.Second + 5*time.Second - time.Nanosecond) // a request, and a pause
+		if n := q.takeBack.Load(); n != 1 {
+			t.Errorf("%d requests to take back within the pause, want 1", n)
+		}
+		time.Sleep(time.Nanosecond + 2*time.Second) // the second request
 		synctest.Wait()
 		if running := holdGoroutines(); running != 0 || q.takeBack.Load() != 2 {
 			t.Errorf("%d goroutines of the hold are left after %d requests to take back, want none after 2", running, q.takeBack.Load())
@@ -149,8 +153,8 @@ func holdGoroutines() int {
 	return n
 }
 
-// TestNothingToPark: all that was withheld is to come back after the visibility
-// timeout, and so the settings of the queue do not matter.
+// TestNothingToPark: all withheld messages come back after the visibility
+// timeout, so the settings of the queue are not read.
 func TestNothingToPark(t *testing.T) {
 	t.Parallel()
 	for name, fifo := range map[string]bool{"standard": false, "FIFO": true} {
@@ -167,6 +171,61 @@ func TestNothingToPark(t *testing.T) {
 				b.Park(t.Context(), r, nil)
 				if q.attributes.Load() != 0 || q.parks.Load() != 0 {
 					t.Errorf("%d requests for the settings of the queue and %d to park, want none", q.attributes.Load(), q.parks.Load())
+				}
+			})
+		})
+	}
+}
+
+// TestStepsBack: 1,000 young messages that did not open make a process step
+// back. What may have come back from parking does not end that, nor fewer than
+// three others in a row.
+func TestStepsBack(t *testing.T) {
+	t.Parallel()
+	const second, minute = time.Second, time.Minute
+	type seen struct {
+		receives int
+		age      time.Duration
+	}
+	young := seen{1, 59 * second}
+	for name, tc := range map[string]struct {
+		young int
+		then  []seen
+		want  bool
+	}{
+		"fewer":                             {young: 999},
+		"as many":                           {young: 1000, want: true},
+		"one old, received for the first":   {young: 1000, then: []seen{{1, minute}}},
+		"two old":                           {young: 1000, then: []seen{{2, 2 * minute}, {2, 2 * minute}}, want: true},
+		"three old":                         {young: 1000, then: []seen{{2, 2 * minute}, {2, 2 * minute}, {3, 3 * minute}}},
+		"three old, a young one between":    {young: 1000, then: []seen{{2, 2 * minute}, {2, 2 * minute}, young, {3, 3 * minute}}, want: true},
+		"three that were parked":            {young: 1000, then: []seen{{2, 5 * minute}, {2, 6 * minute}, {3, 6 * minute}}, want: true},
+		"three that were parked twice":      {young: 1000, then: []seen{{4, 45 * minute}, {4, time.Hour}, {5, time.Hour}}, want: true},
+		"three that come back all the time": {young: 1000, then: []seen{{10, 5 * minute}, {10, 6 * minute}, {10, 6 * minute}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			run(t, func(t *testing.T) {
+				var b hold.Breaker
+				r := hold.Receive{Name: "orders", Queue: &slowQueue{t: t}}
+				if _, err := b.Admit(t.Context(), r); err != nil {
+					t.Fatal(err)
+				}
+				note := func(s seen) {
+					b.Note(r.Name, hold.Response{Cause: errors.New("invalid"), Messages: []hold.Message{{ID: "1", Handle: "h", Receives: s.receives, Sent: time.Now().Add(-s.age)}}})
+				}
+				for range tc.young {
+					note(young)
+				}
+				for _, s := range tc.then {
+					note(s)
+				}
+				want := hold.Permit{}
+				if tc.want {
+					want = hold.Permit{Single: true, Wait: time.Second}
+				}
+				if permit, err := b.Admit(t.Context(), r); permit != want || err != nil {
+					t.Errorf("got %+v and error %v, want %+v", permit, err, want)
 				}
 			})
 		})

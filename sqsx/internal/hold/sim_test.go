@@ -60,6 +60,7 @@ type simMessage struct {
 	junk      bool
 	key       int  // data key; 0 is the one that every process knows
 	foreign   bool // under a wrapping key that is refused, beside a healthy one
+	forged    bool // it says that it was sealed for this queue, and is refused
 	sent      time.Time
 	visibleAt time.Time
 	receives  int
@@ -162,7 +163,7 @@ func (q *simQueue) hide(m *simMessage, until time.Time) {
 	heap.Push(&q.flight, inFlightMessage{m, until})
 }
 
-// simReceived is what SQS tells of a message when it is received.
+// simReceived is what a receive returns for a message.
 type simReceived struct {
 	m        *simMessage
 	receives int
@@ -213,7 +214,7 @@ func (q *simQueue) receive(ctx context.Context, process, most int, wait time.Dur
 		case <-timer.C:
 		}
 		timer.Stop()
-		// Of those who wait, none is the first to look more often than others.
+		// Each waiting receive is the first to look equally often.
 		time.Sleep(rand.N(5 * time.Millisecond))
 		q.mu.Lock()
 	}
@@ -278,12 +279,12 @@ type keyService struct {
 type serviceState int
 
 const (
-	healthy  serviceState = iota
-	away                  // it cannot be reached
-	hanging               // it does not answer
-	disabled              // the key is
-	denied                // this role lacks kms:Decrypt for this queue
-	denied2               // for the name of this queue, but not for those of messages (a dead-letter queue)
+	healthy     serviceState = iota
+	unreachable              // it cannot be reached
+	hanging                  // it does not answer
+	disabled                 // the key is
+	denied                   // this role lacks kms:Decrypt for this queue
+	denied2                  // for the name of this queue, but not for those of messages (a dead-letter queue)
 )
 
 func (k *keyService) set(s serviceState) {
@@ -300,7 +301,7 @@ func (k *keyService) get() (serviceState, float64) {
 
 var errRefused = errors.New("refused")
 
-// decrypt is the answer to a request that is no dry run.
+// decrypt is the answer to a request that is not a dry run.
 func (k *keyService) decrypt(foreign bool) error {
 	state, throttle := k.get()
 	if state == hanging {
@@ -311,7 +312,7 @@ func (k *keyService) decrypt(foreign bool) error {
 	switch {
 	case foreign:
 		return errRefused
-	case state == away, throttle > 0 && rand.Float64() < throttle:
+	case state == unreachable, throttle > 0 && rand.Float64() < throttle:
 		return envelope.ErrUnavailable
 	case state == disabled, state == denied:
 		return errRefused
@@ -350,7 +351,7 @@ func (p *process) Ask(context.Context) (hold.Answer, error) {
 		return hold.Unknown, errors.New("cannot be asked")
 	}
 	switch state {
-	case away:
+	case unreachable:
 		time.Sleep(requestTime)
 		return hold.No, envelope.ErrUnavailable
 	case hanging:
@@ -412,8 +413,8 @@ func (p *process) change(changes []hold.Visibility) {
 	p.f.queue.changeVisibility(byHandle, changes)
 }
 
-// open returns why a message does not open, and whether that is for the sake of
-// the key service.
+// open returns why a message does not open, and whether the cause is the key
+// service.
 func (p *process) open(m *simMessage) (err error, keyService bool) {
 	switch {
 	case m.junk && p.plain:
@@ -427,14 +428,14 @@ func (p *process) open(m *simMessage) (err error, keyService bool) {
 	if cached {
 		return nil, false
 	}
-	err = p.f.service.decrypt(m.foreign)
+	err = p.f.service.decrypt(m.foreign || m.forged)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	state, _ := p.f.service.get()
 	switch {
 	case err == nil:
 		p.cached[m.key] = true
-	case err == errRefused && !m.foreign && state == disabled:
+	case err == errRefused && !m.foreign && !m.forged && state == disabled:
 		clear(p.cached) // a refusal of the whole key ends its data keys
 	}
 	return err, err != nil
@@ -500,19 +501,20 @@ func (p *process) consume(ctx context.Context, r hold.Receive, got []simReceived
 	wg.Wait()
 	for i, g := range got {
 		m, err, keyService := g.m, errs[i], byService[i]
+		state, _ := p.f.service.get()
 		if err == nil {
 			delivered = append(delivered, m)
 			response.Delivered = true
 			if !m.junk {
 				response.Opened = dataKey(m.key)
+				response.Foreign = state == denied2
 			}
 			continue
 		}
 		if response.Cause == nil || keyService && !response.KeyService {
 			response.Cause, response.KeyService = err, keyService
 		}
-		state, _ := p.f.service.get()
-		response.Refused = response.Refused || err == errRefused && !m.foreign && state == denied
+		response.Refused = response.Refused || m.forged || err == errRefused && !m.foreign && state == denied
 		w := hold.Message{ID: fmt.Sprint(m.id), Handle: g.handle, Receives: g.receives, Sent: m.sent, KeyService: keyService}
 		withheld = append(withheld, w)
 		p.mu.Lock()
@@ -705,7 +707,7 @@ func (f *fleet) pending(messages []*simMessage) int {
 	return n
 }
 
-// waits returns how long the messages waited, at the most, and how many for
+// waits returns the longest time that a message waited, and how many waited for
 // longer than limit. One that is not delivered has waited until now.
 func (f *fleet) waits(messages []*simMessage, limit time.Duration) (longest time.Duration, over int) {
 	f.queue.mu.Lock()
