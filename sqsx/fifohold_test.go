@@ -504,8 +504,8 @@ func TestFIFOThroughputBesideManyPoisons(t *testing.T) {
 				}
 				rate := float64(delivered.Load()) / length.Seconds()
 				t.Logf("%s: %.0f of %d messages a second, %d of %d receives ask for one", t.Name(), rate, perSecond, single, len(receives))
-				if single*2 > len(receives) || rate < perSecond*9/10 {
-					t.Errorf("%.0f of %d messages a second were delivered, %d of %d receives asked for one; want 90 %% delivered, and half of the receives at most", rate, perSecond, single, len(receives))
+				if single*2 > len(receives) || rate < perSecond*8/10 {
+					t.Errorf("%.0f of %d messages a second were delivered, %d of %d receives asked for one; want 80 %% delivered, and half of the receives at most", rate, perSecond, single, len(receives))
 				}
 			})
 		})

@@ -2,6 +2,7 @@ package hold_test
 
 import (
 	"context"
+	"errors"
 	"runtime"
 	"sync/atomic"
 	"testing"
@@ -133,4 +134,39 @@ func TestProbes(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestEvidence: what the key service denies under this queue's name holds receives
+// once a message was refused under exactly that, with no further question. A
+// message that opened under another name ends that for good: this process decrypts
+// elsewhere, and anyone who may send can write what is refused.
+func TestEvidence(t *testing.T) {
+	t.Parallel()
+	run(t, func(t *testing.T) {
+		var b hold.Breaker
+		q := &wroteQueue{answer: hold.Elsewhere, uncached: true}
+		r := hold.Receive{Name: "orders", Queue: q}
+		refused := hold.Response{Cause: errRefused, KeyService: true, Refused: true}
+		admit(t, &b, r)
+		b.Note(r.Name, hold.Response{Cause: errRefused, KeyService: true}) // under another name
+		admit(t, &b, r)
+		b.Note(r.Name, refused)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		defer cancel()
+		if _, err := b.Admit(ctx, r); !errors.Is(err, hold.ErrHeld) || len(q.patience) != 1 {
+			t.Errorf("got error %v after %d questions, want ErrHeld after 1", err, len(q.patience))
+		}
+		b.Note(r.Name, hold.Response{Delivered: true, Opened: dataKey(0), Foreign: true})
+		began := time.Now()
+		if _, err := b.Admit(t.Context(), r); err != nil || time.Since(began) > 0 {
+			t.Errorf("got error %v after %v when a message under another name had opened, want none at once", err, time.Since(began))
+		}
+		for range 3 {
+			b.Note(r.Name, refused)
+			time.Sleep(time.Second)
+			if _, err := b.Admit(t.Context(), r); err != nil {
+				t.Errorf("got error %v after another refusal, want none", err)
+			}
+		}
+	})
 }

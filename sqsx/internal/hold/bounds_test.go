@@ -22,6 +22,7 @@ type wroteQueue struct {
 	mu        sync.Mutex // guards all below
 	answer    hold.Answer
 	err       error           // of requests to SQS
+	uncached  bool            // no data key is
 	patience  []time.Duration // of questions
 	read      []time.Time     // when the settings were
 	parked    []int           // messages in each request
@@ -39,8 +40,11 @@ func (q *wroteQueue) Ask(ctx context.Context) (hold.Answer, error) {
 	return q.answer, errors.New("no")
 }
 
-func (*wroteQueue) Cached(envelope.EncryptedDataKey, envelope.EncryptionContext) bool { return true }
-func (*wroteQueue) Recovered()                                                        {}
+func (q *wroteQueue) Cached(envelope.EncryptedDataKey, envelope.EncryptionContext) bool {
+	return !q.uncached
+}
+
+func (*wroteQueue) Recovered() {}
 
 func (q *wroteQueue) Attributes(context.Context) (hold.Attributes, error) {
 	q.mu.Lock()
@@ -354,6 +358,32 @@ func TestWindowOfAPoison(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestWindowsEndWithAHold: what did not open for the sake of the key service opens
+// again, wherever it is received.
+func TestWindowsEndWithAHold(t *testing.T) {
+	t.Parallel()
+	run(t, func(t *testing.T) {
+		var b hold.Breaker
+		q := &wroteQueue{answer: hold.Yes}
+		r := hold.Receive{Name: "orders.fifo", Queue: q, FIFO: true, Visibility: 30 * time.Second}
+		admit(t, &b, r)
+		time.Sleep(time.Second)
+		q.answer = hold.No
+		b.Note(r.Name, hold.Response{Cause: errors.New("away"), KeyService: true, Messages: []hold.Message{
+			{ID: "1", Receives: 1, Sent: time.Now(), KeyService: true, Group: "a"},
+			{ID: "2", Receives: 1, Opened: true, Group: "a", Behind: "1"},
+		}})
+		if _, err := b.Admit(t.Context(), r); !errors.Is(err, hold.ErrHeld) {
+			t.Errorf("got error %v, want ErrHeld", err)
+		}
+		time.Sleep(29 * time.Second) // the message is about to come back
+		q.answer = hold.Yes
+		if permit := admit(t, &b, r); permit.Single {
+			t.Errorf("got %+v after the hold has ended, want the caller's number of messages", permit)
+		}
+	})
 }
 
 // TestWindowsOfManyPoisons: together they take a third of the time at the most,
