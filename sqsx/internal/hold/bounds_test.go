@@ -27,6 +27,7 @@ type wroteQueue struct {
 	read      []time.Time     // when the settings were
 	parked    []int           // messages in each request
 	takenBack []int
+	recovered int
 }
 
 func (q *wroteQueue) Ask(ctx context.Context) (hold.Answer, error) {
@@ -44,7 +45,11 @@ func (q *wroteQueue) Cached(envelope.EncryptedDataKey, envelope.EncryptionContex
 	return !q.uncached
 }
 
-func (*wroteQueue) Recovered() {}
+func (q *wroteQueue) Recovered() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.recovered++
+}
 
 func (q *wroteQueue) Attributes(context.Context) (hold.Attributes, error) {
 	q.mu.Lock()
@@ -380,7 +385,14 @@ func TestWindowsEndWithAHold(t *testing.T) {
 		}
 		time.Sleep(29 * time.Second) // the message is about to come back
 		q.answer = hold.Yes
-		if permit := admit(t, &b, r); permit.Single {
+		if q.recovered != 0 {
+			t.Errorf("recovered %d times before the hold has ended, want never", q.recovered)
+		}
+		permit := admit(t, &b, r)
+		if q.recovered != 1 {
+			t.Errorf("recovered %d times when the hold has ended, want once", q.recovered)
+		}
+		if permit.Single {
 			t.Errorf("got %+v after the hold has ended, want the caller's number of messages", permit)
 		}
 	})
