@@ -136,10 +136,11 @@ func TestProbes(t *testing.T) {
 	}
 }
 
-// TestEvidence: what the key service denies under this queue's name holds receives
-// once a message was refused under exactly that, with no further question. A
-// message that opened under another name ends that for good: this process decrypts
-// elsewhere, and anyone who may send can write what is refused.
+// TestEvidence: what the key service denies under this queue's name holds
+// receives once a message was refused under exactly that, with no further
+// question. A message that opened under another name ends that for good: this
+// process decrypts elsewhere, and anyone who may send can write what is
+// refused.
 func TestEvidence(t *testing.T) {
 	t.Parallel()
 	run(t, func(t *testing.T) {

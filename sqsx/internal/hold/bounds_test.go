@@ -365,8 +365,8 @@ func TestWindowOfAPoison(t *testing.T) {
 	}
 }
 
-// TestWindowsEndWithAHold: what did not open for the sake of the key service opens
-// again, wherever it is received.
+// TestWindowsEndWithAHold: what did not open for the sake of the key service
+// opens again, wherever it is received.
 func TestWindowsEndWithAHold(t *testing.T) {
 	t.Parallel()
 	run(t, func(t *testing.T) {
