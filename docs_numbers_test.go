@@ -70,7 +70,7 @@ var statements = []statement{
 	{"docs/operations.md", "reads the queue's settings once in {hold.attributesAge} (`sqs:GetQueueAttributes`)"},
 	{"docs/operations.md", "and tried again after {hold.retryDenied}. Requests that fail for another reason are given up, after {hold.visibilityTimeout} at most. Settings that could not be read are read again after {hold.retryFailed}."},
 	{"docs/operations.md", "steps back after it has seen {hold.stepBackAfter} messages … in the last {hold.justSent}:"},
-	{"docs/operations.md", "after pauses that double from {hold.minPause} to {hold.maxPause}, waits at most {hold.stepBackWait} for it, and parks none. A message that is older at its first receive ends that, and so do {hold.oldInARow} older messages in a row"},
+	{"docs/operations.md", "after pauses that double from {hold.minPause} to {hold.maxPause}, waits at most {hold.stepBackWait} for it, and parks none; in between, receives fail with `sqsx.ErrHeld`. A message that is older at its first receive ends that, and so do {hold.oldInARow} older messages in a row"},
 	{"docs/operations.md", "(from a long poll before to {hold.returnSlack} after, for each such group)"},
 	{"docs/operations.md", "or {hold.groupMemory} after the message was last seen."},
 

@@ -55,10 +55,11 @@
 // While KMS cannot be reached, cached data keys stay in use, for 24 hours
 // unless configured otherwise. A key that KMS refuses (disabled, no permission)
 // is no longer used after the reuse period at the latest. While KMS says that
-// this process cannot decrypt, nothing is received ([ErrHeld]), and messages
-// that do not open are made invisible for 5 minutes to an hour. So a wrong
-// setting or an outage does not move all messages to the dead-letter queue.
-// Policy.NoHold switches that off.
+// this process cannot decrypt, nothing is received ([ErrHeld];
+// docs/operations.md has the exceptions), and messages that do not open are
+// made invisible for 5 minutes to an hour. So a wrong setting or an outage does
+// not move all messages to the dead-letter queue. Policy.NoHold switches that
+// off.
 //
 // # Permissions
 //

@@ -22,7 +22,8 @@ import (
 )
 
 // ErrHeld is returned by a receive that made no request, because the key
-// service says that this process cannot decrypt: receiving messages would only
+// service says that this process cannot decrypt, or because it has opened none
+// of very many messages: receiving messages would only
 // raise their receive counts until the redrive policy moves them to the
 // dead-letter queue. It is also returned by a receive that found the queue
 // empty while messages that did not open are parked, and nothing has been

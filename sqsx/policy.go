@@ -146,7 +146,8 @@ type Policy struct {
 	MaxAge time.Duration
 
 	// AcceptUndated delivers messages that MaxAge withholds because they were
-	// sealed without a time, by a producer without any of these settings. It is
+	// sealed without a time, by a producer without MaxAge, SealAttributes,
+	// AuthenticateAttributes and Compress. It is
 	// for migration: as long as it is set, such messages can be replayed.
 	AcceptUndated bool
 
