@@ -75,12 +75,13 @@ func TestArrows(t *testing.T) {
 		"internal/keyerr":       {},
 		"internal/keytrace":     {},
 		"internal/optfn":        {},
-		"middleware":            {module + "/internal/awsname", module + "/internal/fifo", module + "/internal/optfn", sdk, smithy},
-		"sqsx":                  {module + "/envelope", module + "/envelope/kmskeyring", module + "/cache", module + "/middleware", module + "/internal/awsname", module + "/internal/fifo", module + "/internal/keyerr", module + "/internal/optfn", module + "/sqsx/internal/content", module + "/sqsx/internal/hold", sdk, smithy},
+		"internal/outgoing":     {sdk},
+		"middleware":            {module + "/internal/awsname", module + "/internal/fifo", module + "/internal/optfn", module + "/internal/outgoing", sdk, smithy},
+		"sqsx":                  {module + "/envelope", module + "/envelope/kmskeyring", module + "/cache", module + "/middleware", module + "/internal/awsname", module + "/internal/fifo", module + "/internal/keyerr", module + "/internal/optfn", module + "/internal/outgoing", module + "/sqsx/internal/content", module + "/sqsx/internal/hold", sdk, smithy},
 		"sqsx/internal/content": {module + "/envelope"},
 		"sqsx/internal/hold":    {module + "/envelope", module + "/internal/backoff", module + "/internal/contain"},
 		"sqsx/lambdax":          {module + "/sqsx", module + "/internal/awsname", module + "/internal/optfn", sdk, smithy},
-		"sqsx/snsx":             {module + "/internal/awsname", module + "/sqsx", sdk, smithy},
+		"sqsx/snsx":             {module + "/internal/awsname", module + "/internal/outgoing", module + "/sqsx", sdk, smithy},
 		"sqsx/sqsxtest":         {sdk, smithy},
 	}
 	seen := imports(t)

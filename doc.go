@@ -44,7 +44,8 @@
 //	                      (names of AWS), keyerr (tells network errors from
 //	                      refusals), keytrace (which wrapping keys answered),
 //	                      fifo (order of message groups), backoff, clock,
-//	                      contain (panics), optfn
+//	                      contain (panics), optfn, outgoing (size and copies of
+//	                      a message that is sent)
 //	examples, integration programs to start from; tests against other software
 //
 // Imports go one way: sqsx/lambdax and sqsx/snsx use sqsx; sqsx uses

@@ -11,6 +11,7 @@ import (
 	"github.com/aws/smithy-go"
 
 	"github.com/sealq/sealq/internal/awsname"
+	"github.com/sealq/sealq/internal/outgoing"
 )
 
 // BatchError fails a SendMessageBatch that sent nothing because of errors in
@@ -132,9 +133,9 @@ func checkSum(entries []types.SendMessageBatchRequestEntry, sealed []Sealed) err
 	for i, message := range sealed {
 		ours = ours || !message.AsIs
 		if message.Body == "" { // it failed before it was sealed
-			n += messageBytes(*entries[i].MessageBody, entries[i].MessageAttributes)
+			n += outgoing.Bytes(*entries[i].MessageBody, entries[i].MessageAttributes)
 		} else {
-			n += messageBytes(message.Body, message.Attributes)
+			n += outgoing.Bytes(message.Body, message.Attributes)
 		}
 	}
 	if !ours || n <= maxBytes {
@@ -142,7 +143,7 @@ func checkSum(entries []types.SendMessageBatchRequestEntry, sealed []Sealed) err
 	}
 	plain := 0
 	for _, e := range entries {
-		plain += messageBytes(*e.MessageBody, e.MessageAttributes)
+		plain += outgoing.Bytes(*e.MessageBody, e.MessageAttributes)
 	}
 	return &TooLargeError{Batch: true, Plain: plain, Sealed: n, Limit: maxBytes}
 }

@@ -6,6 +6,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 	"github.com/aws/smithy-go"
+
+	"github.com/sealq/sealq/internal/outgoing"
 )
 
 const (
@@ -95,8 +97,8 @@ func checkLimits(q Queue, e types.SendMessageBatchRequestEntry, c Content, names
 	if n := len(c.Attributes); n > maxAttributes {
 		return invalidParameter("number of message attributes %d exceeds the limit of %d (%d as written): remove an attribute", n, maxAttributes, len(e.MessageAttributes))
 	}
-	if n := messageBytes(c.Body, c.Attributes); n > limit {
-		return &TooLargeError{Plain: messageBytes(*e.MessageBody, e.MessageAttributes), Sealed: n, Limit: limit, topic: q.Topic}
+	if n := outgoing.Bytes(c.Body, c.Attributes); n > limit {
+		return &TooLargeError{Plain: outgoing.Bytes(*e.MessageBody, e.MessageAttributes), Sealed: n, Limit: limit, topic: q.Topic}
 	}
 	return nil
 }
@@ -104,17 +106,7 @@ func checkLimits(q Queue, e types.SendMessageBatchRequestEntry, c Content, names
 // wouldTake reports whether SQS would accept an entry as the caller wrote it,
 // by the limits that this package checks.
 func wouldTake(e types.SendMessageBatchRequestEntry, limit int) bool {
-	return *e.MessageBody != "" && len(e.MessageAttributes) <= maxAttributes && messageBytes(*e.MessageBody, e.MessageAttributes) <= limit
-}
-
-// messageBytes is the size of a message as SQS counts it: binary values raw,
-// system attributes not at all.
-func messageBytes(body string, attributes map[string]types.MessageAttributeValue) int {
-	n := len(body)
-	for name, v := range attributes {
-		n += len(name) + len(aws.ToString(v.DataType)) + len(aws.ToString(v.StringValue)) + len(v.BinaryValue)
-	}
-	return n
+	return *e.MessageBody != "" && len(e.MessageAttributes) <= maxAttributes && outgoing.Bytes(*e.MessageBody, e.MessageAttributes) <= limit
 }
 
 // errNoBody has SQS's code for an empty body.

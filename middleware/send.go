@@ -12,6 +12,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 	smithymiddleware "github.com/aws/smithy-go/middleware"
+
+	"github.com/sealq/sealq/internal/outgoing"
 )
 
 // seal asks the codec, and checks what it returned against the limits of SQS.
@@ -181,7 +183,7 @@ type ownStrings struct{ id, url, body string }
 func readOnce(in *sqs.SendMessageInput) {
 	in.MessageAttributes = ownAttributes(in.MessageAttributes)
 	in.MessageSystemAttributes = ownSystemAttributes(in.MessageSystemAttributes)
-	in.MessageDeduplicationId, in.MessageGroupId = ownString(in.MessageDeduplicationId), ownString(in.MessageGroupId)
+	in.MessageDeduplicationId, in.MessageGroupId = outgoing.OwnString(in.MessageDeduplicationId), outgoing.OwnString(in.MessageGroupId)
 }
 
 // ownAttributes returns a copy of attributes that shares nothing with them, the
@@ -195,7 +197,7 @@ func ownAttributes(all map[string]types.MessageAttributeValue) map[string]types.
 }
 
 func ownValue(v types.MessageAttributeValue) types.MessageAttributeValue {
-	v.DataType, v.StringValue, v.BinaryValue = ownString(v.DataType), ownString(v.StringValue), bytes.Clone(v.BinaryValue)
+	v.DataType, v.StringValue, v.BinaryValue = outgoing.OwnString(v.DataType), outgoing.OwnString(v.StringValue), bytes.Clone(v.BinaryValue)
 	v.StringListValues, v.BinaryListValues = slices.Clone(v.StringListValues), ownList(v.BinaryListValues)
 	return v
 }
@@ -203,7 +205,7 @@ func ownValue(v types.MessageAttributeValue) types.MessageAttributeValue {
 func ownSystemAttributes(all map[string]types.MessageSystemAttributeValue) map[string]types.MessageSystemAttributeValue {
 	own := maps.Clone(all)
 	for name, v := range own {
-		v.DataType, v.StringValue, v.BinaryValue = ownString(v.DataType), ownString(v.StringValue), bytes.Clone(v.BinaryValue)
+		v.DataType, v.StringValue, v.BinaryValue = outgoing.OwnString(v.DataType), outgoing.OwnString(v.StringValue), bytes.Clone(v.BinaryValue)
 		v.StringListValues, v.BinaryListValues = slices.Clone(v.StringListValues), ownList(v.BinaryListValues)
 		own[name] = v
 	}
@@ -216,14 +218,6 @@ func ownList(all [][]byte) [][]byte {
 		own[i] = bytes.Clone(own[i])
 	}
 	return own
-}
-
-func ownString(s *string) *string {
-	if s == nil {
-		return nil
-	}
-	own := *s
-	return &own
 }
 
 // entry views a single message as a batch entry, so that a codec has one kind
@@ -255,7 +249,7 @@ func ownEntries(entries []types.SendMessageBatchRequestEntry) ([]types.SendMessa
 		e.Id, e.MessageBody = &own[i].id, &own[i].body
 		e.MessageAttributes = ownAttributes(e.MessageAttributes)
 		e.MessageSystemAttributes = ownSystemAttributes(e.MessageSystemAttributes)
-		e.MessageDeduplicationId, e.MessageGroupId = ownString(e.MessageDeduplicationId), ownString(e.MessageGroupId)
+		e.MessageDeduplicationId, e.MessageGroupId = outgoing.OwnString(e.MessageDeduplicationId), outgoing.OwnString(e.MessageGroupId)
 	}
 	return copies, true
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 
 	"github.com/sealq/sealq/envelope"
+	"github.com/sealq/sealq/internal/outgoing"
 	"github.com/sealq/sealq/sqsx/internal/content"
 )
 
@@ -177,21 +178,12 @@ func (p *compiledPolicy) compresses(topic bool, entries []types.SendMessageBatch
 		most = limit
 	}
 	for i := range entries {
-		n := writtenBytes(aws.ToString(entries[i].MessageBody), entries[i].MessageAttributes)
+		n := outgoing.Bytes(aws.ToString(entries[i].MessageBody), entries[i].MessageAttributes)
 		if sum += n; n > limit {
 			return false
 		}
 	}
 	return sum <= most
-}
-
-// writtenBytes is the size of a message as SQS counts it.
-func writtenBytes(body string, attributes map[string]types.MessageAttributeValue) int {
-	n := len(body)
-	for name, v := range attributes {
-		n += len(name) + len(aws.ToString(v.DataType)) + len(aws.ToString(v.StringValue)) + len(v.BinaryValue)
-	}
-	return n
 }
 
 // acceptsContent checks what the context of a received message says about its

@@ -10,6 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 
 	"github.com/sealq/sealq/envelope"
+	"github.com/sealq/sealq/internal/outgoing"
 )
 
 // SealedSize returns the size in bytes, as SQS counts it, of a message to queue
@@ -44,7 +45,7 @@ func (s *Sealer) sealedSize(queue string, plaintextBytes int, attributes map[str
 		return 0, err
 	}
 	if policy.NoSeal {
-		return plaintextBytes + writtenBytes("", attributes), nil
+		return plaintextBytes + outgoing.Bytes("", attributes), nil
 	}
 	ec, err := s.codec.sendContext(policy, q)
 	if err != nil {
@@ -54,9 +55,9 @@ func (s *Sealer) sealedSize(queue string, plaintextBytes int, attributes map[str
 	body := bodySize(policy.contentSize(plaintextBytes, attributes))
 	wire := policy.wireAttributes(attributes)
 	if policy.BodyCarrier || len(wire) >= crowdedAttributes {
-		return base64.StdEncoding.EncodedLen(header+body) + writtenBytes("", wire), nil
+		return base64.StdEncoding.EncodedLen(header+body) + outgoing.Bytes("", wire), nil
 	}
-	return len(attributeName) + len(attributeType) + header + base64.StdEncoding.EncodedLen(body) + writtenBytes("", wire), nil
+	return len(attributeName) + len(attributeType) + header + base64.StdEncoding.EncodedLen(body) + outgoing.Bytes("", wire), nil
 }
 
 // lengthSize is the size of the field in front of a name, a value or a part of

@@ -15,6 +15,7 @@ import (
 	smithymiddleware "github.com/aws/smithy-go/middleware"
 
 	"github.com/sealq/sealq/internal/awsname"
+	"github.com/sealq/sealq/internal/outgoing"
 	"github.com/sealq/sealq/sqsx"
 )
 
@@ -68,17 +69,9 @@ type message struct {
 func ownAttributes(all map[string]types.MessageAttributeValue) map[string]types.MessageAttributeValue {
 	own := maps.Clone(all)
 	for name, v := range own {
-		own[name] = types.MessageAttributeValue{DataType: ownString(v.DataType), StringValue: ownString(v.StringValue), BinaryValue: bytes.Clone(v.BinaryValue)}
+		own[name] = types.MessageAttributeValue{DataType: outgoing.OwnString(v.DataType), StringValue: outgoing.OwnString(v.StringValue), BinaryValue: bytes.Clone(v.BinaryValue)}
 	}
 	return own
-}
-
-func ownString(s *string) *string {
-	if s == nil {
-		return nil
-	}
-	own := *s
-	return &own
 }
 
 // entry is the message as a Sealer takes it.
@@ -97,6 +90,9 @@ func (m *message) entry() sqstypes.SendMessageBatchRequestEntry {
 	}
 	return e
 }
+
+// bytes is the size of the message as it was written.
+func (m *message) bytes() int { return outgoing.Bytes(m.body, m.entry().MessageAttributes) }
 
 // attributesOf returns attributes as SNS has them, in a map of its own.
 func attributesOf(all map[string]sqstypes.MessageAttributeValue) map[string]types.MessageAttributeValue {
@@ -174,7 +170,7 @@ func (p *publisher) publish(
 	}
 	m := message{
 		id: "0", body: *written.Message, structure: aws.ToString(written.MessageStructure),
-		attributes: ownAttributes(written.MessageAttributes), group: ownString(written.MessageGroupId), dedup: ownString(written.MessageDeduplicationId),
+		attributes: ownAttributes(written.MessageAttributes), group: outgoing.OwnString(written.MessageGroupId), dedup: outgoing.OwnString(written.MessageDeduplicationId),
 	}
 	sealed, err := p.seal(ctx, to.topic(), policy, []message{m})
 	if err != nil {
@@ -278,7 +274,7 @@ func messagesOf(entries []types.PublishBatchRequestEntry) ([]message, bool) {
 		}
 		messages[i] = message{
 			id: *e.Id, body: *e.Message, structure: aws.ToString(e.MessageStructure),
-			attributes: ownAttributes(e.MessageAttributes), group: ownString(e.MessageGroupId), dedup: ownString(e.MessageDeduplicationId),
+			attributes: ownAttributes(e.MessageAttributes), group: outgoing.OwnString(e.MessageGroupId), dedup: outgoing.OwnString(e.MessageDeduplicationId),
 		}
 	}
 	return messages, true
@@ -312,7 +308,7 @@ func failedEntries(topic string, policy sqsx.Policy, messages []message, sealed 
 			m := &messages[i]
 			failed = append(failed, failedEntry(m.id, s.Err))
 			causes = append(causes, s.Err)
-			taken = taken || m.body != "" && sizeOf(m.entry()) <= policy.MaxMessageBytes
+			taken = taken || m.body != "" && m.bytes() <= policy.MaxMessageBytes
 		}
 	}
 	if len(failed) > 0 { // else SNS itself looks
@@ -347,13 +343,13 @@ func checkBatch(messages []message) error {
 func checkSum(limit int, messages []message, sealed []sqsx.SealedEntry) error {
 	n, plain, ours := 0, 0, false
 	for i, s := range sealed {
-		written := sizeOf(messages[i].entry())
+		written := messages[i].bytes()
 		plain += written
 		ours = ours || !s.AsIs
 		if s.Body == "" { // it failed before it was sealed
 			n += written
 		} else {
-			n += sizeOf(sqstypes.SendMessageBatchRequestEntry{MessageBody: &s.Body, MessageAttributes: s.Attributes})
+			n += outgoing.Bytes(s.Body, s.Attributes)
 		}
 	}
 	if !ours || n <= limit {
@@ -361,16 +357,6 @@ func checkSum(limit int, messages []message, sealed []sqsx.SealedEntry) error {
 	}
 	text := fmt.Sprintf("The length of all the messages put together is more than the limit. The messages of the batch are %d bytes sealed (%d as written), the limit of the topic is %d: publish fewer or smaller messages in one batch, or raise the topic's MaximumMessageSize and Policy.MaxMessageBytes", n, plain, limit)
 	return &apiError{&types.BatchRequestTooLongException{Message: &text}, &sqsx.TooLargeError{Batch: true, Plain: plain, Sealed: n, Limit: limit}}
-}
-
-// sizeOf is the size of a message as SNS counts it: the body, and names, types
-// and values of its attributes.
-func sizeOf(e sqstypes.SendMessageBatchRequestEntry) int {
-	n := len(*e.MessageBody)
-	for name, v := range e.MessageAttributes {
-		n += len(name) + len(aws.ToString(v.DataType)) + len(aws.ToString(v.StringValue)) + len(v.BinaryValue)
-	}
-	return n
 }
 
 // destination is where a message is published to, as the call spells it. Some
@@ -428,7 +414,7 @@ func expect(m *message, s sqsx.SealedEntry) expected {
 			if e.added == nil {
 				e.added = make(map[string]types.MessageAttributeValue, 1)
 			}
-			e.added[name] = types.MessageAttributeValue{DataType: ownString(v.DataType), StringValue: ownString(v.StringValue), BinaryValue: bytes.Clone(v.BinaryValue)}
+			e.added[name] = types.MessageAttributeValue{DataType: outgoing.OwnString(v.DataType), StringValue: outgoing.OwnString(v.StringValue), BinaryValue: bytes.Clone(v.BinaryValue)}
 		}
 	}
 	for _, name := range s.Guarded {
