@@ -416,8 +416,9 @@ func TestAttributesOfOthers(t *testing.T) {
 				t.Parallel()
 				w := newWorld(t)
 				url := w.queue("orders")
-				tc.producer.BodyCarrier = body
-				sealed, err := w.sealer(withPolicy(tc.producer)).SealMessage(t.Context(), arnOf("orders"), &sqs.SendMessageInput{QueueUrl: &url, MessageBody: aws.String("body"), MessageAttributes: sent})
+				producer := tc.producer
+				producer.BodyCarrier = body
+				sealed, err := w.sealer(withPolicy(producer)).SealMessage(t.Context(), arnOf("orders"), &sqs.SendMessageInput{QueueUrl: &url, MessageBody: aws.String("body"), MessageAttributes: sent})
 				if err != nil {
 					t.Fatal(err)
 				}
