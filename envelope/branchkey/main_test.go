@@ -154,4 +154,3 @@ func class(err error) string {
 	}
 	return "refused: no reach"
 }
-
