@@ -2,9 +2,14 @@ package interop_test
 
 import (
 	"crypto/rand"
+	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -13,11 +18,14 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/sealq/sealq/envelope"
 	"github.com/sealq/sealq/envelope/branchkey"
 	"github.com/sealq/sealq/integration/interop/drivers"
+	"github.com/sealq/sealq/sqsx"
+	"github.com/sealq/sealq/sqsx/sqsxtest"
 )
 
 // service is a KMS and a DynamoDB at one endpoint.
@@ -39,6 +47,10 @@ func services() []struct {
 		{"moto", func(t *testing.T) service {
 			in := moto.running(t)
 			return service{"moto", in.Endpoint, in.Config()}
+		}},
+		{"sqsxtest", func(t *testing.T) service {
+			server := sqsxtest.New(t)
+			return service{"sqsxtest", server.URL(), server.Config()}
 		}},
 	}
 }
@@ -217,31 +229,12 @@ func useBranchKey(t *testing.T, d *drivers.Driver, k keyStore, id string, contex
 		t.Fatal(err)
 	}
 	first := k.keys(t, id, "first version")
-	earlier := []row{bySealq(d, first, contexts()[0], random(100))}
-	for _, suite := range suites {
-		earlier = append(earlier, byDriver(d, first, suite, 0, contexts()[0], random(100)))
-	}
-	messages, versions := [][]byte{}, []string{}
-	for _, r := range earlier {
-		m, err := r.seal()
-		if err != nil {
-			t.Fatalf("%s: seal: %v", r.name, err)
-		}
-		messages = append(messages, m)
-		versions = append(versions, branchKeyVersion(t, m))
-	}
+	earlier, version1 := sealBoth(t, d, first)
 	if err := owner.rotate(id); err != nil {
 		t.Fatal(err)
 	}
 	second := k.keys(t, id, "second version")
-	for i, r := range earlier { // for readers that did not know the first version
-		if i == 0 {
-			r.open = bySealq(d, second, r.context, nil).open
-		} else {
-			r.open = byDriver(d, second, "", 0, r.context, nil).open
-		}
-		r.seal = func() ([]byte, error) { return messages[i], nil }
-		r.name += ", opened after a rotation"
+	for _, r := range earlier.opened(d, second) { // by readers that did not know the first version
 		r.check(t)
 	}
 	for _, ec := range contexts() {
@@ -250,31 +243,71 @@ func useBranchKey(t *testing.T, d *drivers.Driver, k keyStore, id string, contex
 			byDriver(d, second, suite, 0, ec, random(100)).check(t)
 		}
 	}
-	both := func(keys pair) []row {
-		rows := []row{bySealq(d, keys, contexts()[0], random(100)), byDriver(d, keys, suites[0], 0, contexts()[0], random(100))}
-		for _, r := range rows {
-			m, err := r.seal()
-			if err != nil {
-				t.Fatalf("%s: seal: %v", r.name, err)
-			}
-			versions = append(versions, branchKeyVersion(t, m))
-		}
-		return rows
-	}
-	both(second)
+	_, version2 := sealBoth(t, d, second)
 	if err := other.rotate(id); err != nil {
 		t.Fatal(err)
 	}
-	rows := both(k.keys(t, id, "third version"))
+	if _, cached := sealBoth(t, d, second); cached != version2 {
+		t.Error("after a rotation, keyrings that have cached a branch key seal under another version")
+	}
+	rows, version3 := sealBoth(t, d, k.keys(t, id, "third version"))
+	if version1 == version2 || version2 == version3 {
+		t.Error("after a rotation, new keyrings seal under the old version")
+	}
 	for _, r := range rows {
 		r.check(t)
-		checkBranchKeyFields(t, r)
-	}
-	if n := len(slices.Compact(versions)); n != 3 {
-		t.Errorf("got messages under %d versions of the branch key in turn, want 3: each side seals under the newest", n)
+		checkBranchKeyFields(t, r.row)
 	}
 	k.checkLogicalName(t, d, id, rows)
 	k.checkItems(t, id, context, 3)
+}
+
+// sealed is a row whose message is made already.
+type sealed struct {
+	row
+	message  []byte
+	byDriver bool
+}
+
+type sealedRows []sealed
+
+// sealBoth makes a message on either side, and one with a signature, and
+// returns the version of the branch key, which is the same for all.
+func sealBoth(t *testing.T, d *drivers.Driver, keys pair) (rows sealedRows, version string) {
+	t.Helper()
+	for _, s := range []sealed{
+		{row: bySealq(d, keys, contexts()[0], random(100))},
+		{row: byDriver(d, keys, "0478", 0, contexts()[0], random(100)), byDriver: true},
+		{row: byDriver(d, keys, "0578", 0, contexts()[0], random(100)), byDriver: true},
+	} {
+		var err error
+		if s.message, err = s.seal(); err != nil {
+			t.Fatalf("%s: seal: %v", s.name, err)
+		}
+		s.seal = func() ([]byte, error) { return s.message, nil }
+		rows = append(rows, s)
+		v := branchKeyVersion(t, s.message)
+		if version == "" {
+			version = v
+		}
+		if v != version {
+			t.Errorf("%s: sealed under version %s, the other side under %s", s.name, v, version)
+		}
+	}
+	return rows, version
+}
+
+// opened returns rows as other keyrings open them.
+func (rows sealedRows) opened(d *drivers.Driver, keys pair) sealedRows {
+	rows = slices.Clone(rows)
+	for i := range rows {
+		if rows[i].name += ", opened with " + keys.name; rows[i].byDriver {
+			rows[i].open = byDriver(d, keys, "", 0, rows[i].context, nil).open
+		} else {
+			rows[i].open = bySealq(d, keys, rows[i].context, nil).open
+		}
+	}
+	return rows
 }
 
 // edk returns the one encrypted data key of a message and where it starts.
@@ -341,21 +374,13 @@ func checkBranchKeyFields(t *testing.T, r row) {
 
 // checkLogicalName expects that neither side gets a branch key from the table
 // under another logical name, which is part of what KMS authenticates.
-func (k keyStore) checkLogicalName(t *testing.T, d *drivers.Driver, id string, rows []row) {
+func (k keyStore) checkLogicalName(t *testing.T, d *drivers.Driver, id string, rows sealedRows) {
 	t.Helper()
 	other := k.KeyStore
 	other.LogicalName += " of another store"
-	keys := k.configured(t, other).keys(t, id, "another logical name")
-	for i, open := range []func([]byte) ([]byte, map[string]string, error){
-		bySealq(d, keys, rows[0].context, nil).open,
-		byDriver(d, keys, "", 0, rows[1].context, nil).open,
-	} {
-		m, err := rows[i].seal()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, _, err := open(m); !refused(err) || errors.Is(err, envelope.ErrInvalidMessage) {
-			t.Errorf("%s, by a reader with another logical name: got %v, want a refusal that does not blame the message", rows[i].name, err)
+	for _, r := range rows.opened(d, k.configured(t, other).keys(t, id, "another logical name")) {
+		if _, _, err := r.open(r.message); !refused(err) || errors.Is(err, envelope.ErrInvalidMessage) {
+			t.Errorf("%s: got %v, want a refusal that does not blame the message", r.name, err)
 		}
 	}
 }
@@ -429,5 +454,155 @@ func refusesBranchKeys(t *testing.T, s *sdk, where service) {
 	}
 	if err := r.receive(message); !refused(err) {
 		t.Errorf("%s: got %v, want a refusal", s.ID, err)
+	}
+}
+
+// Programs of other languages and Go programs that use sealq share a queue and a
+// branch key. The programs are the examples that users are given.
+func TestBranchKeysThroughAQueue(t *testing.T) {
+	t.Parallel()
+	in := moto.running(t)
+	w := newWorldOn(t, in, "interop-branch-"+rand.Text()[:8])
+	k := newKeyStore(t, service{"moto", in.Endpoint, in.Config()}, "interop-queue")
+	k.createTable(t)
+	id, err := sealqSide(t, k).create("orders-é", map[string]string{"department": "Zürich"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	kr, err := branchkey.New(k.sealq, id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sealer, err := sqsx.New(kr, func(o *sqsx.Options) { o.Logger = slog.New(slog.DiscardHandler) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := sqs.NewFromConfig(w.cfg, sealer.Install)
+	for _, e := range exampleLanguages() {
+		t.Run(e.folder, func(t *testing.T) {
+			t.Parallel()
+			run := e.program(t, in.Endpoint,
+				"SEALQ_KEY_STORE_TABLE="+k.Table, "SEALQ_KEY_STORE_NAME="+k.LogicalName, "SEALQ_BRANCH_KEY_ID="+id)
+			record(t, find(t, e.sdk), "branch keys, through a queue, both directions", "")
+			queue := w.queue(t, "interop-branch-"+e.folder+"-"+rand.Text()[:8], nil)
+
+			send(t, client, queue, text)
+			w.relay(t, queue)
+			if got, err := run("receive", queue, k.Key); err != nil || got != text+"\n" {
+				t.Errorf("sent by sealq: got %q, %v, want %q", got, err, text+"\n")
+			}
+			if _, err := run("send", queue, k.Key, text); err != nil {
+				t.Fatal(err)
+			}
+			m := w.take(t, queue)
+			message, err := base64.StdEncoding.DecodeString(aws.ToString(m.Body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			edk(t, message) // it is under a branch key
+			message = onTheWire(message, len(message)-1)
+			if _, err := w.plain.SendMessage(t.Context(), &sqs.SendMessageInput{QueueUrl: &queue, MessageBody: aws.String(base64.StdEncoding.EncodeToString(message))}); err != nil {
+				t.Fatal(err)
+			}
+			out, err := receive(t, client, queue)
+			if err != nil || len(out.Messages) != 1 || aws.ToString(out.Messages[0].Body) != text {
+				t.Errorf("received by sealq: got %v, want one message with %q", err, text)
+			}
+		})
+	}
+}
+
+// Programs that move from KMS data keys to branch keys, or back, open both kinds
+// for a while. A message with both opens with either.
+func TestBranchKeysBesideKMSKeys(t *testing.T) {
+	t.Parallel()
+	for _, s := range sdks {
+		if !s.BranchKeys {
+			continue
+		}
+		t.Run(s.ID, func(t *testing.T) {
+			t.Parallel()
+			d := s.running(t)
+			in := moto.running(t)
+			record(t, s, "branch keys beside KMS keys, both directions", "")
+			k := newKeyStore(t, service{"moto", in.Endpoint, in.Config()}, "interop-"+s.ID+"-both")
+			k.createTable(t)
+			id, err := sealqSide(t, k).create("", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			under := k.keys(t, id, "branch key")
+			kmsKey := pair{"KMS key", newKMSKeyring(t, k.kms, k.Key), drivers.KMS(k.Key, k.Endpoint, k.Region), drivers.Keyring{}}
+			both := drivers.Multi(under.encrypt, kmsKey.encrypt)
+			for _, keys := range []pair{under, kmsKey} {
+				keys.name += ", opened with both"
+				keys.decrypt = both
+				bySealq(d, keys, contexts()[0], random(100)).check(t)
+				keys.name = strings.Replace(keys.name, "opened", "sealed", 1)
+				keys.encrypt = both
+				byDriver(d, keys, "0478", 0, contexts()[0], random(100)).check(t)
+			}
+		})
+	}
+}
+
+// What docs/other-languages.md says of branch keys is in the programs that the
+// tests run: each name in the program that its row links to, and each block of
+// code, line by line.
+func TestBranchKeysDocument(t *testing.T) {
+	t.Parallel()
+	const docs = "../../docs"
+	read := func(path string) string {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b)
+	}
+	_, section, found := strings.Cut(read(filepath.Join(docs, "other-languages.md")), "\n## Branch keys\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	if !found {
+		t.Fatal("docs/other-languages.md has no section on branch keys")
+	}
+	link := regexp.MustCompile(`^\| [^|]+ \| \[[^\]]+\]\(([^)]+)\) \|(.*)\|$`)
+	code := regexp.MustCompile("`([^`]+)`")
+	programs := ""
+	rows := 0
+	for line := range strings.SplitSeq(section, "\n") {
+		m := link.FindStringSubmatch(line)
+		if m == nil {
+			continue
+		}
+		rows++
+		program := read(filepath.Join(docs, m[1]))
+		programs += program
+		if driver := map[string]string{".py": "python/driver.py", ".js": "javascript/driver.js"}[filepath.Ext(m[1])]; driver != "" {
+			program += read(filepath.Join("drivers", driver)) // the examples do not create and rotate
+		}
+		for _, name := range code.FindAllStringSubmatch(m[2], -1) {
+			if !strings.Contains(program, name[1]+"(") {
+				t.Errorf("%s does not call %s", m[1], name[1])
+			}
+		}
+	}
+	var want int
+	for _, s := range sdks {
+		if s.BranchKeys {
+			want++
+		}
+	}
+	if rows != want {
+		t.Errorf("got %d programs, want one of each SDK that knows branch keys: %d", rows, want)
+	}
+	blocks := regexp.MustCompile("(?s)\n```(?:python|js)\n(.*?)```\n").FindAllStringSubmatch(section, -1)
+	if len(blocks) != 2 {
+		t.Errorf("got %d blocks of code, want those of Python and JavaScript", len(blocks))
+	}
+	indent := regexp.MustCompile(`(?m)^[ \t]+`)
+	programs = indent.ReplaceAllString(programs, "")
+	for _, block := range blocks {
+		if !strings.Contains(programs, indent.ReplaceAllString(block[1], "")) {
+			t.Errorf("no program has this code:\n%s", block[1])
+		}
 	}
 }
