@@ -197,8 +197,8 @@ func testRecordedVector(t *testing.T, r *recording, v recordedVector) {
 	}
 }
 
-// The active items of the SDKs' key stores are read here, too: sealq seals under
-// the version that they name, and the version's own item opens that.
+// The active items of the SDKs' key stores are read here, too: sealq seals
+// under the version that they name, and the version's own item opens that.
 func TestVectorsActive(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob(filepath.Join("testdata", "vectors", "*.json"))

@@ -455,8 +455,8 @@ func refusesBranchKeys(t *testing.T, s *sdk, where service) {
 	}
 }
 
-// Programs of other languages and Go programs that use sealq share a queue and a
-// branch key. The programs are the examples that users are given.
+// Programs of other languages and Go programs that use sealq share a queue and
+// a branch key. The programs are the examples that users are given.
 func TestBranchKeysThroughAQueue(t *testing.T) {
 	t.Parallel()
 	in := moto.running(t)
@@ -510,8 +510,8 @@ func TestBranchKeysThroughAQueue(t *testing.T) {
 	}
 }
 
-// Programs that move from KMS data keys to branch keys, or back, open both kinds
-// for a while. A message with both opens with either.
+// Programs that move from KMS data keys to branch keys, or back, open both
+// kinds for a while. A message with both opens with either.
 func TestBranchKeysBesideKMSKeys(t *testing.T) {
 	t.Parallel()
 	for _, s := range sdks {

@@ -70,8 +70,8 @@ func TestFullFinalFrame(t *testing.T) {
 	}
 }
 
-// The JavaScript keyrings of raw AES keys and of branch keys sort the context by
-// locale unless told otherwise. That is not the order of the bytes, which
+// The JavaScript keyrings of raw AES keys and of branch keys sort the context
+// by locale unless told otherwise. That is not the order of the bytes, which
 // everybody else authenticates the data key with. The KMS keyring leaves the
 // sorting to KMS.
 func TestLocaleSorting(t *testing.T) {
