@@ -467,11 +467,8 @@ func TestBranchKeysThroughAQueue(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	kr, err := branchkey.New(k.sealq, id)
-	if err != nil {
-		t.Fatal(err)
-	}
-	sealer, err := sqsx.New(kr, func(o *sqsx.Options) { o.Logger = slog.New(slog.DiscardHandler) })
+	store := sqsx.KeyStore{Table: k.Table, LogicalName: k.LogicalName, BranchKeyID: id, KeyID: k.Key}
+	sealer, err := sqsx.NewFromKeyStore(w.cfg, store, func(o *sqsx.Options) { o.Logger = slog.New(slog.DiscardHandler) })
 	if err != nil {
 		t.Fatal(err)
 	}
