@@ -232,7 +232,9 @@ func branchKeyQueue(t *testing.T, s *suite) {
 	k.create(t, "orders")
 	url := s.queue(t, nil)
 	client := func() *sqs.Client {
-		sealer, err := sqsx.New(k.keyring(t, "orders"), logTo(t))
+		sealer, err := sqsx.NewFromKeyStore(s.target.KMS, sqsx.KeyStore{
+			Table: k.name, LogicalName: "conformance", KeyID: k.key, BranchKeyID: "orders",
+		}, logTo(t))
 		if err != nil {
 			t.Fatal(err)
 		}
