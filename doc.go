@@ -36,6 +36,8 @@
 //	cache                 data key cache, in front of any keyring
 //	envelope              the message format, keyrings, classes of errors
 //	envelope/kmskeyring   data keys from AWS KMS
+//	envelope/branchkey    data keys wrapped by branch keys, which AWS KMS protects
+//	                      and DynamoDB stores: docs/branch-keys.md
 //	envelope/envelopetest the tests that a keyring of one's own must pass
 //	middleware            interception of SQS operations: no keys, no formats;
 //	                      outside the v1 promise, but for the types that sqsx
@@ -49,8 +51,8 @@
 //	examples, integration programs to start from; tests against other software
 //
 // Imports go one way: sqsx/lambdax and sqsx/snsx use sqsx; sqsx uses
-// middleware, cache and the keyrings; cache and kmskeyring use envelope;
-// envelope uses the standard library only.
+// middleware, cache and the keyrings; branchkey uses cache and kmskeyring; cache
+// and kmskeyring use envelope; envelope uses the standard library only.
 //
 // # Data flow
 //
