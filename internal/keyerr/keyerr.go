@@ -11,13 +11,22 @@ import (
 	"syscall"
 )
 
-// ErrNotAsked marks an envelope.ErrUnavailable that is no outage: a keyring
-// chose not to ask the key service now. It has no text of its own.
+// ErrNotAsked marks an error for which nobody asked the key service. If it is
+// an envelope.ErrUnavailable, it is no outage: a keyring chose not to ask now.
+// It has no text of its own.
 var ErrNotAsked error = notAsked{}
 
 type notAsked struct{}
 
 func (notAsked) Error() string { return "not asked" }
+
+// NotAsked returns err so that it is [ErrNotAsked] too.
+func NotAsked(err error) error { return &notAskedError{err} }
+
+type notAskedError struct{ error }
+
+func (e *notAskedError) Unwrap() error        { return e.error }
+func (e *notAskedError) Is(target error) bool { return target == ErrNotAsked }
 
 // cancellation is how the AWS SDK marks a call that a context ended
 // (smithy.CanceledError, aws.RequestCanceledError).
