@@ -25,6 +25,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/sealq/sealq/envelope/branchkey"
+	"github.com/sealq/sealq/envelope/kmskeyring"
 	"github.com/sealq/sealq/sqsx"
 	"github.com/sealq/sealq/sqsx/sqsxtest"
 )
@@ -295,6 +296,227 @@ func TestSendOnlyRoleOfAKeyStore(t *testing.T) {
 	w.send(t, producer, url, "sealed after the rotation")
 }
 
+// TestRotationsAtOnce: of two rotations, one fails and writes nothing.
+func TestRotationsAtOnce(t *testing.T) {
+	t.Parallel()
+	w := newBranchWorld(t, "orders")
+	var faster string
+	w.Intercept(func(r *sqsxtest.Request) (err error) {
+		if r.Action == "dynamodb:TransactWriteItems" {
+			w.Intercept(nil)
+			faster, err = w.store.Rotate(r.Context(), "orders")
+		}
+		return err
+	})
+	if _, err := w.store.Rotate(t.Context(), "orders"); !errors.Is(err, branchkey.ErrConflict) {
+		t.Errorf("got %v, want ErrConflict", err)
+	}
+	active, _ := w.item(t, "orders", "branch:ACTIVE")["version"].(*ddbtypes.AttributeValueMemberS)
+	if active == nil || active.Value != "branch:version:"+faster {
+		t.Errorf("the active version is %v, want %s", active, faster)
+	}
+}
+
+// TestReadDoesNotSeeARotation: reads of DynamoDB are eventually consistent, so
+// that a consumer may not see the item of a version that is in a message.
+func TestReadDoesNotSeeARotation(t *testing.T) {
+	t.Parallel()
+	w := newBranchWorld(t)
+	version := "branch:version:" + w.create(t, "orders")
+	url := w.NewQueue("orders")
+	w.send(t, w.sealer(t, w.keyStore("orders")), url, "under the new version")
+	item := w.item(t, "orders", version)
+	w.deleteItem(t, "orders", version)
+	defer w.StaleReads()()
+	w.putItem(t, item)
+	if got, err := w.receive(t, w.sealer(t, w.keyStore("orders")), url); err != nil || !slices.Equal(got, []string{"under the new version"}) {
+		t.Errorf("got %q, %v, want the message", got, err)
+	}
+}
+
+// TestBranchKeyIDIsChanged: a new name of the queue gets the new ID. Consumers
+// change first, and open both.
+func TestBranchKeyIDIsChanged(t *testing.T) {
+	t.Parallel()
+	w := newBranchWorld(t, "old", "new")
+	url := w.NewQueue("orders")
+	const arn = "arn:aws:sqs:us-east-1:000000000000:orders"
+	store := w.keyStore("")
+	store.BranchKeyIDs = func(binding string) string {
+		if binding == "orders-2" {
+			return "new"
+		}
+		return "old"
+	}
+	renamed := func(o *sqsx.Options) { o.Policy = sqsx.Policy{LogicalQueue: "orders-2", AcceptQueues: []string{arn}} }
+	consumer := w.sealer(t, store, renamed)
+	w.send(t, w.sealer(t, w.keyStore("old")), url, "1: under the old ID")
+	w.send(t, w.sealer(t, store, renamed), url, "2: under the new ID")
+	var got []string
+	for range 2 {
+		bodies, err := w.receive(t, consumer, url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, bodies...)
+	}
+	slices.Sort(got)
+	if want := []string{"1: under the old ID", "2: under the new ID"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// TestItemsInDocument: the items of a branch key have the attributes of the
+// table in docs/branch-keys.md, with the same types.
+func TestItemsInDocument(t *testing.T) {
+	t.Parallel()
+	w := newBranchWorld(t)
+	version := w.create(t, "orders")
+	rows := tableRows(t, read(t, "docs/branch-keys.md"), "Each branch key has these items:")
+	for column, kind := range map[int]string{2: "branch:ACTIVE", 3: "branch:version:" + version, 4: "beacon:ACTIVE"} {
+		want := make(map[string]string)
+		for _, row := range rows {
+			if row[column] != "none" {
+				name, custom, _ := strings.Cut(strings.Trim(row[0], "`"), "`")
+				if custom != "" {
+					name += "for"
+				}
+				want[name] = row[1]
+			}
+		}
+		got := make(map[string]string)
+		for name, value := range w.item(t, "orders", kind) {
+			got[name] = strings.TrimPrefix(fmt.Sprintf("%T", value), "*types.AttributeValueMember")
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s: the document (-) and the table (+):\n%s", kind, diff)
+		}
+	}
+}
+
+// TestKeysOfAKeyStore: which KMS keys a store takes.
+func TestKeysOfAKeyStore(t *testing.T) {
+	t.Parallel()
+	refused := func(t *testing.T, s *sqsx.Sealer, url, want string) {
+		t.Helper()
+		if err := s.CheckSeal(t.Context(), url); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want one that says %q", err, want)
+		}
+	}
+	t.Run("alias", func(t *testing.T) {
+		t.Parallel()
+		w := newBranchWorld(t)
+		w.NewKey("alias/branch-keys")
+		store := w.keyStore("orders")
+		for _, id := range []string{"alias/branch-keys", "arn:aws:kms:us-east-1:000000000000:alias/branch-keys"} {
+			store.KeyID = id
+			if _, err := sqsx.NewFromKeyStore(w.cfg, store); err == nil || !strings.Contains(err.Error(), "is an alias: items name the key itself") {
+				t.Errorf("%s: got %v, want that it is an alias", id, err)
+			}
+		}
+		_, keyID, _ := strings.Cut(w.keyARN, "/")
+		store.KeyID = keyID
+		if _, err := sqsx.NewFromKeyStore(w.cfg, store); err == nil || !strings.Contains(err.Error(), "want the ARN of a KMS key") {
+			t.Errorf("a key ID: got %v, want that an ARN is needed", err)
+		}
+	})
+	t.Run("another key, and Discovery", func(t *testing.T) {
+		t.Parallel()
+		w := newBranchWorld(t, "orders")
+		url := w.NewQueue("orders")
+		store := w.keyStore("orders")
+		store.KeyID = w.NewKey()
+		refused(t, w.sealer(t, store), url, "it is under the KMS key")
+
+		reader, err := branchkey.NewStore(w.table, kms.NewFromConfig(w.cfg), func(o *branchkey.StoreOptions) {
+			o.Table, o.LogicalName = branchTable, branchName
+			o.Discovery = kmskeyring.Discovery{Partition: "aws", Region: sqsxtest.DefaultRegion, Accounts: []string{sqsxtest.DefaultAccount}}
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		kr, err := branchkey.New(reader, "orders")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := sealerOf(t)(sqsx.New(kr, silent)).Check(t.Context(), "arn:aws:sqs:us-east-1:000000000000:orders"); err != nil {
+			t.Errorf("Discovery: %v", err)
+		}
+		if _, err := reader.Rotate(t.Context(), "orders"); err == nil || !strings.Contains(err.Error(), "only reads") {
+			t.Errorf("Discovery rotates: got %v, want that it only reads", err)
+		}
+	})
+	t.Run("multi-Region", func(t *testing.T) {
+		t.Parallel()
+		w := newBranchWorld(t)
+		keys := kms.NewFromConfig(w.cfg)
+		primary, err := keys.CreateKey(t.Context(), &kms.CreateKeyInput{MultiRegion: aws.Bool(true)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.keyARN = *primary.KeyMetadata.Arn
+		replica, err := keys.ReplicateKey(t.Context(), &kms.ReplicateKeyInput{KeyId: &w.keyARN, ReplicaRegion: aws.String("eu-west-1")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		admin, err := branchkey.NewStore(w.table, keys, func(o *branchkey.StoreOptions) {
+			o.Table, o.LogicalName, o.KeyID = branchTable, branchName, w.keyARN
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := admin.Create(t.Context(), "orders", map[string]string{"for": "test"}); err != nil {
+			t.Fatal(err)
+		}
+		url := w.NewQueue("orders")
+		w.send(t, w.sealer(t, w.keyStore("orders")), url, "sealed here")
+
+		before := len(w.Requests())
+		there := w.keyStore("orders")
+		there.KeyID = *replica.ReplicaKeyMetadata.Arn
+		if got, err := w.receive(t, w.sealer(t, there), url); err != nil || !slices.Equal(got, []string{"sealed here"}) {
+			t.Errorf("with the replica: got %q, %v, want the message", got, err)
+		}
+		w.send(t, w.sealer(t, w.keyStore("orders")), url, "sealed here again")
+		byRegion := w.sealer(t, w.keyStore("orders"), func(o *sqsx.Options) { o.KMSKeyring.Region = "eu-west-1" })
+		if got, err := w.receive(t, byRegion, url); err != nil || len(got) != 1 {
+			t.Errorf("with Region: got %q, %v, want the message", got, err)
+		}
+		regions := make(map[string]int)
+		for _, r := range w.Requests()[before:] {
+			if r.Action == "kms:Decrypt" {
+				regions[r.Region]++
+			}
+		}
+		if regions["eu-west-1"] != 4 || regions["us-east-1"] != 1 {
+			t.Errorf("calls of KMS by Region: %v, want 4 in eu-west-1 and 1 in us-east-1", regions)
+		}
+	})
+	t.Run("hierarchy-version", func(t *testing.T) {
+		t.Parallel()
+		w := newBranchWorld(t, "orders")
+		active := w.item(t, "orders", "branch:ACTIVE")
+		active["hierarchy-version"] = &ddbtypes.AttributeValueMemberN{Value: "2"}
+		w.putItem(t, active)
+		refused(t, w.sealer(t, w.keyStore("orders")), w.NewQueue("orders"), `its hierarchy-version is "2"`)
+	})
+	t.Run("restored under another name", func(t *testing.T) {
+		t.Parallel()
+		w := newBranchWorld(t, "orders")
+		w.NewTable("restored", "branch-key-id", "type")
+		for _, kind := range []string{"branch:ACTIVE", "beacon:ACTIVE"} {
+			if _, err := w.table.PutItem(t.Context(), &dynamodb.PutItemInput{TableName: aws.String("restored"), Item: w.item(t, "orders", kind)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		store := w.keyStore("orders")
+		store.Table = "restored"
+		if err := w.sealer(t, store).CheckSeal(t.Context(), w.NewQueue("orders")); err != nil {
+			t.Errorf("with the logical name as before: %v", err)
+		}
+	})
+}
+
 // TestTenantsAreSeparate: each tenant has a queue and a branch key. A tenant
 // that may send to the other's queue, and has its own branch key only, makes no
 // message that opens there.
@@ -392,59 +614,75 @@ func inventVersion(m types.Message, n byte) types.Message {
 // goes on, what waits, and when it comes back.
 func TestRestoredItem(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		w := newBranchWorld(t)
-		first := w.create(t, "orders")
-		url := w.NewQueue("orders", "RedrivePolicy", `{"deadLetterTargetArn":"arn:aws:sqs:us-east-1:000000000000:`+dlq(w)+`","maxReceiveCount":"3"}`)
-		w.send(t, w.sealer(t, w.keyStore("orders")), url, "under the first version")
-		w.rotate(t, "orders")
-		lost := w.item(t, "orders", "branch:version:"+first)
-		w.deleteItem(t, "orders", "branch:version:"+first)
+	for _, outage := range []time.Duration{time.Second, 25 * time.Minute, 40 * time.Minute} {
+		t.Run(outage.String(), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) { restoreItem(t, outage) })
+		})
+	}
+}
 
-		producer, consumer := w.sealer(t, w.keyStore("orders")), w.sealer(t, w.keyStore("orders"))
-		began := time.Now()
-		_, err := w.receive(t, consumer, url)
-		if failed, ok := errors.AsType[*sqsx.ReceiveError](err); !ok || !failed.Withheld[0].Temporary || !strings.Contains(err.Error(), "there is no such item") {
-			t.Fatalf("got %v, want a ReceiveError that names the item", err)
+// restoreItem deletes an item, and restores it. With a maxReceiveCount of 3, a
+// message under it is received at once, half a minute later, and half an hour
+// after that. Whatever is restored before is delivered then, at the latest;
+// what is not, goes to the dead-letter queue an hour later, and opens there.
+func restoreItem(t *testing.T, outage time.Duration) {
+	w := newBranchWorld(t)
+	first := w.create(t, "orders")
+	dead := w.NewQueue("dlq")
+	url := w.NewQueue("orders", "RedrivePolicy", `{"deadLetterTargetArn":"arn:aws:sqs:us-east-1:000000000000:dlq","maxReceiveCount":"3"}`)
+	w.send(t, w.sealer(t, w.keyStore("orders")), url, "under the first version")
+	w.rotate(t, "orders")
+	lost := w.item(t, "orders", "branch:version:"+first)
+	w.deleteItem(t, "orders", "branch:version:"+first)
+
+	producer, consumer := w.sealer(t, w.keyStore("orders")), w.sealer(t, w.keyStore("orders"))
+	began, failed := time.Now(), 0
+	for time.Since(began) < outage {
+		bodies, err := w.receive(t, consumer, url)
+		if f, ok := errors.AsType[*sqsx.ReceiveError](err); ok {
+			if failed++; !f.Withheld[0].Temporary || !strings.Contains(err.Error(), "there is no such item") {
+				t.Fatalf("got %v, want a ReceiveError that names the item", err)
+			}
+		}
+		for _, body := range bodies {
+			t.Errorf("received %q", body)
 		}
 		// Other versions, and sends, go on.
 		w.send(t, producer, url, "under the second version")
-		if got := w.await(t, consumer, url, 2*time.Minute); got != "under the second version" {
-			t.Errorf("received %q, want the message under the other version", got)
+		if got, err := w.receive(t, consumer, url); err != nil || !slices.Equal(got, []string{"under the second version"}) {
+			t.Fatalf("received %q, %v, want the message under the other version", got, err)
 		}
-		// A rotation does not help, and does no harm.
-		w.rotate(t, "orders")
-
-		time.Sleep(5 * time.Minute)
-		w.putItem(t, lost)
-		restored := time.Now()
-		if got := w.await(t, consumer, url, 2*time.Hour); got != "under the first version" {
-			t.Errorf("received %q, want the message under the restored version", got)
-		}
-		t.Logf("deleted %v before it was restored; delivered %v after that", restored.Sub(began), time.Since(restored))
-		if took := time.Since(restored); took > 65*time.Minute {
-			t.Errorf("it took %v, want the longest parking, 1 hour, and a visibility timeout at most", took)
-		}
-	})
-}
-
-func dlq(w *branchWorld) string {
-	w.NewQueue("dlq")
-	return "dlq"
-}
-
-// await receives until a message arrives, as a consumer does, and returns its
-// body.
-func (w *branchWorld) await(t *testing.T, s *sqsx.Sealer, url string, atMost time.Duration) string {
-	t.Helper()
-	for began := time.Now(); time.Since(began) < atMost; {
-		bodies, err := w.receive(t, s, url)
-		if err == nil && len(bodies) > 0 {
-			return strings.Join(bodies, ", ")
-		}
-		time.Sleep(time.Second)
+		time.Sleep(10 * time.Second)
 	}
-	return ""
+	if failed == 0 {
+		t.Fatal("the message was not received")
+	}
+	w.rotate(t, "orders") // it does not help, and does no harm
+
+	w.putItem(t, lost)
+	got := ""
+	for got == "" && len(w.Stored(dead)) == 0 && time.Since(began) < 3*time.Hour {
+		time.Sleep(10 * time.Second)
+		if bodies, err := w.receive(t, consumer, url); err == nil {
+			got = strings.Join(bodies, ", ")
+		}
+	}
+	took := time.Since(began).Round(time.Minute)
+	if outage < 30*time.Minute {
+		if got != "under the first version" || took > 31*time.Minute {
+			t.Errorf("received %q %v after the first attempt, want the message, after 31m at most", got, took)
+		}
+		return
+	}
+	if got != "" || len(w.Stored(dead)) != 1 || took < 90*time.Minute || took > 92*time.Minute {
+		t.Fatalf("received %q, and %d messages are in the dead-letter queue, after %v; want the message there, after 1h30m", got, len(w.Stored(dead)), took)
+	}
+	const arn = "arn:aws:sqs:us-east-1:000000000000:"
+	opened, withheld := consumer.OpenMessages(t.Context(), arn+"dlq", redriven(w.Stored(dead), arn+"orders"))
+	if len(opened) != 1 {
+		t.Errorf("it does not open in the dead-letter queue: %v", withheld)
+	}
 }
 
 // TestActiveItemIsLost: without a backup, a branch key whose active item is
@@ -464,6 +702,13 @@ func TestActiveItemIsLost(t *testing.T) {
 		t.Errorf("rotating: got %v, want that there is no such branch key", err)
 	}
 
+	if got, err := w.receive(t, w.sealer(t, w.keyStore("orders")), url); err != nil || !slices.Equal(got, []string{"sealed before"}) {
+		t.Errorf("a new consumer: got %q, %v, want the message", got, err)
+	}
+	if err := w.sealer(t, w.keyStore("orders")).CheckOpen(t.Context(), url); err == nil {
+		t.Error("CheckOpen does not notice")
+	}
+
 	w.deleteItem(t, "orders", "beacon:ACTIVE")
 	second := w.create(t, "orders")
 	if first == second {
@@ -471,9 +716,11 @@ func TestActiveItemIsLost(t *testing.T) {
 	}
 	sealer := w.sealer(t, w.keyStore("orders"))
 	w.send(t, sealer, url, "sealed after")
-	opened, withheld := w.open(t, sealer, url, "arn:aws:sqs:us-east-1:000000000000:orders")
-	if len(opened) != 2 {
-		t.Errorf("got %d messages opened, want both: %v", len(opened), withheld)
+	if got, err := w.receive(t, sealer, url); err != nil || !slices.Equal(got, []string{"sealed after"}) {
+		t.Errorf("got %q, %v, want the message", got, err)
+	}
+	if got := w.item(t, "orders", "branch:version:"+first); len(got) == 0 {
+		t.Error("the item of the first version is gone")
 	}
 }
 
@@ -519,7 +766,7 @@ func TestMigrationToBranchKeys(t *testing.T) {
 	for name, steps := range map[string]map[string]func(*testing.T) *sqsx.Sealer{"code": code, "environment": env} {
 		t.Run(name, func(t *testing.T) {
 			dead := w.NewQueue(name + "-dlq")
-			url := w.NewQueue(name, "RedrivePolicy", `{"deadLetterTargetArn":"arn:aws:sqs:us-east-1:000000000000:`+name+`-dlq","maxReceiveCount":"1"}`)
+			url := w.NewQueue(name, "RedrivePolicy", `{"deadLetterTargetArn":"arn:aws:sqs:us-east-1:000000000000:`+name+`-dlq","maxReceiveCount":"1"}`, "VisibilityTimeout", "0")
 			arn := "arn:aws:sqs:us-east-1:000000000000:" + name
 			var kept []string // in the dead-letter queue
 			step := func(from, to string) {
@@ -546,14 +793,14 @@ func TestMigrationToBranchKeys(t *testing.T) {
 				step(all[i], all[i+1])
 			}
 			// Step 2 opens what every step before has left.
-			opened, withheld := steps["2"](t).OpenMessages(t.Context(), name+"-dlq", redriven(w.Stored(dead), arn))
+			opened, withheld := steps["2"](t).OpenMessages(t.Context(), arn+"-dlq", redriven(w.Stored(dead), arn))
 			if len(opened) != len(kept) {
 				t.Errorf("opened %d of %d messages in the dead-letter queue: %v", len(opened), len(kept), withheld)
 			}
 			for i := len(all) - 1; i > 0; i-- {
 				step(all[i], all[i-1])
 			}
-			opened, withheld = steps["1"](t).OpenMessages(t.Context(), name+"-dlq", redriven(w.Stored(dead), arn))
+			opened, withheld = steps["1"](t).OpenMessages(t.Context(), arn+"-dlq", redriven(w.Stored(dead), arn))
 			if len(opened) != len(kept) {
 				t.Errorf("going back: opened %d of %d messages: %v", len(opened), len(kept), withheld)
 			}
@@ -571,12 +818,13 @@ func sealerOf(t *testing.T) func(*sqsx.Sealer, error) *sqsx.Sealer {
 	}
 }
 
-// bury receives the message of a queue until it is in the dead-letter queue.
+// bury receives the message of a queue, whose visibility timeout is 0, until it
+// is in the dead-letter queue.
 func (w *branchWorld) bury(t *testing.T, url string) {
 	t.Helper()
 	plain := sqs.NewFromConfig(w.cfg)
 	for range 2 {
-		_, err := plain.ReceiveMessage(t.Context(), &sqs.ReceiveMessageInput{QueueUrl: &url, VisibilityTimeout: 0, MaxNumberOfMessages: 10})
+		_, err := plain.ReceiveMessage(t.Context(), &sqs.ReceiveMessageInput{QueueUrl: &url, MaxNumberOfMessages: 10})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -724,14 +972,90 @@ func TestTableSnippets(t *testing.T) {
 	}
 }
 
+// TestBranchKeyIsRevoked: what ends the use of a branch key in a process that
+// has it, and when; and that an outage of either service does not.
+func TestBranchKeyIsRevoked(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		fault   func(t *testing.T, w *branchWorld) (end func())
+		reports string // in the error of a send
+		outage  bool
+	}{
+		"key disabled": {func(t *testing.T, w *branchWorld) func() {
+			if _, err := kms.NewFromConfig(w.cfg).DisableKey(t.Context(), &kms.DisableKeyInput{KeyId: &w.keyARN}); err != nil {
+				t.Fatal(err)
+			}
+			return func() {
+				if _, err := kms.NewFromConfig(w.cfg).EnableKey(t.Context(), &kms.EnableKeyInput{KeyId: &w.keyARN}); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}, "DisabledException", false},
+		"kms:Decrypt denied":      {func(_ *testing.T, w *branchWorld) func() { return w.Deny("kms:Decrypt") }, "kms:Decrypt is missing", false},
+		"dynamodb:GetItem denied": {func(_ *testing.T, w *branchWorld) func() { return w.Deny("dynamodb:GetItem") }, "dynamodb:GetItem on the table is missing", false},
+		"active item deleted": {func(t *testing.T, w *branchWorld) func() {
+			active := w.item(t, "orders", "branch:ACTIVE")
+			w.deleteItem(t, "orders", "branch:ACTIVE")
+			return func() { w.putItem(t, active) }
+		}, "there is no such branch key", false},
+		"KMS unreachable":      {func(_ *testing.T, w *branchWorld) func() { return w.CutKMS() }, "unavailable", true},
+		"DynamoDB unreachable": {func(_ *testing.T, w *branchWorld) func() { return w.CutDynamoDB() }, "unavailable", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				w := newBranchWorld(t, "orders")
+				url := w.NewQueue("orders")
+				sealer := w.sealer(t, w.keyStore("orders"))
+				client := sqs.NewFromConfig(w.cfg, sealer.Install)
+				send := func() error {
+					_, err := client.SendMessage(t.Context(), &sqs.SendMessageInput{QueueUrl: &url, MessageBody: aws.String("x")})
+					return err
+				}
+				if err := send(); err != nil {
+					t.Fatal(err)
+				}
+				end := test.fault(t, w)
+				began := time.Now()
+				step, least, most := 10*time.Second, 4*time.Minute, 5*time.Minute // ReusePeriod
+				if test.outage {
+					step, least, most = 4*time.Minute, 24*time.Hour, 24*time.Hour // MaxStale
+				}
+				for send() == nil && time.Since(began) < 26*time.Hour {
+					time.Sleep(step)
+				}
+				if took := time.Since(began); took < least || took > most+step {
+					t.Errorf("sends went on for %v, want %v to %v", took, least, most)
+				}
+				if err := send(); err == nil || !strings.Contains(err.Error(), test.reports) {
+					t.Errorf("got %v, want one that says %q", err, test.reports)
+				}
+				end()
+				time.Sleep(31 * time.Second)
+				if err := send(); err != nil {
+					t.Errorf("half a minute after its end: %v", err)
+				}
+
+				// At once, whatever is cached.
+				end = test.fault(t, w)
+				defer end()
+				sealer.Purge()
+				if err := send(); err == nil {
+					t.Error("a send succeeded after Purge")
+				}
+			})
+		})
+	}
+}
+
 // TestKeyOfAKeyStoreIsGone compares the errors of docs/key-gone.md for a key
 // store with those that a producer and a consumer get.
 func TestKeyOfAKeyStoreIsGone(t *testing.T) {
 	t.Parallel()
 	_, section, _ := strings.Cut(read(t, "docs/key-gone.md"), "## The key of a key store")
 	blocks := fence.FindAllStringSubmatch(section, -1)
-	if len(blocks) != 1 {
-		t.Fatalf("found %d blocks, want 1", len(blocks))
+	if len(blocks) == 0 {
+		t.Fatal("the section has no block")
 	}
 	requestID := regexp.MustCompile(`RequestID: [^,]*,`)
 	var got []string

@@ -339,9 +339,11 @@ func settings() map[string]map[string]reflect.Type {
 func hasSetting(where, pkg, structure, field string) bool {
 	structs := settings()[structure]
 	if structs == nil { // o, co, ko
-		for _, typ := range settings()["Options"] {
-			if hasField(typ, field) {
-				return true
+		for _, kind := range []string{"Options", "StoreOptions"} {
+			for _, typ := range settings()[kind] {
+				if hasField(typ, field) {
+					return true
+				}
 			}
 		}
 		return false
