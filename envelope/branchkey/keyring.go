@@ -3,9 +3,11 @@ package branchkey
 import (
 	"context"
 	"crypto/fips140"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 
 	"github.com/sealq/sealq/cache"
 	"github.com/sealq/sealq/envelope"
@@ -53,12 +55,15 @@ type Keyring struct {
 	id    string
 	ec    envelope.EncryptionContext // of id, for the cache
 	keys  *cache.Keyring             // of branch keys
+
+	// workspaces are *workspace. A branch key that is no longer in use leaves them
+	// as it leaves other memory, by the garbage collector.
+	workspaces sync.Pool
 }
 
 var (
-	_ envelope.Wrapper        = (*Keyring)(nil)
-	_ envelope.Purger         = (*Keyring)(nil)
-	_ envelope.DecryptChecker = (*Keyring)(nil)
+	_ envelope.Wrapper = (*Keyring)(nil)
+	_ cache.Source     = (*Keyring)(nil)
 )
 
 // New returns a keyring that seals under the active version of the branch key
@@ -104,9 +109,11 @@ func (k *Keyring) GenerateDataKey(ctx context.Context, ec envelope.EncryptionCon
 	if err := k.ready(ctx); err != nil {
 		return nil, err
 	}
-	secret := hedged(randomDataKey, &k.store.draws, nil, nil)
+	var random [2][randomSize]byte // one call of the operating system
+	rand.Read(random[0][:])
+	secret := hedged(randomDataKey, &random[0], &k.store.draws, nil, nil)
 	defer clear(secret[:])
-	edk, err := k.wrap(ctx, secret[:], ec)
+	edk, err := k.wrap(ctx, secret[:], &random[1], ec)
 	if err != nil {
 		return nil, err
 	}
@@ -123,19 +130,21 @@ func (k *Keyring) WrapDataKey(ctx context.Context, key *envelope.DataKey, ec env
 		return envelope.EncryptedDataKey{}, errors.New("branchkey: no data key to wrap: it is nil or was not made by envelope.NewDataKey")
 	}
 	defer clear(secret)
-	return k.wrap(ctx, secret, ec)
+	var random [randomSize]byte
+	rand.Read(random[:])
+	return k.wrap(ctx, secret, &random, ec)
 }
 
-func (k *Keyring) wrap(ctx context.Context, secret []byte, ec envelope.EncryptionContext) (envelope.EncryptedDataKey, error) {
+func (k *Keyring) wrap(ctx context.Context, secret []byte, random *[randomSize]byte, ec envelope.EncryptionContext) (envelope.EncryptedDataKey, error) {
 	var none envelope.EncryptedDataKey
 	if err := checkContext(ec); err != nil {
 		return none, fmt.Errorf("branchkey: %w", err)
 	}
-	id, cached, err := k.branchKeyID(ec)
+	id, err := k.branchKeyID(ec)
 	if err != nil {
 		return none, sealing(err)
 	}
-	key, err := k.keys.GenerateDataKey(ctx, cached)
+	key, err := k.keys.GenerateDataKey(ctx, k.cachedAs(id))
 	if err != nil {
 		return none, err
 	}
@@ -143,10 +152,11 @@ func (k *Keyring) wrap(ctx context.Context, secret []byte, ec envelope.Encryptio
 	v := version(named.Ciphertext)
 	branchKey := key.Plaintext()
 	defer clear(branchKey)
-	var array [512]byte // on the stack; more moves to the heap
-	aad := appendAAD(array[:0], id, v, ec)
-	saltIV := hedged(randomSaltIV, &k.store.draws, secret, aad)
-	ciphertext, err := wrap(branchKey, v, saltIV[:saltSize+ivSize], secret, aad)
+	m := k.workspace()
+	defer k.workspaces.Put(m)
+	m.aad = appendAAD(m.aad[:0], id, v, ec)
+	saltIV := hedged(randomSaltIV, random, &k.store.draws, secret, m.aad)
+	ciphertext, err := m.wrap(branchKey, v, saltIV[:saltSize+ivSize], secret, m.aad)
 	if err != nil {
 		return none, fmt.Errorf("branchkey: %w", err)
 	}
@@ -193,9 +203,10 @@ func (k *Keyring) TryDecryptDataKey(ctx context.Context, edks []envelope.Encrypt
 }
 
 // Cached reports whether the branch key that any one of edks names is cached,
-// in its version: DecryptDataKey then does not read the key store for it. It
-// does not wait, starts no refresh, counts in no statistic, and does not make
-// the branch key count as used.
+// in its version: DecryptDataKey then does not read the key store for it. (It
+// may still fail, if the encrypted data key was altered.) Cached does not wait,
+// starts no refresh, counts in no statistic, and does not make the branch key
+// count as used.
 func (k *Keyring) Cached(edks []envelope.EncryptedDataKey, ec envelope.EncryptionContext) bool {
 	if k.usable() != nil {
 		return false
@@ -205,7 +216,7 @@ func (k *Keyring) Cached(edks []envelope.EncryptedDataKey, ec envelope.Encryptio
 		return false
 	}
 	return slices.ContainsFunc(edks, func(edk envelope.EncryptedDataKey) bool {
-		return d.ours(&edk) && k.keys.Cached(versionsOf(&edk), d.cached)
+		return d.ours(&edk) && k.keys.Cached(versionsOf(&edk), nil)
 	})
 }
 
@@ -234,16 +245,18 @@ func (k *Keyring) Purge() {
 }
 
 // CheckDecrypt implements [envelope.DecryptChecker]: it reads the active
-// version of the branch key for ec from DynamoDB, and decrypts it with KMS.
+// version of the branch key for ec from DynamoDB, and decrypts it with KMS. If
+// [Options.BranchKeyIDs] has no branch key for ec, nobody is asked, and the
+// error is [envelope.ErrCheckUnsupported].
 func (k *Keyring) CheckDecrypt(ctx context.Context, ec envelope.EncryptionContext) error {
 	if err := k.ready(ctx); err != nil {
 		return err
 	}
-	id, cached, err := k.branchKeyID(ec)
+	id, err := k.branchKeyID(ec)
 	if err != nil {
-		return opening(err)
+		return fmt.Errorf("branchkey: %w: Options.BranchKeyIDs: %v", envelope.ErrCheckUnsupported, err)
 	}
-	err = k.keys.CheckDecrypt(ctx, cached)
+	err = k.keys.CheckDecrypt(ctx, k.cachedAs(id))
 	keytrace.Checked(ctx, id, err)
 	return err
 }
@@ -254,7 +267,7 @@ func (k *Keyring) EncryptedDataKeySize(ec envelope.EncryptionContext) (int, erro
 	if err := k.usable(); err != nil {
 		return 0, err
 	}
-	id, _, err := k.branchKeyID(ec)
+	id, err := k.branchKeyID(ec)
 	if err != nil {
 		return 0, sealing(err)
 	}
@@ -276,16 +289,28 @@ func (k *Keyring) ready(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// branchKeyID returns the branch key for ec, and the context that it is cached
-// under.
-func (k *Keyring) branchKeyID(ec envelope.EncryptionContext) (id string, cached envelope.EncryptionContext, err error) {
+func (k *Keyring) workspace() *workspace {
+	if m, ok := k.workspaces.Get().(*workspace); ok {
+		return m
+	}
+	return new(workspace)
+}
+
+// branchKeyID returns the branch key for ec.
+func (k *Keyring) branchKeyID(ec envelope.EncryptionContext) (string, error) {
 	if k.ids == nil {
-		return k.id, k.ec, nil
+		return k.id, nil
 	}
-	if id, err = k.call(ec); err != nil {
-		return "", nil, err
+	return k.call(ec)
+}
+
+// cachedAs is the encryption context that the active version of a branch key is
+// cached under.
+func (k *Keyring) cachedAs(id string) envelope.EncryptionContext {
+	if k.ids == nil {
+		return k.ec
 	}
-	return id, sourceContext(id), nil
+	return sourceContext(id)
 }
 
 // call calls the user's function.
