@@ -394,6 +394,31 @@ func TestItemsInDocument(t *testing.T) {
 	}
 }
 
+// TestSizeUnderABranchKey computes the size of a message by docs/operations.md
+// and docs/format.md, and before anything was fetched.
+func TestSizeUnderABranchKey(t *testing.T) {
+	t.Parallel()
+	const id = "tenant-4711"
+	w := newBranchWorld(t, id)
+	url := w.NewQueue("orders")
+	sealer := w.sealer(t, w.keyStore(id))
+	before := len(w.Requests())
+	const body = "0123456789"
+	header := 92 + 2 + 4 + len("sealq:queue") + len("arn:aws:sqs:us-east-1:000000000000:orders") + 115 + len(id)
+	want := len("sealq") + len("Binary") + header + 4*((len(body)+40+2)/3)
+	if got, err := sealer.SealedSize(url, len(body)); err != nil || got != want {
+		t.Errorf("SealedSize: got %d, %v, want %d", got, err, want)
+	}
+	if n := len(w.Requests()) - before; n != 0 {
+		t.Errorf("SealedSize made %d requests, want none", n)
+	}
+	w.send(t, sealer, url, body)
+	m := w.Stored(url)[0]
+	if got := len("sealq") + len("Binary") + len(m.MessageAttributes["sealq"].BinaryValue) + len(*m.Body); got != want {
+		t.Errorf("sealed: got %d bytes, want %d", got, want)
+	}
+}
+
 // TestKeysOfAKeyStore: which KMS keys a store takes.
 func TestKeysOfAKeyStore(t *testing.T) {
 	t.Parallel()
