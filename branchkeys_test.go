@@ -950,19 +950,20 @@ func TestBranchKeyPermissions(t *testing.T) {
 func toSlice(a any) []any { s, _ := a.([]any); return s }
 
 // TestBranchKeyTexts: each text by which docs/operations.md has people find
-// what to do is one of package branchkey.
+// what to do is one of the keyrings.
 func TestBranchKeyTexts(t *testing.T) {
 	t.Parallel()
 	var inCode []string
 	for _, name := range goFiles(t, func(name string) bool {
-		return filepath.ToSlash(filepath.Dir(name)) == "envelope/branchkey" && !strings.HasSuffix(name, "_test.go")
+		dir := filepath.ToSlash(filepath.Dir(name))
+		return (dir == "envelope/branchkey" || dir == "envelope/kmskeyring") && !strings.HasSuffix(name, "_test.go")
 	}) {
 		inCode = append(inCode, literals(t, name)...)
 	}
 	texts := firstColumn(t, read(t, "docs/operations.md"), "What they say then:")
 	for _, text := range texts {
 		if !slices.ContainsFunc(inCode, func(s string) bool { return strings.Contains(s, text) }) {
-			t.Errorf("package branchkey does not say %q", text)
+			t.Errorf("no keyring says %q", text)
 		}
 	}
 	if len(texts) < 10 {
