@@ -30,7 +30,7 @@ func TestStory(t *testing.T) {
 2. sent and received 300 messages through 3 queues, with 5 calls of KMS
 3. sent and received 300 messages through 3 queues, with 0 calls of KMS
 4. received "sealed before the rotation"
-4. received "sealed after the rotation"
+5. received "sealed after the rotation"
 For a service on AWS: docs/branch-keys.md
 `
 	if got := out.String(); got != want {

@@ -76,12 +76,12 @@ func story(ctx context.Context, out io.Writer, _ []string) error {
 	if err := t.send(ctx, t.queues[0], "sealed after the rotation"); err != nil {
 		return err
 	}
-	for range 2 {
+	for i := range 2 {
 		body, err := t.receive(ctx, t.queues[0])
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(out, "4. received %q\n", body)
+		fmt.Fprintf(out, "%d. received %q\n", 4+i, body)
 	}
 	fmt.Fprintln(out, "For a service on AWS: docs/branch-keys.md")
 	return nil
