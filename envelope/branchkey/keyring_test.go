@@ -227,17 +227,18 @@ func TestInvalidMessages(t *testing.T) {
 		edk.Ciphertext[i] ^= 1
 		return edk
 	}
-	cut, renamed, long := good.Clone(), good.Clone(), good.Clone()
+	cut, renamed, ofKMS, long := good.Clone(), good.Clone(), good.Clone(), good.Clone()
 	cut.Ciphertext = cut.Ciphertext[:91]
 	long.Ciphertext = append(long.Ciphertext, 0)
-	renamed.ProviderID = "aws-kms"
+	renamed.ProviderID, ofKMS.ProviderID = "raw", "aws-kms"
 	for name, test := range map[string]struct {
 		edks []envelope.EncryptedDataKey
 		ec   envelope.EncryptionContext
 		want string
 	}{
 		"no key":                {nil, ec, "no encrypted data key of provider"},
-		"another provider":      {[]envelope.EncryptedDataKey{renamed}, ec, "with a data key of AWS KMS"},
+		"another provider":      {[]envelope.EncryptedDataKey{renamed}, ec, "no encrypted data key of provider"},
+		"of KMS":                {[]envelope.EncryptedDataKey{renamed, ofKMS}, ec, "sealed with a data key of AWS KMS"},
 		"another branch key":    {[]envelope.EncryptedDataKey{other}, ec, `under another branch key than "orders"`},
 		"salt":                  {[]envelope.EncryptedDataKey{altered(0)}, ec, "does not decrypt under branch key"},
 		"IV":                    {[]envelope.EncryptedDataKey{altered(16)}, ec, "does not decrypt under branch key"},
