@@ -135,7 +135,7 @@ func (s *Store) configureKey() error {
 			return errors.New("branchkey: StoreOptions.KeyID and StoreOptions.Region have no meaning with StoreOptions.Discovery, which takes the key that each item names: leave them out; Discovery has a Region of its own")
 		}
 		if err := s.scope.Check(); err != nil {
-			return fmt.Errorf("branchkey: StoreOptions.Discovery.%w", err)
+			return fmt.Errorf("branchkey: StoreOptions.Discovery%w", err)
 		}
 		return nil
 	}

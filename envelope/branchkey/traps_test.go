@@ -306,9 +306,9 @@ func TestPace(t *testing.T) {
 	})
 }
 
-// TestMutation: while a key store changes from one KMS key to another, its items
-// name either. A reader of one key refuses the others' items by name, and one
-// with Discovery reads all.
+// TestMutation: while a key store changes from one KMS key to another, its
+// items name either. A reader of one key refuses the others' items by name, and
+// one with Discovery reads all.
 func TestMutation(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
