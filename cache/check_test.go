@@ -11,6 +11,7 @@ import (
 
 	"github.com/sealq/sealq/cache"
 	"github.com/sealq/sealq/envelope"
+	"github.com/sealq/sealq/internal/keyerr"
 )
 
 // checker is a service that is a DecryptChecker.
@@ -63,8 +64,8 @@ func TestCheckDecrypt(t *testing.T) {
 		}
 	}
 
-	if err := newCache(t, newService()).CheckDecrypt(t.Context(), orders); !errors.Is(err, envelope.ErrCheckUnsupported) {
-		t.Errorf("no DecryptChecker: got %v, want ErrCheckUnsupported", err)
+	if err := newCache(t, newService()).CheckDecrypt(t.Context(), orders); !errors.Is(err, envelope.ErrCheckUnsupported) || !errors.Is(err, keyerr.ErrNotAsked) {
+		t.Errorf("no DecryptChecker: got %v, want ErrCheckUnsupported, and that nobody was asked", err)
 	}
 	k := newCache(t, checker{newService(), func(context.Context, envelope.EncryptionContext) error { panic("secret") }})
 	if err := k.CheckDecrypt(t.Context(), orders); !errors.Is(err, envelope.ErrUnavailable) || strings.Contains(err.Error(), "secret") {

@@ -33,11 +33,6 @@ type Keyring struct {
 	stats            Stats
 }
 
-var (
-	_ envelope.Purger         = (*Keyring)(nil)
-	_ envelope.DecryptChecker = (*Keyring)(nil)
-)
-
 // reach is what a refusal of a whole wrapping key concerns: all data keys under
 // it, or those for sealing.
 type reach struct {
@@ -67,15 +62,15 @@ func newGeneration() *generation {
 	return &generation{ctx: ctx, end: end}
 }
 
-// New returns a cache in front of next. It makes no call and starts no
-// goroutine. An error names the option that is out of range, its value, and
-// the range.
+// New returns a cache in front of next, which must not be a [Source]. It makes
+// no call and starts no goroutine. An error names the option that is out of
+// range, its value, and the range.
 func New(next envelope.Keyring, optFns ...func(*Options)) (*Keyring, error) {
 	if next == nil {
 		return nil, errors.New("cache: next keyring is nil")
 	}
-	if _, ok := next.(*Keyring); ok {
-		return nil, errors.New("cache: next keyring is a cache already; the periods of two would add up")
+	if _, ok := next.(Source); ok {
+		return nil, errors.New("cache: next keyring is a Source: it has a cache already, and the periods of two would add up")
 	}
 	var o Options
 	if err := optfn.Apply(&o, optFns); err != nil {
@@ -121,7 +116,7 @@ func (k *Keyring) CheckDecrypt(ctx context.Context, ec envelope.EncryptionContex
 	}
 	next, ok := k.next.(envelope.DecryptChecker)
 	if !ok {
-		return fmt.Errorf("cache: %w: the next keyring has no CheckDecrypt", envelope.ErrCheckUnsupported)
+		return &notAsked{fmt.Errorf("cache: %w: the next keyring has no CheckDecrypt", envelope.ErrCheckUnsupported)}
 	}
 	asking, cancel := context.WithTimeout(ctx, k.opts.FetchTimeout)
 	defer cancel()
@@ -147,6 +142,12 @@ func (k *Keyring) CheckDecrypt(ctx context.Context, ec envelope.EncryptionContex
 	}
 	return err
 }
+
+// notAsked is error, and [keyerr.ErrNotAsked].
+type notAsked struct{ error }
+
+func (e *notAsked) Unwrap() error        { return e.error }
+func (e *notAsked) Is(target error) bool { return target == keyerr.ErrNotAsked }
 
 // Purge forgets every key and every failure, and cancels the fetches under way;
 // calls that wait for one of those start over. No call that begins after Purge

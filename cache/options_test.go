@@ -69,6 +69,7 @@ func TestNewRefuses(t *testing.T) {
 	}{
 		"no keyring":  {nil, nil, "nil"},
 		"a cache":     {newCache(t, newService()), nil, "already"},
+		"a Source":    {struct{ cache.Source }{newCache(t, newService())}, nil, "already"},
 		"nil options": {newService(), []func(*cache.Options){nil}, "option function 0 is nil"},
 	} {
 		if _, err := cache.New(test.next, test.optFns...); err == nil || !strings.Contains(err.Error(), test.want) {

@@ -161,7 +161,7 @@ func (c *counter) measure(ctx context.Context, q middleware.Queue, n int) {
 	})
 }
 
-func newCounters(provider metrics.MeterProvider, caches []*cache.Keyring) (*counters, error) {
+func newCounters(provider metrics.MeterProvider, caches []cache.Source) (*counters, error) {
 	c := &counters{}
 	if provider == nil {
 		return c, nil
@@ -203,7 +203,7 @@ func newCounters(provider metrics.MeterProvider, caches []*cache.Keyring) (*coun
 
 // observeCaches registers the caches' own counts. The meter reads them when it
 // collects, so that they cost a cache hit nothing.
-func observeCaches(meter metrics.Meter, caches []*cache.Keyring) error {
+func observeCaches(meter metrics.Meter, caches []cache.Source) error {
 	observed := []struct {
 		name, description string
 		value             func(cache.Stats) uint64

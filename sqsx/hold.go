@@ -146,18 +146,16 @@ type heldQueue struct {
 	client func() *sqs.Client
 }
 
-// Ask implements [hold.Queue] with a keyring that is an
-// [envelope.DecryptChecker].
+// Ask implements [hold.Queue].
 func (h *heldQueue) Ask(ctx context.Context) (hold.Answer, error) {
-	if _, ok := h.policy.keyring.Next().(envelope.DecryptChecker); !ok {
-		return hold.Unknown, envelope.ErrCheckUnsupported
-	}
 	ec, err := h.codec.sendContext(h.policy, h.queue)
 	if err != nil {
 		return hold.Unknown, err
 	}
-	h.codec.counters.asked.add(ctx, h.queue, 1)
 	err = h.policy.keyring.CheckDecrypt(ctx, ec)
+	if !errors.Is(err, keyerr.ErrNotAsked) {
+		h.codec.counters.asked.add(ctx, h.queue, 1)
+	}
 	switch refused, ok := errors.AsType[*envelope.RefusedError](err); {
 	case err == nil:
 		return hold.Yes, nil

@@ -574,6 +574,7 @@ func printedTypes() map[string]printed {
 		"kmskeyring.Options":   {value: func(*testing.T, *fixture) any { return kmskeyring.Options{GrantTokens: []string{"t"}} }},
 
 		"cache.Keyring": {value: func(_ *testing.T, f *fixture) any { return f.cached }},
+		"cache.Source":  nothing,
 		"cache.Options": {value: func(*testing.T, *fixture) any { return cache.Options{} }},
 		"cache.Stats":   {value: func(_ *testing.T, f *fixture) any { return f.cached.Stats() }},
 

@@ -153,7 +153,7 @@ func (r *response) open(ctx context.Context, i int) middleware.Opened {
 	}
 	accept := func(ec envelope.EncryptionContext) error { return r.accept(r.policy, r.queue, r.binding, m, ec) }
 	k := &r.lookups[i]
-	*k = lookup{Keyring: r.policy.keyring, response: r, message: m}
+	*k = lookup{Source: r.policy.keyring, response: r, message: m}
 	result, err := sealed.open(ctx, k, accept)
 	if err != nil {
 		return withhold(ownDeadline(err))
@@ -187,7 +187,7 @@ func withhold(err error) middleware.Opened {
 // lookup finds the data key of one message. If it has to wait for it, another
 // goroutine takes the other messages of the response first.
 type lookup struct {
-	*cache.Keyring
+	cache.Source
 	response *response
 	message  *types.Message
 
@@ -206,7 +206,7 @@ func (k *lookup) DecryptDataKey(ctx context.Context, edks []envelope.EncryptedDa
 		return key, nil
 	}
 	k.response.share(ctx)
-	return k.Keyring.DecryptDataKey(ctx, edks, ec)
+	return k.Source.DecryptDataKey(ctx, edks, ec)
 }
 
 // openedInfo is what [Info] is made from, for callers that ask.

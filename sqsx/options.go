@@ -60,7 +60,7 @@ type Options struct {
 	// outage of AWS KMS. The zero value of each field means its default. It
 	// applies to every cache that the constructor makes, those of the keyrings in
 	// policies included. If it makes none, because each keyring is a
-	// *cache.Keyring, a value that is not zero is an error.
+	// [cache.Source], a value that is not zero is an error.
 	Cache cache.Options
 
 	// KMS adjusts the KMS client that NewFromConfig and NewFromEnv make.
@@ -131,7 +131,7 @@ type settings struct {
 // compiledPolicy is a Policy ready for use. It is immutable except keySize.
 type compiledPolicy struct {
 	Policy
-	keyring *cache.Keyring
+	keyring cache.Source
 	keySize *keySize // of keyring
 	accept  []awsname.Pattern
 }
@@ -162,7 +162,7 @@ func compile(kr envelope.Keyring, o Options, switches []policySwitch) (*settings
 	if err != nil {
 		return nil, err
 	}
-	sizes := make(map[*cache.Keyring]*keySize)
+	sizes := make(map[cache.Source]*keySize)
 	compilePolicy := func(p Policy) (*compiledPolicy, error) {
 		if err := p.validate(); err != nil {
 			return nil, err
@@ -207,7 +207,7 @@ func compile(kr envelope.Keyring, o Options, switches []policySwitch) (*settings
 		}
 	}
 	if o.Cache != (cache.Options{}) && !caches.any {
-		return nil, errors.New("sqsx: Options.Cache is set and has no effect: the keyring has a cache of its own; give these options to cache.New")
+		return nil, errors.New("sqsx: Options.Cache is set and has no effect: the keyring has a cache of its own; give these options to its constructor, cache.New for example")
 	}
 	table, err := newPolicyTable(fallback, topicFallback, policies, switches)
 	if err != nil {
@@ -225,10 +225,10 @@ func compile(kr envelope.Keyring, o Options, switches []policySwitch) (*settings
 }
 
 // caches returns every distinct cache that the policies use.
-func (s *settings) caches() []*cache.Keyring {
+func (s *settings) caches() []cache.Source {
 	// The fallback of topics has the Sealer's own keyring, so its cache counts
 	// even if every queue has another.
-	all := []*cache.Keyring{s.table.fallback.keyring}
+	all := []cache.Source{s.table.fallback.keyring}
 	if own := s.table.topics.fallback.keyring; own != all[0] {
 		all = append(all, own)
 	}
@@ -240,24 +240,28 @@ func (s *settings) caches() []*cache.Keyring {
 	return all
 }
 
-// cacheSet gives each keyring one cache, however many policies name it.
+// cacheSet gives each keyring one cache, however many policies name it, and
+// none to a Source.
 type cacheSet struct {
 	options cache.Options
-	made    map[envelope.Keyring]*cache.Keyring
+	made    map[envelope.Keyring]cache.Source
 	any     bool // whether one was made
 }
 
-func (c *cacheSet) of(kr envelope.Keyring) (*cache.Keyring, error) {
+func (c *cacheSet) of(kr envelope.Keyring) (cache.Source, error) {
 	if isNil(kr) {
 		return nil, errNilKeyring
 	}
-	if cached, ok := kr.(*cache.Keyring); ok {
-		if cached.Next() == nil {
+	shareable := reflect.ValueOf(kr).Comparable()
+	if source, ok := kr.(cache.Source); ok {
+		if cached, ok := kr.(*cache.Keyring); ok && cached.Next() == nil {
 			return nil, errors.New("sqsx: the keyring is a *cache.Keyring that was not made by cache.New")
 		}
-		return cached, nil
+		if !shareable {
+			return nil, fmt.Errorf("sqsx: the keyring, a cache.Source of type %T, cannot be compared: give a pointer to it", kr)
+		}
+		return source, nil
 	}
-	shareable := reflect.ValueOf(kr).Comparable()
 	if shareable {
 		if cached, ok := c.made[kr]; ok {
 			return cached, nil
@@ -270,7 +274,7 @@ func (c *cacheSet) of(kr envelope.Keyring) (*cache.Keyring, error) {
 	c.any = true
 	if shareable {
 		if c.made == nil {
-			c.made = make(map[envelope.Keyring]*cache.Keyring)
+			c.made = make(map[envelope.Keyring]cache.Source)
 		}
 		c.made[kr] = cached
 	}

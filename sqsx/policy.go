@@ -62,7 +62,7 @@ type Policy struct {
 	NoBinding bool
 
 	// Keyring seals and opens instead of the Sealer's own; nil means the Sealer's.
-	// It gets a data key cache, unless it is a *cache.Keyring.
+	// It gets a data key cache, unless it is a [cache.Source].
 	Keyring envelope.Keyring
 
 	// BodyCarrier puts the whole sealed message into the body, and uses no

@@ -57,8 +57,9 @@ func newFromConfig(cfg aws.Config, keyID string, o Options, switches []policySwi
 }
 
 // New returns a Sealer whose data keys come from kr. It puts a data key cache
-// around kr, unless kr is a *cache.Keyring already. [Options.KMS] and
-// [Options.KMSKeyring] must not be set: kr has its own client.
+// around kr, unless kr is a [cache.Source], which has one already.
+// [Options.KMS] and [Options.KMSKeyring] must not be set: kr has its own
+// client.
 func New(kr envelope.Keyring, optFns ...func(*Options)) (*Sealer, error) {
 	o, err := applyOptions(Options{}, optFns)
 	if err != nil {

@@ -11,8 +11,9 @@ import (
 	"syscall"
 )
 
-// ErrNotAsked marks an envelope.ErrUnavailable that is no outage: a keyring
-// chose not to ask the key service now. It has no text of its own.
+// ErrNotAsked marks an error for which nobody asked the key service. If it is
+// an envelope.ErrUnavailable, it is no outage: a keyring chose not to ask now.
+// It has no text of its own.
 var ErrNotAsked error = notAsked{}
 
 type notAsked struct{}
