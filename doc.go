@@ -36,21 +36,24 @@
 //	cache                 data key cache, in front of any keyring
 //	envelope              the message format, keyrings, classes of errors
 //	envelope/kmskeyring   data keys from AWS KMS
+//	envelope/branchkey    data keys under branch keys, which KMS protects and
+//	                      DynamoDB stores: fewer KMS calls for fleets
 //	envelope/envelopetest the tests that a keyring of one's own must pass
 //	middleware            interception of SQS operations: no keys, no formats;
 //	                      outside the v1 promise, but for the types that sqsx
 //	                      aliases
-//	internal/...          one place each for what several packages need: awsname
-//	                      (names of AWS), keyerr (tells network errors from
-//	                      refusals), keytrace (which wrapping keys answered),
-//	                      fifo (order of message groups), backoff, clock,
-//	                      contain (panics), optfn, outgoing (size and copies of
-//	                      a message that is sent)
+//	internal/...          one place each for what several packages need: awscall
+//	                      (bounded calls of AWS, and their errors), awsname
+//	                      (names of AWS), budget (limits calls that fail),
+//	                      keyerr (tells network errors from refusals), keytrace
+//	                      (which wrapping keys answered), fifo (order of message
+//	                      groups), backoff, clock, contain (panics), optfn,
+//	                      outgoing (size and copies of a message that is sent)
 //	examples, integration programs to start from; tests against other software
 //
 // Imports go one way: sqsx/lambdax and sqsx/snsx use sqsx; sqsx uses
-// middleware, cache and the keyrings; cache and kmskeyring use envelope;
-// envelope uses the standard library only.
+// middleware, cache and the keyrings; branchkey uses cache and kmskeyring; these
+// use envelope; envelope uses the standard library only.
 //
 // # Data flow
 //

@@ -56,7 +56,7 @@ var statements = []statement{
 	{"docs/options.md", "| `NegativeEntries` | …, 1 to {cache.maxEntries} | {cache.DefaultNegativeEntries} |"},
 	{"docs/options.md", "| `FetchTimeout` | …, {cache.minFetchTimeout} to {cache.maxFetchTimeout} | {cache.DefaultFetchTimeout} |"},
 	{"docs/options.md", "| `AliasPeriod` | …, {kmskeyring.minAliasPeriod} to {kmskeyring.maxAliasPeriod} | {kmskeyring.DefaultAliasPeriod} |"},
-	{"docs/options.md", "| `GrantTokens` | passed to KMS with every call, at most {kmskeyring.maxGrantTokens}, each of at most {kmskeyring.maxGrantToken} bytes |"},
+	{"docs/options.md", "| `GrantTokens` | passed to KMS with every call, at most {awscall.maxGrantTokens}, each of at most {awscall.maxGrantToken} bytes |"},
 
 	{"docs/operations.md", "| … | before the first receive of a process …, at most once in {hold.minPause}. A question takes {hold.askTimeout} at most."},
 	{"docs/operations.md", "| a held receive | …, {hold.shortPollWait} at least and {hold.maxWait} at most)"},
@@ -77,10 +77,10 @@ var statements = []statement{
 	{"docs/operations.md", "| a cached data key | … until `MaxStale` ({cache.DefaultMaxStale}) after it was last fetched |"},
 	{"docs/operations.md", "asks KMS again, for {cache.probeTimeout} at most, after pauses that double from {cache.minRetry} to {cache.maxRetry}."},
 	{"docs/operations.md", "| retries | …, after pauses that double from {cache.minRetry} to {cache.maxRetry}, with jitter."},
-	{"docs/operations.md", "waits for one attempt ({kmskeyring.CallTimeout} at most), then uses the cached data key |"},
+	{"docs/operations.md", "waits for one attempt ({awscall.CallTimeout} at most), then uses the cached data key |"},
 	{"docs/operations.md", "| no data key that opened a message in the last {hold.bridgeFor} is cached | nothing is received"},
 	{"docs/operations.md", "at most {cache.maxRetry} later, without a restart |"},
-	{"docs/operations.md", "an attempt at KMS ends after {kmskeyring.AttemptTimeout}, a call with its two attempts after {kmskeyring.CallTimeout}, a fetch of the cache after {cache.DefaultFetchTimeout} (`FetchTimeout`), and the opening of one response after {sqsx.openTimeout}."},
+	{"docs/operations.md", "an attempt at KMS ends after {awscall.AttemptTimeout}, a call with its two attempts after {awscall.CallTimeout}, a fetch of the cache after {cache.DefaultFetchTimeout} (`FetchTimeout`), and the opening of one response after {sqsx.openTimeout}."},
 	{"docs/operations.md", "within `ReusePeriod` ({cache.DefaultReusePeriod}) of the change, for a key in use |"},
 	{"docs/operations.md", "| how often KMS is asked again | …, down to every {cache.maxRefusal}."},
 	{"docs/operations.md", "the next question returns a data key: within {cache.maxRefusal}, or"},
@@ -88,7 +88,7 @@ var statements = []statement{
 	{"docs/operations.md", "| `SEALQ_REUSE_PERIOD` | seconds a data key is used, {cache.minReusePeriod} to {cache.maxReusePeriod} | {cache.DefaultReusePeriod} |"},
 	{"docs/operations.md", "| `SEALQ_MAX_STALE` | … | {cache.DefaultMaxStale} |"},
 
-	{"docs/faults.md", "A call waits at most {kmskeyring.CallTimeout} for KMS (`kmskeyring.CallTimeout`), and a receive at most {sqsx.openTimeout} for all of its messages."},
+	{"docs/faults.md", "A call waits at most {awscall.CallTimeout} for KMS (`kmskeyring.CallTimeout`), and a receive at most {sqsx.openTimeout} for all of its messages."},
 
 	{"docs/security.md", "SNS notifications are read {sqsx.maxSNSDepth} levels deep"},
 	{"docs/security.md", "| encrypted data keys | {envelope.maxReadKeys}; a message with more"},
@@ -229,7 +229,7 @@ func (c codeConstant) String() string {
 func constants(t *testing.T) map[string]codeConstant {
 	t.Helper()
 	found := make(map[string]codeConstant)
-	for _, dir := range []string{"envelope", "envelope/kmskeyring", "cache", "sqsx", "sqsx/internal/hold", "sqsx/snsx"} {
+	for _, dir := range []string{"envelope", "envelope/kmskeyring", "envelope/branchkey", "cache", "sqsx", "sqsx/internal/hold", "sqsx/snsx", "internal/awscall"} {
 		fset := token.NewFileSet()
 		var files []*ast.File
 		names, err := filepath.Glob(filepath.Join(filepath.FromSlash(dir), "*.go"))

@@ -24,6 +24,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/sealq/sealq/cache"
+	"github.com/sealq/sealq/envelope/branchkey"
 	"github.com/sealq/sealq/envelope/kmskeyring"
 	"github.com/sealq/sealq/middleware"
 	"github.com/sealq/sealq/sqsx"
@@ -312,7 +313,7 @@ func TestEnvironmentTable(t *testing.T) {
 // "kmskeyring.Options.DecryptKeys", "Options.Cache.MaxStale", "Policy.NoSeal",
 // "o.Region". What follows another word with a dot, such as a package's name,
 // is part of it.
-var settingName = regexp.MustCompile(`\b(?:([a-z]\w*)\.)?(Options|Policy|o|co|ko)\.([A-Za-z]\w*(?:\.[A-Z]\w*)*)`)
+var settingName = regexp.MustCompile(`\b(?:([a-z]\w*)\.)?(Options|StoreOptions|Policy|o|co|ko)\.([A-Za-z]\w*(?:\.[A-Z]\w*)*)`)
 
 // settings are the structs that such a name may mean, by package.
 func settings() map[string]map[string]reflect.Type {
@@ -322,11 +323,13 @@ func settings() map[string]map[string]reflect.Type {
 			"lambdax":    reflect.TypeFor[lambdax.Options](),
 			"cache":      reflect.TypeFor[cache.Options](),
 			"kmskeyring": reflect.TypeFor[kmskeyring.Options](),
+			"branchkey":  reflect.TypeFor[branchkey.Options](),
 			"middleware": reflect.TypeFor[middleware.Options](),
 			"sqs":        reflect.TypeFor[sqs.Options](),
 			"kms":        reflect.TypeFor[kms.Options](),
 		},
-		"Policy": {"sqsx": reflect.TypeFor[sqsx.Policy]()},
+		"StoreOptions": {"branchkey": reflect.TypeFor[branchkey.StoreOptions]()},
+		"Policy":       {"sqsx": reflect.TypeFor[sqsx.Policy]()},
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kms/types"
 
 	"github.com/sealq/sealq/envelope"
+	"github.com/sealq/sealq/internal/awscall"
 	"github.com/sealq/sealq/internal/awsname"
 	"github.com/sealq/sealq/internal/keytrace"
 )
@@ -30,11 +31,11 @@ func (k *Keyring) CheckDecrypt(ctx context.Context, ec envelope.EncryptionContex
 	if err := k.usable(); err != nil {
 		return err
 	}
-	if err := callerEnded(ctx); err != nil {
+	if err := awscall.Ended(ctx); err != nil {
 		return err
 	}
 	err := envelope.CheckAny(ctx, k.checks(ec)...)
-	if ended := callerEnded(ctx); err != nil && ended != nil {
+	if ended := awscall.Ended(ctx); err != nil && ended != nil {
 		return ended
 	}
 	return err

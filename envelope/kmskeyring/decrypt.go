@@ -16,7 +16,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 
 	"github.com/sealq/sealq/envelope"
+	"github.com/sealq/sealq/internal/awscall"
 	"github.com/sealq/sealq/internal/awsname"
+	"github.com/sealq/sealq/internal/keyerr"
 )
 
 const (
@@ -52,7 +54,7 @@ func (k *Keyring) DecryptDataKey(ctx context.Context, edks []envelope.EncryptedD
 	if err := k.usable(); err != nil {
 		return nil, err
 	}
-	if err := callerEnded(ctx); err != nil {
+	if err := awscall.Ended(ctx); err != nil {
 		return nil, err
 	}
 	d := decryption{keyring: k, ec: ec}
@@ -67,7 +69,7 @@ func (k *Keyring) DecryptDataKey(ctx context.Context, edks []envelope.EncryptedD
 		}
 		// The end of the caller's context is no verdict: do not join it with those of
 		// the keys that were asked before.
-		if err := callerEnded(ctx); err != nil {
+		if err := awscall.Ended(ctx); err != nil {
 			return nil, err
 		}
 	}
@@ -181,8 +183,7 @@ func (d *decryption) resolve(ctx context.Context, others []candidate) []candidat
 func (k *Keyring) possible(arn awsname.KeyARN) bool {
 	switch k.form {
 	case formNone:
-		d := k.opts.Discovery
-		return arn.Partition == d.Partition && arn.In(d.Region).Region == d.Region && slices.Contains(d.Accounts, arn.Account)
+		return k.opts.Discovery.scope().Holds(arn)
 	case formKeyID:
 		return arn.KeyID() == k.keyID
 	case formAliasARN:
@@ -274,7 +275,7 @@ func (d *decryption) ask(ctx context.Context, c candidate) (*envelope.DataKey, e
 		if d.patient.IsZero() {
 			d.patient = time.Now().Add(turnPatience)
 		}
-		if !verdicts.budget.turn(ctx, d.patient) {
+		if !verdicts.budget.Turn(ctx, d.patient) {
 			return nil, q.notAsked(fmt.Sprintf("%d messages a second do not decrypt, and it had no turn among them; see who sends them", failuresPerSecond))
 		}
 	}
@@ -288,7 +289,7 @@ func (d *decryption) ask(ctx context.Context, c candidate) (*envelope.DataKey, e
 		failed = verdicts.note(s, err, asked, time.Now())
 	}
 	if !exempt && !failed {
-		verdicts.budget.refund()
+		verdicts.budget.Refund()
 	}
 	return key, err
 }
@@ -316,7 +317,7 @@ func (k *Keyring) decrypt(ctx context.Context, c candidate, ec envelope.Encrypti
 	}
 	defer clear(out.Plaintext)
 	if aws.ToString(out.KeyId) != q.keyID {
-		return nil, q.badAnswer(fmt.Sprintf("it is for key %q", shorten(aws.ToString(out.KeyId))))
+		return nil, q.badAnswer(fmt.Sprintf("it is for key %q", awscall.Shorten(aws.ToString(out.KeyId))))
 	}
 	switch n := len(out.Plaintext); n {
 	case envelope.DataKeySize:
@@ -350,7 +351,7 @@ func (d *decryption) failure() error {
 	}
 	err := envelope.JoinKeyErrors(d.errs...)
 	if !d.asked && envelope.IsInvalidMessage(err) {
-		return &notAskedError{err} // a cache must not take it for an answer of KMS
+		return keyerr.NotAsked(err) // a cache must not take it for an answer of KMS
 	}
 	return err
 }

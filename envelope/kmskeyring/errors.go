@@ -3,15 +3,12 @@ package kmskeyring
 import (
 	"errors"
 	"fmt"
-	"net"
-	"net/http"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/smithy-go"
-	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"github.com/sealq/sealq/envelope"
+	"github.com/sealq/sealq/internal/awscall"
 	"github.com/sealq/sealq/internal/keyerr"
 )
 
@@ -41,41 +38,33 @@ type question struct {
 // has no Go types for two of the most important codes, and statuses differ from
 // the documented ones.
 func classify(q question, err error) error {
-	code, ok := kmsCode(err)
+	service := awscall.KMS()
+	cause, code := service.Cause(err)
 	// An emulator may fail because it wants the ciphertext that a dry run does not
 	// have. That is no outage.
-	if status, answered := kmsStatus(err); q.dryRun && !q.understood && answered &&
+	if status, answered := service.Status(err); q.dryRun && !q.understood && answered &&
 		(status >= 500 || status >= 400 && (code == "" || code == "UnknownError")) {
 		return q.checkUnsupported(err)
 	}
-	if !ok {
-		return q.unavailable(err, notKMS(err))
+	switch cause {
+	case awscall.NoAnswer:
+		return q.unavailable(err, service.WrongEndpoint(err))
+	case awscall.Failing:
+		return q.unavailable(err, "")
+	case awscall.Credentials:
+		return q.unavailable(err, awscall.CredentialsRemedy)
+	case awscall.Clock:
+		return q.unavailable(err, awscall.ClockRemedy)
+	case awscall.Denied:
+		return q.refused(err, &envelope.RefusedError{Reach: envelope.ReachEntry}, q.permissionRemedy())
+	case awscall.NoOperation:
+		if !q.dryRun {
+			return q.refused(err, &envelope.RefusedError{}, service.WrongEndpoint(err))
+		}
 	}
 	switch code {
-	case "KMSInternalException", "KeyUnavailableException", "DependencyTimeoutException",
-		"InternalFailure", "InternalError", "InternalServerError", "InternalException",
-		"ServiceUnavailable", "ServiceUnavailableException", "RequestTimeout", "RequestTimeoutException",
-		"Throttling", "ThrottlingException", "ThrottledException", "RequestThrottled", "RequestThrottledException",
-		"TooManyRequestsException", "RequestLimitExceeded", "SlowDown", "LimitExceededException":
+	case "KMSInternalException", "KeyUnavailableException", "DependencyTimeoutException":
 		return q.unavailable(err, "")
-
-	case "ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired",
-		"UnrecognizedClientException", "InvalidClientTokenId", "InvalidAccessKeyId",
-		"MissingAuthenticationToken", "MissingAuthenticationTokenException",
-		"IncompleteSignature", "IncompleteSignatureException",
-		"InvalidSignatureException", "SignatureDoesNotMatch",
-		"RequestExpired", "RequestTimeTooSkewed", "AuthFailure":
-		return q.unavailable(err, credentialsRemedy)
-
-	case "AccessDeniedException", "AccessDenied":
-		// KMS says this too if a clock is wrong, and the SDK marks that case.
-		if skewed, ok := errors.AsType[interface {
-			error
-			RetryableError() bool
-		}](err); ok && skewed.RetryableError() {
-			return q.unavailable(err, "the clock of this machine is wrong")
-		}
-		return q.refused(err, &envelope.RefusedError{Reach: envelope.ReachEntry}, q.permissionRemedy())
 
 	case "InvalidCiphertextException", "IncorrectKeyException", "ValidationException":
 		if q.dryRun {
@@ -99,15 +88,11 @@ func classify(q question, err error) error {
 			reach.KeyInfo = q.keyInfo
 		}
 		return q.refused(err, reach, "check the name, the account and the Region")
-	case "UnknownOperationException", "UnknownOperation", "InvalidAction":
-		if !q.dryRun {
-			return q.refused(err, &envelope.RefusedError{}, notKMS(err))
-		}
 	case "InvalidGrantTokenException", "InvalidGrantIdException":
 		return q.refused(err, &envelope.RefusedError{Reach: envelope.ReachEntry}, grantRemedy)
 	}
-	if status, ok := httpStatus(err); code == "" || code == "UnknownError" || ok && status >= 500 {
-		return q.unavailable(err, notKMS(err))
+	if awscall.IsFailure(err, code) {
+		return q.unavailable(err, service.WrongEndpoint(err))
 	}
 	if q.dryRun {
 		return q.checkUnsupported(err)
@@ -126,59 +111,6 @@ const notConfigured = "the configuration does not name this key, so its refusal 
 const otherContext = "the message was sealed under another encryption context, or was altered"
 
 const grantRemedy = "give Options.GrantTokens of grants on this key that still exist"
-
-const credentialsRemedy = "the AWS credentials of this process are wrong, not the key"
-
-// kmsCode returns the code of an answer of KMS. err has none if KMS was not
-// reached or its answer was not understood. It may then have the answer of
-// another service: the SDK asks STS, SSO or the instance for credentials inside
-// the call, and their refusal is no refusal of the key.
-func kmsCode(err error) (code string, ok bool) {
-	if _, isCall := errors.AsType[*smithy.OperationError](err); isCall {
-		if _, answered := kmsStatus(err); !answered {
-			return "", false
-		}
-	}
-	api, ok := errors.AsType[smithy.APIError](err)
-	if !ok {
-		return "", false
-	}
-	return api.ErrorCode(), true
-}
-
-// kmsStatus returns the HTTP status of an answer of KMS, also if the rest of it
-// was not understood.
-func kmsStatus(err error) (status int, answered bool) {
-	if call, isCall := errors.AsType[*smithy.OperationError](err); isCall {
-		if _, nested := errors.AsType[*smithy.OperationError](call.Err); nested || call.ServiceID != kms.ServiceID {
-			return 0, false
-		}
-		err = call.Err
-	}
-	return httpStatus(err)
-}
-
-func httpStatus(err error) (int, bool) {
-	response, ok := errors.AsType[*smithyhttp.ResponseError](err)
-	if !ok || response.Response == nil || response.Response.Response == nil {
-		return 0, false
-	}
-	return response.HTTPStatusCode(), true
-}
-
-// notKMS names the host that gave an answer which is not AWS KMS's, and why it
-// may have been asked. It names nothing else of the URL, which may hold a
-// password. It returns "" if no answer arrived.
-func notKMS(err error) string {
-	response, ok := errors.AsType[*smithyhttp.ResponseError](err)
-	if _, answered := kmsStatus(err); !answered || !ok || response.Response.Request == nil || response.Response.Request.URL == nil || isCut(err) {
-		return ""
-	}
-	return fmt.Sprintf("%q answered, and not as AWS KMS does: if that is not its endpoint, see AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_KMS and the KMS client's BaseEndpoint", response.Response.Request.URL.Host)
-}
-
-// isCut reports whether the answer was lost in transit.
-func isCut(err error) bool { return keyerr.IsNetwork(err) || keyerr.IsCut(err) }
 
 func (q question) permissionRemedy() string {
 	if q.op == opDescribeKey {
@@ -204,28 +136,22 @@ func remedy(text string) string {
 }
 
 func (q question) unavailable(err error, hint string) error {
-	return fmt.Errorf("kmskeyring: %s: %w: %w%s", q, envelope.ErrUnavailable, own(err), remedy(hint))
+	return fmt.Errorf("kmskeyring: %s: %w: %w%s", q, envelope.ErrUnavailable, awscall.Own(err), remedy(hint))
 }
 
 func (q question) invalidMessage(err error, hint string) error {
-	return fmt.Errorf("kmskeyring: %s: %w: %w%s", q, envelope.ErrNoMatchingKey, own(err), remedy(hint))
+	return fmt.Errorf("kmskeyring: %s: %w: %w%s", q, envelope.ErrNoMatchingKey, awscall.Own(err), remedy(hint))
 }
 
 // notAsked reports an encrypted data key that KMS is not asked about now. It is
 // no outage.
 func (q question) notAsked(why string) error {
-	return &notAskedError{fmt.Errorf("kmskeyring: %s: %w: not asked now: %s", q, envelope.ErrUnavailable, why)}
+	return keyerr.NotAsked(fmt.Errorf("kmskeyring: %s: %w: not asked now: %s", q, envelope.ErrUnavailable, why))
 }
-
-// notAskedError is error, and [keyerr.ErrNotAsked].
-type notAskedError struct{ error }
-
-func (e *notAskedError) Unwrap() error        { return e.error }
-func (e *notAskedError) Is(target error) bool { return target == keyerr.ErrNotAsked }
 
 // checkUnsupported is the error of an endpoint that does not support dry runs.
 func (q question) checkUnsupported(err error) error {
-	return fmt.Errorf("kmskeyring: %s: %w: the endpoint does not answer dry runs: %w", q, envelope.ErrCheckUnsupported, own(err))
+	return fmt.Errorf("kmskeyring: %s: %w: the endpoint does not answer dry runs: %w", q, envelope.ErrCheckUnsupported, awscall.Own(err))
 }
 
 // remembered is the error of an encrypted data key that KMS did not decrypt
@@ -263,7 +189,7 @@ func (q question) refused(err error, r *envelope.RefusedError, hint string) erro
 	if q.sealOnly && r.KeyInfo != "" {
 		r.Reach = envelope.ReachSeal
 	}
-	r.Err = fmt.Errorf("kmskeyring: %s: %w%s", q, own(err), remedy(hint))
+	r.Err = fmt.Errorf("kmskeyring: %s: %w%s", q, awscall.Own(err), remedy(hint))
 	return r
 }
 
@@ -276,33 +202,4 @@ func (q question) badAnswer(why string) error {
 // not of a data key.
 func (q question) notADataKey(size int) error {
 	return fmt.Errorf("kmskeyring: %s: %w: what was decrypted is %d bytes, want %d", q, envelope.ErrNoMatchingKey, size, envelope.DataKeySize)
-}
-
-// own removes from an error what callers must not get. The end of a deadline of
-// ours, or of the HTTP client's, must not look like the end of the caller's
-// context. An error of decoding holds the answer, data key included. And an
-// answer holds its request, with the context of its caller: a cache remembers
-// errors and returns them to other callers.
-func own(err error) error {
-	if refusal, ok := errors.AsType[*smithyhttp.ResponseError](err); ok && refusal.Response != nil && refusal.Response.Response != nil {
-		answer := *refusal.Response.Response
-		answer.Request, answer.Body = nil, http.NoBody
-		refusal.Response = &smithyhttp.Response{Response: &answer}
-	}
-	if _, ok := errors.AsType[*smithy.DeserializationError](err); ok {
-		if cut, ok := errors.AsType[net.Error](err); ok && cut.Timeout() {
-			return errors.New("the answer did not arrive in time")
-		}
-		return errors.New("the answer could not be decoded")
-	}
-	return keyerr.NotCallers(err)
-}
-
-// shorten bounds a text from an answer that goes into an error.
-func shorten(s string) string {
-	const limit = 200
-	if len(s) > limit {
-		return s[:limit] + "..."
-	}
-	return s
 }

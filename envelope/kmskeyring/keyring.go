@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -15,6 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 
 	"github.com/sealq/sealq/envelope"
+	"github.com/sealq/sealq/internal/awscall"
 	"github.com/sealq/sealq/internal/awsname"
 	"github.com/sealq/sealq/internal/optfn"
 )
@@ -49,8 +49,7 @@ type Keyring struct {
 
 	verdicts verdicts // of encrypted data keys
 
-	httpOnce sync.Once
-	http     kms.HTTPClient
+	transport awscall.Transport
 }
 
 var (
@@ -79,6 +78,7 @@ func New(client Client, keyID string, optFns ...func(*Options)) (*Keyring, error
 		return nil, fmt.Errorf("kmskeyring: %w", err)
 	}
 	k := &Keyring{client: client, opts: o.clone()} // the functions may have kept &o
+	k.verdicts.budget.PerSecond, k.verdicts.budget.Burst = failuresPerSecond, failureBurst
 	if err := k.opts.check(); err != nil {
 		return nil, err
 	}
@@ -224,7 +224,7 @@ func (k *Keyring) entry(q question, keyID *string, blob []byte) (envelope.Encryp
 		ok = ok && got.KeyID() == k.keyID
 	}
 	if !ok {
-		return envelope.EncryptedDataKey{}, q.badAnswer(fmt.Sprintf("it is for key %q", shorten(aws.ToString(keyID))))
+		return envelope.EncryptedDataKey{}, q.badAnswer(fmt.Sprintf("it is for key %q", awscall.Shorten(aws.ToString(keyID))))
 	}
 	if len(blob) < 1 || len(blob) > maxCiphertext {
 		return envelope.EncryptedDataKey{}, q.badAnswer(fmt.Sprintf("the encrypted data key is %d bytes, want 1 to %d", len(blob), maxCiphertext))

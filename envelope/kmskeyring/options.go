@@ -10,6 +10,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 
+	"github.com/sealq/sealq/internal/awscall"
 	"github.com/sealq/sealq/internal/awsname"
 )
 
@@ -49,10 +50,6 @@ const DefaultAliasPeriod = 5 * time.Minute
 const (
 	minAliasPeriod = time.Second
 	maxAliasPeriod = 24 * time.Hour
-
-	// maxGrantTokens and maxGrantToken are of the AWS KMS API Reference, Decrypt.
-	maxGrantTokens = 10
-	maxGrantToken  = 8192 // bytes
 )
 
 // Options configures a [Keyring]. The zero value of every field is the default.
@@ -115,23 +112,13 @@ type Discovery struct {
 	Accounts []string
 }
 
-func (d Discovery) used() bool {
-	return d.Partition != "" || d.Region != "" || len(d.Accounts) > 0
-}
+func (d Discovery) scope() awsname.KeyScope { return awsname.KeyScope(d) }
+
+func (d Discovery) used() bool { return d.scope().Named() }
 
 func (d Discovery) check() error {
-	switch {
-	case !awsname.IsPartition(d.Partition):
-		return fmt.Errorf("kmskeyring: Options.Discovery.Partition is %q, want one like \"aws\"", d.Partition)
-	case !awsname.IsRegion(d.Region):
-		return fmt.Errorf("kmskeyring: Options.Discovery.Region is %q, want one like \"eu-west-1\"", d.Region)
-	case len(d.Accounts) == 0:
-		return errors.New("kmskeyring: Options.Discovery.Accounts is empty: name the accounts whose keys you trust")
-	}
-	for _, account := range d.Accounts {
-		if !awsname.IsAccount(account) {
-			return fmt.Errorf("kmskeyring: Options.Discovery.Accounts has %q, want accounts of %d digits", account, awsname.AccountLength)
-		}
+	if err := d.scope().Check(); err != nil {
+		return fmt.Errorf("kmskeyring: Options.Discovery.%w", err)
 	}
 	return nil
 }
@@ -155,13 +142,8 @@ func (o *Options) check() error {
 	if o.AliasPeriod < minAliasPeriod || o.AliasPeriod > maxAliasPeriod {
 		return fmt.Errorf("kmskeyring: Options.AliasPeriod is %v, want %v to %v, or 0 for %v", o.AliasPeriod, minAliasPeriod, maxAliasPeriod, DefaultAliasPeriod)
 	}
-	if len(o.GrantTokens) > maxGrantTokens {
-		return fmt.Errorf("kmskeyring: Options.GrantTokens has %d tokens, want at most %d", len(o.GrantTokens), maxGrantTokens)
-	}
-	for i, token := range o.GrantTokens {
-		if token == "" || len(token) > maxGrantToken {
-			return fmt.Errorf("kmskeyring: Options.GrantTokens[%d] is %d bytes, want 1 to %d", i, len(token), maxGrantToken)
-		}
+	if err := awscall.CheckGrantTokens(o.GrantTokens); err != nil {
+		return fmt.Errorf("kmskeyring: Options.GrantTokens%w", err)
 	}
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 
 	"github.com/sealq/sealq/envelope"
+	"github.com/sealq/sealq/internal/awscall"
 	"github.com/sealq/sealq/internal/awsname"
 	"github.com/sealq/sealq/internal/backoff"
 	"github.com/sealq/sealq/internal/clock"
@@ -288,7 +289,7 @@ func (k *Keyring) describe(ctx context.Context) (awsname.KeyARN, error) {
 	}
 	got, err := awsname.ParseKeyARN(aws.ToString(out.KeyMetadata.Arn))
 	if err != nil || !got.IsKey() || !k.possible(got) {
-		return awsname.KeyARN{}, q.badAnswer(fmt.Sprintf("it is for key %q", shorten(aws.ToString(out.KeyMetadata.Arn))))
+		return awsname.KeyARN{}, q.badAnswer(fmt.Sprintf("it is for key %q", awscall.Shorten(aws.ToString(out.KeyMetadata.Arn))))
 	}
 	return got, nil
 }

@@ -13,12 +13,30 @@ import (
 
 	"github.com/sealq/sealq/envelope"
 	"github.com/sealq/sealq/internal/backoff"
+	"github.com/sealq/sealq/internal/budget"
 )
 
 // Anyone who may send to a queue can write messages whose encrypted data keys
 // KMS does not decrypt, and each costs a call. So the keyring remembers what
-// KMS said about each, and limits calls that fail: see budget.
+// KMS said about each, and limits calls that fail: see package budget.
 const (
+	// failuresPerSecond and failureBurst bound the Decrypt calls of a keyring that
+	// fail and are not an outage. Anyone who may send can cause them, with a new
+	// encrypted data key in each message, and KMS counts them like others: an
+	// account may make 5,500 a second in the smallest Regions, 10,000 or more in
+	// others (AWS KMS Developer Guide, request quotas, cryptographic operations
+	// with symmetric keys). 1,000 is less than a fifth of that, and as much as a
+	// consumer with a few receive loops needs: each loop receives 10 messages in
+	// some 20 ms, the time of a receive and of a Decrypt.
+	failuresPerSecond = 1000
+	failureBurst      = 1000
+
+	// turnPatience is how long a message waits for its turn. With every message of
+	// a loop's response waiting at once, 75 loops fit into it. It is below one
+	// second, after which package cache treats a wrapping key without an answer as
+	// unreachable.
+	turnPatience = 750 * time.Millisecond
+
 	// keptFailures has room for all failures within refusalPeriod, so that no
 	// flood makes the keyring forget one sooner. They take about 24 MB.
 	keptFailures = failureBurst + failuresPerSecond*int(refusalPeriod/time.Second)
@@ -52,10 +70,10 @@ const (
 	maxDenied = maxDecryptCalls
 )
 
-// verdicts is what KMS said of encrypted data keys. The zero value is ready for
-// use.
+// verdicts is what KMS said of encrypted data keys. All but the budget is ready
+// for use as its zero value.
 type verdicts struct {
-	budget budget
+	budget budget.Budget
 
 	mu     sync.Mutex // guards all below
 	failed recent[verdict]

@@ -46,7 +46,7 @@ func beginsCode(s string) bool { return len(s) <= maxCode && only(s, lower+digit
 // ARN is an Amazon Resource Name. ARNs of one resource are equal.
 type ARN struct {
 	Partition string // for example "aws"
-	Service   string // "kms", "sqs" or "sns"
+	Service   string // "kms", "sqs", "sns" or "dynamodb"
 	Region    string // for example "eu-central-1"
 	Account   string // 12 digits
 	Resource  string // may hold colons

@@ -20,6 +20,14 @@ type notAsked struct{}
 
 func (notAsked) Error() string { return "not asked" }
 
+// NotAsked returns err so that it is [ErrNotAsked] too.
+func NotAsked(err error) error { return &notAskedError{err} }
+
+type notAskedError struct{ error }
+
+func (e *notAskedError) Unwrap() error        { return e.error }
+func (e *notAskedError) Is(target error) bool { return target == ErrNotAsked }
+
 // cancellation is how the AWS SDK marks a call that a context ended
 // (smithy.CanceledError, aws.RequestCanceledError).
 type cancellation interface{ CanceledError() bool }

@@ -1,0 +1,139 @@
+package branchkey
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/sealq/sealq/envelope"
+	"github.com/sealq/sealq/internal/budget"
+	"github.com/sealq/sealq/internal/keyerr"
+	"github.com/sealq/sealq/internal/keytrace"
+)
+
+const (
+	// failuresPerSecond and failureBurst bound the look-ups of versions that fail
+	// and are no outage. Anyone who may send can cause them, by a new version in
+	// each message. One takes 1.5 read units, of the 3,000 a second that DynamoDB
+	// serves from one partition (Amazon DynamoDB Developer Guide, partition key
+	// design), where all items of a branch key are: 20 processes under a flood at
+	// once use up one partition.
+	failuresPerSecond = 100
+	failureBurst      = 100
+
+	// turnPatience is how long a look-up waits for its turn. It is below one
+	// second, after which package cache treats a wrapping key without an answer as
+	// unreachable.
+	turnPatience = 750 * time.Millisecond
+
+	// keptVersions bounds the versions that are known to exist. A process has one
+	// or two for each of its branch keys.
+	keptVersions = 1 << 14
+)
+
+// branchKeyProvider is the provider ID of a branch key in the cache. No message
+// has it: a branch key is never the data key of a message.
+const branchKeyProvider = ProviderID + ":branch-key"
+
+// source is a [Store] as an [envelope.Keyring], for the cache: a branch key is
+// a data key whose encrypted form names its id and version. The encryption
+// context names the id, and nothing else.
+type source struct {
+	store   *Store
+	lookUps budget.Budget
+
+	mu     sync.Mutex
+	exists map[lookUp]struct{} // versions that were read
+}
+
+// lookUp names a version.
+type lookUp struct {
+	id string
+	version
+}
+
+func newSource(s *Store) *source {
+	return &source{
+		store:   s,
+		lookUps: budget.Budget{PerSecond: failuresPerSecond, Burst: failureBurst},
+		exists:  make(map[lookUp]struct{}),
+	}
+}
+
+var (
+	_ envelope.Keyring        = (*source)(nil)
+	_ envelope.DecryptChecker = (*source)(nil)
+)
+
+// sourceContext is the encryption context that a branch key is cached under.
+func sourceContext(id string) envelope.EncryptionContext {
+	return envelope.EncryptionContext{attrID: id}
+}
+
+// versionKey is a version as the encrypted form of a branch key.
+func versionKey(id, v []byte) envelope.EncryptedDataKey {
+	return envelope.EncryptedDataKey{ProviderID: branchKeyProvider, ProviderInfo: id, Ciphertext: v}
+}
+
+// branchKeyOf is a branch key as a data key.
+func branchKeyOf(id string, v version, plaintext []byte) (*envelope.DataKey, error) {
+	return envelope.NewDataKey(plaintext, versionKey([]byte(id), v[:]))
+}
+
+// GenerateDataKey returns the active version.
+func (s *source) GenerateDataKey(ctx context.Context, ec envelope.EncryptionContext) (*envelope.DataKey, error) {
+	return s.store.read(ctx, ec[attrID], typeActive)
+}
+
+// DecryptDataKey returns the version that edks, of which there is one, names.
+func (s *source) DecryptDataKey(ctx context.Context, edks []envelope.EncryptedDataKey, ec envelope.EncryptionContext) (*envelope.DataKey, error) {
+	id := ec[attrID]
+	if len(edks) != 1 || len(edks[0].Ciphertext) != versionSize || string(edks[0].ProviderInfo) != id {
+		return nil, errors.New("branchkey: not the name of one version")
+	}
+	v := version(edks[0].Ciphertext)
+	at := lookUp{id, v}
+	if s.known(at) {
+		return s.store.read(ctx, id, v.itemType())
+	}
+	if !s.lookUps.Turn(ctx, time.Now().Add(turnPatience)) {
+		return nil, keyerr.NotAsked(fmt.Errorf("branchkey: %s: %w: not looked up now: %d messages a second name versions that cannot be read, and it had no turn among them; see who sends them",
+			s.store.question(id, v.itemType()), envelope.ErrUnavailable, failuresPerSecond))
+	}
+	key, err := s.store.read(ctx, id, v.itemType())
+	if err == nil {
+		s.learn(at)
+	}
+	if _, refused := errors.AsType[*envelope.RefusedError](err); !refused {
+		s.lookUps.Refund()
+	}
+	return key, err
+}
+
+// CheckDecrypt reads the active version.
+func (s *source) CheckDecrypt(ctx context.Context, ec envelope.EncryptionContext) error {
+	id := ec[attrID]
+	_, err := s.store.read(ctx, id, typeActive)
+	keytrace.Checked(ctx, id, err)
+	return err
+}
+
+func (s *source) known(at lookUp) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, ok := s.exists[at]
+	return ok
+}
+
+// learn notes that a version exists. To forget them all where there are too
+// many costs at most some patience.
+func (s *source) learn(at lookUp) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.exists) >= keptVersions {
+		clear(s.exists)
+	}
+	s.exists[at] = struct{}{}
+}

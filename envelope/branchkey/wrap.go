@@ -1,0 +1,156 @@
+package branchkey
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/sealq/sealq/envelope"
+)
+
+// ProviderID is the [envelope.EncryptedDataKey.ProviderID] of data keys under
+// branch keys, as the AWS Encryption SDKs write it.
+const ProviderID = "aws-kms-hierarchy"
+
+// The ciphertext of an encrypted data key is salt, IV, version, encrypted data
+// key and tag. The specification (aws-kms-hierarchical-keyring.md) has these
+// sizes, the derivation of the wrapping key and the additional data.
+const (
+	branchKeySize = 32
+	saltSize      = 16
+	ivSize        = 12
+	versionSize   = 16
+	tagSize       = 16
+	sealedAt      = saltSize + ivSize + versionSize
+	wrappedSize   = sealedAt + envelope.DataKeySize + tagSize // 92
+)
+
+// version names a version of a branch key: a UUID, its 16 bytes in the order of
+// its text.
+type version [versionSize]byte
+
+// versionPrefix starts the name of a version, as items have it.
+const versionPrefix = "branch:version:"
+
+// String returns the UUID in lower case.
+func (v version) String() string {
+	text := make([]byte, 0, 36)
+	for i, b := range v {
+		if i == 4 || i == 6 || i == 8 || i == 10 {
+			text = append(text, '-')
+		}
+		text = hex.AppendEncode(text, []byte{b})
+	}
+	return string(text)
+}
+
+// itemType is the sort key of the version's item.
+func (v version) itemType() string { return versionPrefix + v.String() }
+
+// parseVersion reads what itemType returns.
+func parseVersion(name string) (version, bool) {
+	text, ok := strings.CutPrefix(name, versionPrefix)
+	raw, err := hex.DecodeString(strings.ReplaceAll(text, "-", ""))
+	if !ok || err != nil || len(raw) != versionSize {
+		return version{}, false
+	}
+	v := version(raw)
+	return v, v.String() == text
+}
+
+// wrapped are the fields of an encrypted data key's ciphertext.
+type wrapped []byte
+
+func (w wrapped) salt() []byte     { return w[:saltSize] }
+func (w wrapped) iv() []byte       { return w[saltSize : saltSize+ivSize] }
+func (w wrapped) version() version { return version(w[saltSize+ivSize : sealedAt]) }
+func (w wrapped) sealed() []byte   { return w[sealedAt:] }
+
+// wrap encrypts a data key under a branch key. saltIV is salt and IV.
+func wrap(branchKey []byte, v version, saltIV, dataKey, aad []byte) ([]byte, error) {
+	w := make(wrapped, sealedAt, wrappedSize)
+	copy(w, saltIV)
+	copy(w[saltSize+ivSize:], v[:])
+	aead, err := wrappingCipher(branchKey, w.salt())
+	if err != nil {
+		return nil, err
+	}
+	return aead.Seal(w, w.iv(), dataKey, aad), nil
+}
+
+// unwrap appends to dst the data key that wrap encrypted.
+func unwrap(dst, branchKey []byte, w wrapped, aad []byte) ([]byte, error) {
+	aead, err := wrappingCipher(branchKey, w.salt())
+	if err != nil {
+		return nil, err
+	}
+	return aead.Open(dst, w.iv(), w.sealed(), aad)
+}
+
+// wrappingCipher is AES-256-GCM under the key that a branch key and a salt
+// derive: a key derivation function in counter mode (NIST SP 800-108) with
+// HMAC-SHA-256, of which 256 bits are one block.
+func wrappingCipher(branchKey, salt []byte) (cipher.AEAD, error) {
+	var input [4 + len(ProviderID) + 1 + saltSize + 4]byte
+	in := append(input[:0], 0, 0, 0, 1) // the counter
+	in = append(in, ProviderID...)      // the label
+	in = append(in, 0)
+	in = append(in, salt...)          // the context
+	in = append(in, 0, 0, 256/256, 0) // the length in bits
+	mac := hmac.New(sha256.New, branchKey)
+	mac.Write(in)
+	var key [sha256.Size]byte
+	defer clear(key[:])
+	block, err := aes.NewCipher(mac.Sum(key[:0]))
+	if err != nil {
+		return nil, err
+	}
+	return cipher.NewGCM(block)
+}
+
+// appendAAD appends what a data key under version v of a branch key is bound
+// to: both, and its encryption context.
+func appendAAD(dst []byte, id string, v version, ec envelope.EncryptionContext) []byte {
+	dst = append(dst, ProviderID...)
+	dst = append(dst, id...)
+	dst = append(dst, v[:]...)
+	if len(ec) == 0 {
+		return dst
+	}
+	var few [8]string // most contexts fit, and cost no allocation
+	names := few[:0]
+	for name := range ec {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	dst = binary.BigEndian.AppendUint16(dst, uint16(len(ec)))
+	for _, name := range names {
+		dst = binary.BigEndian.AppendUint16(dst, uint16(len(name)))
+		dst = append(dst, name...)
+		dst = binary.BigEndian.AppendUint16(dst, uint16(len(ec[name])))
+		dst = append(dst, ec[name]...)
+	}
+	return dst
+}
+
+// checkContext reports whether the lengths of ec fit their fields of 16 bits.
+// Two contexts would have one additional data otherwise.
+func checkContext(ec envelope.EncryptionContext) error {
+	if len(ec) > math.MaxUint16 {
+		return fmt.Errorf("the encryption context has %d pairs, want at most %d", len(ec), math.MaxUint16)
+	}
+	for name, value := range ec {
+		if len(name) > math.MaxUint16 || len(value) > math.MaxUint16 {
+			return errors.New("the encryption context has a name or value of more than 65,535 bytes")
+		}
+	}
+	return nil
+}
