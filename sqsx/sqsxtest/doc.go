@@ -1,5 +1,5 @@
-// Package sqsxtest is Amazon SQS and AWS KMS in memory, for tests, and as much
-// of Amazon SNS as feeds queues.
+// Package sqsxtest is Amazon SQS and AWS KMS in memory, for tests, as much of
+// Amazon SNS as feeds queues, and as much of Amazon DynamoDB as key stores use.
 //
 //	server := sqsxtest.New(t)
 //	client := sqs.NewFromConfig(server.Config())
@@ -7,9 +7,10 @@
 //
 // The clients are the SDK's own and unchanged: requests and responses use the
 // real wire protocols (awsJson 1.0 with the error codes of the query protocol
-// for SQS, awsJson 1.1 for KMS, the query protocol for SNS), through a
-// transport in the same process, or a loopback socket ([Server.URL]). Queues,
-// messages, keys and aliases are made with the ordinary SDK calls.
+// for SQS, awsJson 1.0 with checksums for DynamoDB, awsJson 1.1 for KMS, the
+// query protocol for SNS), through a transport in the same process, or a
+// loopback socket ([Server.URL]). Queues, messages, keys, aliases, tables and
+// items are made with the ordinary SDK calls.
 //
 // # What it does as the services do
 //
@@ -49,6 +50,12 @@
 //     prefix, suffix, anything-but, exists); FIFO topics with deduplication;
 //     MaximumMessageSize; dead-letter queues of subscriptions. A message that
 //     its queue does not take goes there, or is lost.
+//   - DynamoDB: tables by name and by ARN; GetItem, PutItem, DeleteItem, Query,
+//     Scan, and TransactWriteItems with Put, Delete and ConditionCheck: all or
+//     nothing, with the reasons of a cancelled one and ten minutes of
+//     ClientRequestToken. Condition, filter and key condition expressions with
+//     all their operators, functions and reserved words; all types of value; the
+//     limits of items, keys, numbers and expressions.
 //   - Accounts and Regions are separate namespaces. The Region is that of the
 //     request's signature; the account is the access key ID if that is 12
 //     digits, else [DefaultAccount].
@@ -59,14 +66,20 @@
 // any queue or key that it can name, in any account. Queue policies
 // (AddPermission and RemovePermission change them), key policies, grants and
 // SSE settings are stored and have no effect. Nothing is throttled.
-// [Server.Deny] removes a permission, [Server.CutKMS] makes KMS unreachable,
-// [Server.Tamper] alters messages, and [Server.Intercept] causes every other
-// failure that a test needs. A standard queue delivers in order and once,
+// [Server.Deny] removes a permission, [Server.CutKMS] and [Server.CutDynamoDB]
+// make a service unreachable, [Server.Tamper] alters messages,
+// [Server.StaleReads] makes reads of DynamoDB eventually consistent, and
+// [Server.Intercept] causes every other failure that a test needs. A standard queue delivers in order and once,
 // although the service promises neither; a message that becomes visible again
 // is placed behind the others. Changes take effect at once, so a queue may be
 // created or purged again within 60 seconds. Memory grows with the messages
 // that are stored, with five minutes of deduplication IDs, and with a bounded
 // log of requests.
+//
+// DynamoDB has no UpdateItem, no indexes, no projections and none of the
+// parameters that expressions have replaced. It refuses by name what it does
+// not have, and ignores no parameter. Transactions never conflict with others
+// in progress. Tables are active at once.
 //
 // Nothing is persisted, and the package is not for production.
 package sqsxtest

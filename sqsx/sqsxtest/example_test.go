@@ -7,12 +7,15 @@ import (
 	"log/slog"
 	"net/http/httptest"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	ddbtypes "github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
 	"github.com/aws/aws-sdk-go-v2/service/sns"
@@ -228,6 +231,90 @@ func ExampleServer_NewTopic() {
 		fmt.Println(*m.Body)
 	}
 	// Output: hello
+}
+
+// keyItem is the key of an item in the examples.
+func keyItem(id, kind string) map[string]ddbtypes.AttributeValue {
+	return map[string]ddbtypes.AttributeValue{
+		"branch-key-id": &ddbtypes.AttributeValueMemberS{Value: id},
+		"type":          &ddbtypes.AttributeValueMemberS{Value: kind},
+	}
+}
+
+// A table, and a transaction that is refused as a whole because one of its
+// items exists.
+func ExampleServer_NewTable() {
+	server := sqsxtest.Start()
+	defer server.Close()
+	ctx := context.Background()
+	client := dynamodb.NewFromConfig(server.Config())
+	table := server.NewTable("keys", "branch-key-id", "type")
+	fmt.Println(table)
+
+	put := func(kind string) ddbtypes.TransactWriteItem {
+		return ddbtypes.TransactWriteItem{Put: &ddbtypes.Put{
+			TableName: &table, Item: keyItem("orders", kind),
+			ConditionExpression:      aws.String("attribute_not_exists(#id)"),
+			ExpressionAttributeNames: map[string]string{"#id": "branch-key-id"},
+		}}
+	}
+	_, err := client.TransactWriteItems(ctx, &dynamodb.TransactWriteItemsInput{
+		TransactItems: []ddbtypes.TransactWriteItem{put("branch:ACTIVE"), put("branch:version:1")},
+	})
+	fmt.Println(err)
+	_, err = client.TransactWriteItems(ctx, &dynamodb.TransactWriteItemsInput{
+		TransactItems: []ddbtypes.TransactWriteItem{put("branch:version:2"), put("branch:ACTIVE")},
+	})
+	if cancelled, ok := errors.AsType[*ddbtypes.TransactionCanceledException](err); ok {
+		for _, reason := range cancelled.CancellationReasons {
+			fmt.Println(*reason.Code)
+		}
+	}
+	// Output:
+	// arn:aws:dynamodb:us-east-1:000000000000:table/keys
+	// <nil>
+	// None
+	// ConditionalCheckFailed
+}
+
+// A reader meets an item that was written a moment ago. It has to read again,
+// consistently, before it may say that there is none.
+func ExampleServer_StaleReads() {
+	server := sqsxtest.Start()
+	defer server.Close()
+	ctx := context.Background()
+	client := dynamodb.NewFromConfig(server.Config())
+	table := server.NewTable("keys", "branch-key-id", "type")
+
+	fresh := server.StaleReads()
+	if _, err := client.PutItem(ctx, &dynamodb.PutItemInput{TableName: &table, Item: keyItem("orders", "branch:version:1")}); err != nil {
+		fmt.Println(err)
+		return
+	}
+	found := func(consistent bool) bool {
+		out, err := client.GetItem(ctx, &dynamodb.GetItemInput{
+			TableName: &table, Key: keyItem("orders", "branch:version:1"), ConsistentRead: &consistent,
+		})
+		return err == nil && out.Item != nil
+	}
+	fmt.Println(found(false), found(true))
+	fresh()
+	fmt.Println(found(false))
+	// Output:
+	// false true
+	// true
+}
+
+// What a client of DynamoDB gets in an outage.
+func ExampleServer_CutDynamoDB() {
+	server := sqsxtest.Start()
+	defer server.Close()
+	defer server.CutDynamoDB()() // in a test: t.Cleanup(server.CutDynamoDB())
+
+	client := dynamodb.NewFromConfig(server.Config(), func(o *dynamodb.Options) { o.RetryMaxAttempts = 1 })
+	_, err := client.ListTables(context.Background(), nil)
+	fmt.Println(errors.Is(err, syscall.ECONNREFUSED))
+	// Output: true
 }
 
 // What a service does without a permission.

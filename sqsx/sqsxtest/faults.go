@@ -21,7 +21,7 @@ import (
 type faults struct {
 	mu       sync.Mutex
 	denied   map[string]int // by the action that Deny was given
-	kmsCut   int
+	cut      map[service]int
 	tampered map[queueID]int
 }
 
@@ -41,16 +41,18 @@ func (f *faults) add(change func(n int)) (end func()) {
 //
 //	allow := server.Deny("kms:Decrypt")
 //
-// KMS answers AccessDeniedException, SQS its own AccessDenied and SNS its
-// AuthorizationError, both with status 403. Dry runs are refused, too. Requests
-// that are refused still show in [Server.Requests], and [Server.Intercept] sees
-// them first.
+// KMS and DynamoDB answer AccessDeniedException, SQS its own AccessDenied and
+// SNS its AuthorizationError, both with status 403. Dry runs are refused, too.
+// Requests that are refused still show in [Server.Requests], and
+// [Server.Intercept] sees them first.
 //
 // Actions are written as in IAM, and may end in a "*": "kms:*",
 // "kms:GenerateDataKey*". As there, "sqs:SendMessage" covers SendMessageBatch
 // (likewise DeleteMessage, ChangeMessageVisibility and "sns:Publish"), and
-// "kms:ReEncryptFrom" and "kms:ReEncryptTo" are parts of ReEncrypt; the names
-// of the operations themselves are taken as well. Deny panics if the Server
+// "kms:ReEncryptFrom" and "kms:ReEncryptTo" are parts of ReEncrypt, and
+// "dynamodb:PutItem", "dynamodb:DeleteItem" and "dynamodb:ConditionCheckItem"
+// cover the transactions that have such an item; the names of the operations
+// themselves are taken as well. Deny panics if the Server
 // knows no such action: a misspelt one would deny nothing.
 //
 // allow may be called more than once. An action that was denied twice is
@@ -74,8 +76,19 @@ func (s *Server) Deny(action string) (allow func()) {
 //
 // A KMS that hangs, or answers with errors, is made with [Server.Intercept].
 // restore may be called more than once.
-func (s *Server) CutKMS() (restore func()) {
-	return s.faults.add(func(n int) { s.faults.kmsCut += n })
+func (s *Server) CutKMS() (restore func()) { return s.faults.cutOff(kmsAPI) }
+
+// CutDynamoDB makes DynamoDB unreachable until restore is called, as
+// [Server.CutKMS] does with KMS.
+func (s *Server) CutDynamoDB() (restore func()) { return s.faults.cutOff(dynamodbAPI) }
+
+func (f *faults) cutOff(api service) (restore func()) {
+	return f.add(func(n int) {
+		if f.cut == nil {
+			f.cut = make(map[service]int)
+		}
+		f.cut[api] += n
+	})
 }
 
 // Tamper alters every message that is received from a queue until restore is
@@ -101,19 +114,31 @@ func (s *Server) Tamper(queueURL string) (restore func()) {
 	})
 }
 
-// errKMSCut has the chain of what net.Dial returns where nobody listens.
-var errKMSCut = fmt.Errorf("KMS is unreachable, by Server.CutKMS: %w",
-	&net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)})
+// What has been cut off has the chain of what net.Dial returns where nobody
+// listens.
+var (
+	errKMSCut      = fmt.Errorf("KMS is unreachable, by Server.CutKMS: %w", errRefused)
+	errDynamoDBCut = fmt.Errorf("DynamoDB is unreachable, by Server.CutDynamoDB: %w", errRefused)
+
+	errRefused = &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}
+)
 
 // refuse returns the error of a request that is not to be carried out.
 func (f *faults) refuse(ex *exchange) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.kmsCut > 0 && ex.service == kmsAPI {
+	if f.cut[ex.service] > 0 {
+		if ex.service == dynamodbAPI {
+			return errDynamoDBCut
+		}
 		return errKMSCut
 	}
 	for denied, n := range f.denied {
-		if n > 0 && covers(denied, ex.request.Action) {
+		if n == 0 {
+			continue
+		}
+		action, refused := covered(denied, ex)
+		if refused {
 			code := "AccessDeniedException"
 			switch ex.service {
 			case sqsAPI:
@@ -123,7 +148,7 @@ func (f *faults) refuse(ex *exchange) error {
 			}
 			return &smithy.GenericAPIError{Code: code, Fault: smithy.FaultClient, Message: fmt.Sprintf(
 				"User: arn:%s:iam::%s:user/sqsxtest is not authorized to perform: %s with an explicit deny (Server.Deny)",
-				partitionOf(ex.request.Region), ex.request.Account, ex.request.Action)}
+				partitionOf(ex.request.Region), ex.request.Account, action)}
 		}
 	}
 	return nil
@@ -131,10 +156,12 @@ func (f *faults) refuse(ex *exchange) error {
 
 // covers reports whether a denied action is one that an operation needs.
 func covers(denied, operation string) bool {
-	return slices.ContainsFunc(append(iamActions(operation), operation), func(action string) bool {
-		prefix, wild := strings.CutSuffix(denied, "*")
-		return action == denied || wild && strings.HasPrefix(action, prefix)
-	})
+	return slices.ContainsFunc(append(iamActions(operation), operation), func(action string) bool { return matches(denied, action) })
+}
+
+func matches(denied, action string) bool {
+	prefix, wild := strings.CutSuffix(denied, "*")
+	return action == denied || wild && strings.HasPrefix(action, prefix)
 }
 
 // iamActions returns the permissions that an operation needs where they do not
@@ -145,8 +172,35 @@ func iamActions(operation string) []string {
 		return []string{strings.TrimSuffix(operation, "Batch")}
 	case "kms:ReEncrypt":
 		return []string{"kms:ReEncryptFrom", "kms:ReEncryptTo"}
+	case "dynamodb:TransactWriteItems":
+		return []string{"dynamodb:ConditionCheckItem", "dynamodb:DeleteItem", "dynamodb:PutItem"}
 	}
 	return nil
+}
+
+// covered reports whether a denied action is one that a request needs, and
+// which. A transaction needs the actions of its items, and none of its own.
+func covered(denied string, ex *exchange) (action string, ok bool) {
+	action = ex.request.Action
+	if matches(denied, action) {
+		return action, true
+	}
+	if action != "dynamodb:TransactWriteItems" {
+		return action, covers(denied, action)
+	}
+	var in struct{ TransactItems []map[string]json.RawMessage }
+	if err := json.Unmarshal(ex.request.Body, &in); err != nil {
+		return "", false // and refused by the operation
+	}
+	for _, item := range in.TransactItems {
+		for name := range item {
+			// PutItem, DeleteItem, UpdateItem, ConditionCheckItem
+			if action = "dynamodb:" + name + "Item"; matches(denied, action) {
+				return action, true
+			}
+		}
+	}
+	return "", false
 }
 
 // knows reports whether a denied action covers an operation of the Server.
@@ -156,6 +210,11 @@ func (s *Server) knows(denied string) bool {
 	}
 	for operation := range s.kms.actions {
 		if covers(denied, "kms:"+operation) {
+			return true
+		}
+	}
+	for operation := range s.dynamodb.actions {
+		if covers(denied, "dynamodb:"+operation) {
 			return true
 		}
 	}

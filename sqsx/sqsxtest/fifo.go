@@ -124,6 +124,11 @@ func (d *memory[K, V]) get(key K, now time.Time) (v V, ok bool) {
 }
 
 func (d *memory[K, V]) put(key K, v V, now time.Time) {
+	d.keep(key, v, now, deduplicationInterval)
+}
+
+// keep is put for another time, which must be the same for all of a memory.
+func (d *memory[K, V]) keep(key K, v V, now time.Time, life time.Duration) {
 	d.prune(now)
 	if d.values == nil {
 		d.values = make(map[K]*list.Element)
@@ -131,7 +136,7 @@ func (d *memory[K, V]) put(key K, v V, now time.Time) {
 	if e, found := d.values[key]; found {
 		d.order.Remove(e)
 	}
-	d.values[key] = d.order.PushBack(remembered[K, V]{key, v, now.Add(deduplicationInterval)})
+	d.values[key] = d.order.PushBack(remembered[K, V]{key, v, now.Add(life)})
 }
 
 func (d *memory[K, V]) prune(now time.Time) {

@@ -22,6 +22,7 @@ func FuzzServeHTTP(f *testing.F) {
 	createQueue(f, client, "dead")
 	createQueue(f, client, "q", "VisibilityTimeout", "0")
 	server.NewKey("alias/x")
+	server.NewTable("keys", "p", "s")
 
 	const queue = `"QueueUrl":"https://sqs.us-east-1.amazonaws.com/000000000000/q"`
 	for target, bodies := range map[string][]string{
@@ -54,7 +55,17 @@ func FuzzServeHTTP(f *testing.F) {
 		"TrentService.CreateGrant":               {`{"KeyId":"alias/x","GranteePrincipal":"arn:","Operations":["Decrypt"],"Constraints":{"EncryptionContextEquals":{"a":"b"}}}`},
 		"TrentService.RetireGrant":               {`{"GrantToken":"AAAA"}`},
 		"TrentService.GenerateMac":               {`{"KeyId":"alias/x","Message":"AAAA","MacAlgorithm":"HMAC_SHA_256"}`},
-		"\r\n.\x00":                              {`{}`},
+		"DynamoDB_20120810.PutItem": {
+			`{"TableName":"keys","Item":{"p":{"S":"a"},"s":{"S":"b"},"n":{"NS":["1e5","-0.1"]},"m":{"M":{"l":{"L":[{"NULL":true}]}}}},"ReturnValues":"ALL_OLD"}`,
+			`{"TableName":"keys","Item":{"p":{"S":"a"},"s":{"S":"b"}},"ConditionExpression":"attribute_not_exists(#p) OR n[0] = :n","ExpressionAttributeNames":{"#p":"p"},"ExpressionAttributeValues":{":n":{"N":"1"}}}`,
+		},
+		"DynamoDB_20120810.GetItem":            {`{"TableName":"arn:aws:dynamodb:us-east-1:000000000000:table/keys","Key":{"p":{"S":"a"},"s":{"S":"b"}},"ConsistentRead":true}`},
+		"DynamoDB_20120810.DeleteItem":         {`{"TableName":"keys","Key":{"p":{"S":"a"},"s":{"S":"b"}}}`},
+		"DynamoDB_20120810.TransactWriteItems": {`{"ClientRequestToken":"t","TransactItems":[{"Put":{"TableName":"keys","Item":{"p":{"S":"a"},"s":{"S":"b"}}}},{"ConditionCheck":{"TableName":"keys","Key":{"p":{"S":"a"},"s":{"S":"c"}},"ConditionExpression":"size(p) > :n"}},{}]}`},
+		"DynamoDB_20120810.Query":              {`{"TableName":"keys","KeyConditionExpression":"p = :p AND begins_with(s, :p)","ExpressionAttributeValues":{":p":{"S":"a"}},"Limit":1,"ExclusiveStartKey":{"p":{"S":"a"},"s":{"S":"a"}}}`},
+		"DynamoDB_20120810.Scan":               {`{"TableName":"keys","Select":"COUNT"}`},
+		"DynamoDB_20120810.CreateTable":        {`{"TableName":"new","BillingMode":"PAY_PER_REQUEST","AttributeDefinitions":[{"AttributeName":"p","AttributeType":"N"}],"KeySchema":[{"AttributeName":"p","KeyType":"HASH"}]}`},
+		"\r\n.\x00":                            {`{}`},
 	} {
 		for _, body := range bodies {
 			f.Add(target, "AWS4-HMAC-SHA256 Credential=000000000000/20260101/us-east-1/sqs/aws4_request", body)

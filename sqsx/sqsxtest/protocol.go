@@ -49,6 +49,7 @@ const (
 	sqsAPI
 	kmsAPI
 	snsAPI
+	dynamodbAPI
 )
 
 // accept reads a request, whole, and records it.
@@ -70,6 +71,8 @@ func (s *Server) accept(r *http.Request) *exchange {
 		ex.service, action = sqsAPI, "sqs:"+operation
 	case "TrentService":
 		ex.service, action = kmsAPI, "kms:"+operation
+	case "DynamoDB_20120810":
+		ex.service, action = dynamodbAPI, "dynamodb:"+operation
 	case "":
 		if parameters, ok := snsForm(r.Header, body); ok {
 			operation = parameters.text("Action")
@@ -168,8 +171,10 @@ func (s *Server) carryOut(ctx context.Context, ex *exchange) (any, error) {
 		return s.kms.call(ctx, ex.request.Region, ex.request.Account, ex.operation, ex.request.Body)
 	case snsAPI:
 		return s.sns.call(caller{region: ex.request.Region, account: ex.request.Account, baseURL: ex.baseURL}, ex.operation, ex.form)
+	case dynamodbAPI:
+		return s.dynamodb.call(ctx, caller{region: ex.request.Region, account: ex.request.Account}, ex.operation, ex.request.Body)
 	default:
-		return nil, refusal("UnknownOperationException", "The X-Amz-Target header names neither AmazonSQS nor TrentService (KMS), and the body is no form of SNS's query protocol.")
+		return nil, refusal("UnknownOperationException", "The X-Amz-Target header names none of AmazonSQS, TrentService (KMS) and DynamoDB_20120810, and the body is no form of SNS's query protocol.")
 	}
 }
 
@@ -189,6 +194,8 @@ func (ex *exchange) refuse(err error) *response {
 	w := kmsWireError(apiErr)
 	switch ex.service {
 	case kmsAPI:
+	case dynamodbAPI:
+		w = ddbWireError(apiErr)
 	case snsAPI:
 		w = wireError{status: snsStatus(apiErr)}
 	default:
@@ -202,6 +209,9 @@ func (ex *exchange) refuse(err error) *response {
 	}
 	if ex.service == snsAPI {
 		return snsRefuse(apiErr, w.status)
+	}
+	if ex.service == dynamodbAPI {
+		return ex.respond(w.status, ddbErrorBody(w.shape, apiErr))
 	}
 	resp := ex.respond(w.status, struct {
 		Type    string `json:"__type"`
@@ -225,7 +235,7 @@ func (ex *exchange) respond(status int, out any) *response {
 		// Outputs are plain structs of this package, which always encode.
 		panic(fmt.Sprintf("sqsxtest: response of type %T: %v", out, err))
 	}
-	return &response{
+	resp := &response{
 		status: status,
 		header: http.Header{
 			"Content-Type":     {contentType},
@@ -234,6 +244,10 @@ func (ex *exchange) respond(status int, out any) *response {
 		},
 		body: bytes.TrimSuffix(buf.Bytes(), []byte("\n")),
 	}
+	if ex.service == dynamodbAPI {
+		resp.header["X-Amz-Crc32"] = []string{ddbChecksum(resp.body)}
+	}
+	return resp
 }
 
 // headerSafe keeps a code that a user's error made up from splitting a header.

@@ -18,16 +18,17 @@ const (
 	DefaultAccount = "000000000000" // of access key IDs that are not an account ID; LocalStack has the same
 )
 
-// Server is an SQS, an SNS and a KMS in memory.
+// Server is an SQS, an SNS, a KMS and a DynamoDB in memory.
 // All methods may be called by several goroutines at once.
 type Server struct {
-	sqs *sqsService
-	sns *snsService
-	kms *kmsService
-	log requestLog
+	sqs      *sqsService
+	sns      *snsService
+	kms      *kmsService
+	dynamodb *ddbService
+	log      requestLog
 
 	intercept atomic.Pointer[func(*Request) error]
-	faults    faults // of Deny, CutKMS and Tamper
+	faults    faults // of Deny, CutKMS, CutDynamoDB and Tamper
 
 	ctx   context.Context // ends with Close
 	close context.CancelFunc
@@ -51,7 +52,7 @@ func New(tb testing.TB) *Server {
 // with it.
 func Start() *Server {
 	queues := newSQS()
-	s := &Server{sqs: queues, sns: newSNS(queues), kms: newKMS()}
+	s := &Server{sqs: queues, sns: newSNS(queues), kms: newKMS(), dynamodb: newDynamoDB()}
 	s.ctx, s.close = context.WithCancel(context.Background())
 	return s
 }
@@ -70,8 +71,8 @@ func (s *Server) Close() {
 
 // Config returns a configuration whose clients talk to the Server in this
 // process, without a socket: Region [DefaultRegion], and static credentials of
-// [DefaultAccount]. sqs.NewFromConfig, sns.NewFromConfig and kms.NewFromConfig
-// need no further options.
+// [DefaultAccount]. sqs.NewFromConfig, sns.NewFromConfig, kms.NewFromConfig and
+// dynamodb.NewFromConfig need no further options.
 //
 // Each call returns a value of its own, free to change. Another Region is set
 // as usual; another account by credentials whose access key ID is its 12
@@ -108,7 +109,7 @@ func (s *Server) URL() string {
 
 // Request is a request that reached the Server.
 type Request struct {
-	Action  string      // service and operation, as IAM writes them: "sqs:SendMessage", "sns:Publish", "kms:GenerateDataKey"
+	Action  string      // service and operation, as IAM writes them: "sqs:SendMessage", "sns:Publish", "kms:GenerateDataKey", "dynamodb:GetItem"
 	Region  string      // from the signature; DefaultRegion if there is none
 	Account string      // from the access key ID; DefaultAccount if that is not an account ID
 	Header  http.Header // of the HTTP request
@@ -151,9 +152,9 @@ func (s *Server) Count(action string) int { return s.log.count(action) }
 // name is also of [DefaultAccount].
 func (s *Server) Stored(queueURL string) []types.Message { return s.sqs.stored(queueURL) }
 
-// Intercept has fn see every request before it is carried out. [Server.Deny]
-// and [Server.CutKMS] are for the two faults that most tests need. What fn
-// returns decides:
+// Intercept has fn see every request before it is carried out. [Server.Deny],
+// [Server.CutKMS] and [Server.CutDynamoDB] are for the faults that most tests
+// need. What fn returns decides:
 //
 //   - nil: the request is carried out;
 //   - an error with a [smithy.APIError] in its chain: the service answers with
@@ -178,8 +179,8 @@ func (s *Server) Intercept(fn func(r *Request) error) {
 	s.intercept.Store(&fn)
 }
 
-// ServeHTTP serves all services. The X-Amz-Target header tells SQS and KMS
-// apart; requests to SNS have none. Any server may carry it.
+// ServeHTTP serves all services. The X-Amz-Target header tells SQS, KMS and
+// DynamoDB apart; requests to SNS have none. Any server may carry it.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ex := s.accept(r)
 	resp, err := s.answer(r.Context(), ex)
