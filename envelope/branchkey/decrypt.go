@@ -15,8 +15,7 @@ type decryption struct {
 	keyring *Keyring
 	ec      envelope.EncryptionContext
 	id      string
-	cached  envelope.EncryptionContext // of id, for the cache
-	missing []int                      // indexes of those under versions that are not cached
+	missing []int // indexes of those under versions that are not cached
 	errs    []error
 }
 
@@ -24,11 +23,11 @@ func (k *Keyring) begin(ec envelope.EncryptionContext) (decryption, error) {
 	if err := checkContext(ec); err != nil {
 		return decryption{}, fmt.Errorf("branchkey: %w: %w", envelope.ErrUnsupported, err)
 	}
-	id, cached, err := k.branchKeyID(ec)
+	id, _, err := k.branchKeyID(ec)
 	if err != nil {
 		return decryption{}, opening(err)
 	}
-	return decryption{keyring: k, ec: ec, id: id, cached: cached}, nil
+	return decryption{keyring: k, ec: ec, id: id}, nil
 }
 
 // ours reports whether edk may be under the branch key.
@@ -48,7 +47,7 @@ func (d *decryption) fromCache(ctx context.Context, edks []envelope.EncryptedDat
 		if !d.ours(edk) {
 			continue
 		}
-		branchKey, ok := d.keyring.keys.TryDecryptDataKey(ctx, versionsOf(edk), d.cached)
+		branchKey, ok := d.keyring.keys.TryDecryptDataKey(ctx, versionsOf(edk), nil)
 		if !ok {
 			d.missing = append(d.missing, i)
 			continue
@@ -74,7 +73,7 @@ func (d *decryption) fromStore(ctx context.Context, edks []envelope.EncryptedDat
 			continue
 		}
 		if at < 0 {
-			branchKey, err := d.keyring.keys.DecryptDataKey(ctx, versionsOf(edk), d.cached)
+			branchKey, err := d.keyring.keys.DecryptDataKey(ctx, versionsOf(edk), nil)
 			// The end of the caller's context is no verdict: do not join it with those on
 			// other versions.
 			if ended := ctx.Err(); err != nil && ended != nil {
@@ -104,10 +103,10 @@ func (d *decryption) open(edk *envelope.EncryptedDataKey, branchKey *envelope.Da
 	w := wrapped(edk.Ciphertext)
 	plaintext := branchKey.Plaintext()
 	defer clear(plaintext)
-	var array [512]byte // on the stack; more moves to the heap
-	aad := appendAAD(array[:0], d.id, w.version(), d.ec)
-	secret, err := unwrap(make([]byte, 0, envelope.DataKeySize), plaintext, w, aad)
-	defer clear(secret)
+	m := d.keyring.workspace()
+	defer d.keyring.workspaces.Put(m)
+	m.aad = appendAAD(m.aad[:0], d.id, w.version(), d.ec)
+	secret, err := m.unwrap(plaintext[:0], plaintext, w, m.aad) // the branch key is not needed any more by then
 	if err != nil {
 		d.fault("an encrypted data key does not decrypt under branch key %q (%s): the message was sealed under another encryption context, or was altered", d.id, w.version().itemType())
 		return nil

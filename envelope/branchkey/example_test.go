@@ -6,6 +6,7 @@ import (
 	"log"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 
 	"github.com/sealq/sealq/envelope"
@@ -16,7 +17,8 @@ import (
 // account is the start of every example: a KMS with a key, and a table.
 func account() (srv *sqsxtest.Server, ddb branchkey.DynamoDB, keyARN string) {
 	srv = sqsxtest.Start()
-	return srv, newTable(), srv.NewKey("alias/key-store")
+	srv.NewTable("branch-keys", "branch-key-id", "type")
+	return srv, dynamodb.NewFromConfig(srv.Config()), srv.NewKey("alias/key-store")
 }
 
 // keyStore is a key store with the branch key "orders".

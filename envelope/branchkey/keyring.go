@@ -3,9 +3,11 @@ package branchkey
 import (
 	"context"
 	"crypto/fips140"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 
 	"github.com/sealq/sealq/cache"
 	"github.com/sealq/sealq/envelope"
@@ -53,6 +55,10 @@ type Keyring struct {
 	id    string
 	ec    envelope.EncryptionContext // of id, for the cache
 	keys  *cache.Keyring             // of branch keys
+
+	// workspaces are *workspace. A branch key that is no longer in use leaves them
+	// as it leaves other memory, by the garbage collector.
+	workspaces sync.Pool
 }
 
 var (
@@ -104,9 +110,11 @@ func (k *Keyring) GenerateDataKey(ctx context.Context, ec envelope.EncryptionCon
 	if err := k.ready(ctx); err != nil {
 		return nil, err
 	}
-	secret := hedged(randomDataKey, &k.store.draws, nil, nil)
+	var random [2][randomSize]byte // one call of the operating system
+	rand.Read(random[0][:])
+	secret := hedged(randomDataKey, &random[0], &k.store.draws, nil, nil)
 	defer clear(secret[:])
-	edk, err := k.wrap(ctx, secret[:], ec)
+	edk, err := k.wrap(ctx, secret[:], &random[1], ec)
 	if err != nil {
 		return nil, err
 	}
@@ -123,10 +131,12 @@ func (k *Keyring) WrapDataKey(ctx context.Context, key *envelope.DataKey, ec env
 		return envelope.EncryptedDataKey{}, errors.New("branchkey: no data key to wrap: it is nil or was not made by envelope.NewDataKey")
 	}
 	defer clear(secret)
-	return k.wrap(ctx, secret, ec)
+	var random [randomSize]byte
+	rand.Read(random[:])
+	return k.wrap(ctx, secret, &random, ec)
 }
 
-func (k *Keyring) wrap(ctx context.Context, secret []byte, ec envelope.EncryptionContext) (envelope.EncryptedDataKey, error) {
+func (k *Keyring) wrap(ctx context.Context, secret []byte, random *[randomSize]byte, ec envelope.EncryptionContext) (envelope.EncryptedDataKey, error) {
 	var none envelope.EncryptedDataKey
 	if err := checkContext(ec); err != nil {
 		return none, fmt.Errorf("branchkey: %w", err)
@@ -143,10 +153,11 @@ func (k *Keyring) wrap(ctx context.Context, secret []byte, ec envelope.Encryptio
 	v := version(named.Ciphertext)
 	branchKey := key.Plaintext()
 	defer clear(branchKey)
-	var array [512]byte // on the stack; more moves to the heap
-	aad := appendAAD(array[:0], id, v, ec)
-	saltIV := hedged(randomSaltIV, &k.store.draws, secret, aad)
-	ciphertext, err := wrap(branchKey, v, saltIV[:saltSize+ivSize], secret, aad)
+	m := k.workspace()
+	defer k.workspaces.Put(m)
+	m.aad = appendAAD(m.aad[:0], id, v, ec)
+	saltIV := hedged(randomSaltIV, random, &k.store.draws, secret, m.aad)
+	ciphertext, err := m.wrap(branchKey, v, saltIV[:saltSize+ivSize], secret, m.aad)
 	if err != nil {
 		return none, fmt.Errorf("branchkey: %w", err)
 	}
@@ -205,7 +216,7 @@ func (k *Keyring) Cached(edks []envelope.EncryptedDataKey, ec envelope.Encryptio
 		return false
 	}
 	return slices.ContainsFunc(edks, func(edk envelope.EncryptedDataKey) bool {
-		return d.ours(&edk) && k.keys.Cached(versionsOf(&edk), d.cached)
+		return d.ours(&edk) && k.keys.Cached(versionsOf(&edk), nil)
 	})
 }
 
@@ -274,6 +285,13 @@ func (k *Keyring) ready(ctx context.Context) error {
 		return err
 	}
 	return ctx.Err()
+}
+
+func (k *Keyring) workspace() *workspace {
+	if m, ok := k.workspaces.Get().(*workspace); ok {
+		return m
+	}
+	return new(workspace)
 }
 
 // branchKeyID returns the branch key for ec, and the context that it is cached

@@ -35,11 +35,12 @@ const (
 
 // branchKeyProvider is the provider ID of a branch key in the cache. No message
 // has it: a branch key is never the data key of a message.
-const branchKeyProvider = ProviderID + ":branch-key"
+const branchKeyProvider = "branch-key"
 
 // source is a [Store] as an [envelope.Keyring], for the cache: a branch key is
-// a data key whose encrypted form names its id and version. The encryption
-// context names the id, and nothing else.
+// a data key whose encrypted form names its id and version. To generate one is
+// to read the active version, of the branch key that the encryption context
+// names.
 type source struct {
 	store   *Store
 	lookUps budget.Budget
@@ -67,7 +68,8 @@ var (
 	_ envelope.DecryptChecker = (*source)(nil)
 )
 
-// sourceContext is the encryption context that a branch key is cached under.
+// sourceContext is the encryption context that an active version is cached
+// under.
 func sourceContext(id string) envelope.EncryptionContext {
 	return envelope.EncryptionContext{attrID: id}
 }
@@ -88,12 +90,12 @@ func (s *source) GenerateDataKey(ctx context.Context, ec envelope.EncryptionCont
 }
 
 // DecryptDataKey returns the version that edks, of which there is one, names.
-func (s *source) DecryptDataKey(ctx context.Context, edks []envelope.EncryptedDataKey, ec envelope.EncryptionContext) (*envelope.DataKey, error) {
-	id := ec[attrID]
-	if len(edks) != 1 || len(edks[0].Ciphertext) != versionSize || string(edks[0].ProviderInfo) != id {
+// It has no encryption context.
+func (s *source) DecryptDataKey(ctx context.Context, edks []envelope.EncryptedDataKey, _ envelope.EncryptionContext) (*envelope.DataKey, error) {
+	if len(edks) != 1 || len(edks[0].Ciphertext) != versionSize {
 		return nil, errors.New("branchkey: not the name of one version")
 	}
-	v := version(edks[0].Ciphertext)
+	id, v := string(edks[0].ProviderInfo), version(edks[0].Ciphertext)
 	at := lookUp{id, v}
 	if s.known(at) {
 		return s.store.read(ctx, id, v.itemType())

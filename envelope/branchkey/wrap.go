@@ -5,10 +5,12 @@ import (
 	"crypto/cipher"
 	"crypto/hmac"
 	"crypto/sha256"
+	"crypto/subtle"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
 	"math"
 	"slices"
 	"strings"
@@ -74,12 +76,24 @@ func (w wrapped) iv() []byte       { return w[saltSize : saltSize+ivSize] }
 func (w wrapped) version() version { return version(w[saltSize+ivSize : sealedAt]) }
 func (w wrapped) sealed() []byte   { return w[sealedAt:] }
 
+// workspace is memory that wrapping or unwrapping one data key needs, kept for
+// the next one: otherwise each costs nine allocations. It remembers the branch
+// key that it was used with last, which is most often that of the next use. The
+// zero value is ready for use, by one goroutine.
+type workspace struct {
+	mac       hash.Hash // HMAC-SHA-256 under branchKey; nil at first
+	branchKey [branchKeySize]byte
+	kdf       [4 + len(ProviderID) + 1 + saltSize + 4]byte
+	key       [sha256.Size]byte // the wrapping key
+	aad       []byte
+}
+
 // wrap encrypts a data key under a branch key. saltIV is salt and IV.
-func wrap(branchKey []byte, v version, saltIV, dataKey, aad []byte) ([]byte, error) {
+func (m *workspace) wrap(branchKey []byte, v version, saltIV, dataKey, aad []byte) ([]byte, error) {
 	w := make(wrapped, sealedAt, wrappedSize)
 	copy(w, saltIV)
 	copy(w[saltSize+ivSize:], v[:])
-	aead, err := wrappingCipher(branchKey, w.salt())
+	aead, err := m.wrappingCipher(branchKey, w.salt())
 	if err != nil {
 		return nil, err
 	}
@@ -87,8 +101,8 @@ func wrap(branchKey []byte, v version, saltIV, dataKey, aad []byte) ([]byte, err
 }
 
 // unwrap appends to dst the data key that wrap encrypted.
-func unwrap(dst, branchKey []byte, w wrapped, aad []byte) ([]byte, error) {
-	aead, err := wrappingCipher(branchKey, w.salt())
+func (m *workspace) unwrap(dst, branchKey []byte, w wrapped, aad []byte) ([]byte, error) {
+	aead, err := m.wrappingCipher(branchKey, w.salt())
 	if err != nil {
 		return nil, err
 	}
@@ -98,22 +112,30 @@ func unwrap(dst, branchKey []byte, w wrapped, aad []byte) ([]byte, error) {
 // wrappingCipher is AES-256-GCM under the key that a branch key and a salt
 // derive: a key derivation function in counter mode (NIST SP 800-108) with
 // HMAC-SHA-256, of which 256 bits are one block.
-func wrappingCipher(branchKey, salt []byte) (cipher.AEAD, error) {
-	var input [4 + len(ProviderID) + 1 + saltSize + 4]byte
-	in := append(input[:0], 0, 0, 0, 1) // the counter
+func (m *workspace) wrappingCipher(branchKey, salt []byte) (cipher.AEAD, error) {
+	in := append(m.kdf[:0], 0, 0, 0, 1) // the counter
 	in = append(in, ProviderID...)      // the label
 	in = append(in, 0)
-	in = append(in, salt...)          // the context
-	in = append(in, 0, 0, 256/256, 0) // the length in bits
-	mac := hmac.New(sha256.New, branchKey)
-	mac.Write(in)
-	var key [sha256.Size]byte
-	defer clear(key[:])
-	block, err := aes.NewCipher(mac.Sum(key[:0]))
+	in = append(in, salt...)    // the context
+	in = append(in, 0, 0, 1, 0) // the length in bits, 256
+	m.rekey(branchKey)
+	m.mac.Write(in)
+	defer clear(m.key[:])
+	block, err := aes.NewCipher(m.mac.Sum(m.key[:0]))
 	if err != nil {
 		return nil, err
 	}
 	return cipher.NewGCM(block)
+}
+
+// rekey begins an HMAC under branchKey.
+func (m *workspace) rekey(branchKey []byte) {
+	if m.mac != nil && subtle.ConstantTimeCompare(m.branchKey[:], branchKey) == 1 {
+		m.mac.Reset()
+		return
+	}
+	m.mac = hmac.New(sha256.New, branchKey)
+	copy(m.branchKey[:], branchKey)
 }
 
 // appendAAD appends what a data key under version v of a branch key is bound

@@ -33,7 +33,7 @@ func TestKnownAnswer(t *testing.T) {
 	want := unhex(t, "404142434445464748494a4b4c4d4e4f606162636465666768696a6b83eec00756594554bf11699b90f41ac605923db15a668461d1ac89d45e58ed03bd4a4d8e7c4abf49bc2bae1419efe07aad98a4bc19d5d61a55ed212abf5e42b0")
 
 	aad := appendAAD(nil, id, v, ec)
-	got, err := wrap(branchKey, v, saltIV, dataKey, aad)
+	got, err := new(workspace).wrap(branchKey, v, saltIV, dataKey, aad)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,7 +43,7 @@ func TestKnownAnswer(t *testing.T) {
 	if len(got) != wrappedSize || wrappedSize != 92 {
 		t.Errorf("got %d bytes, want %d, and that to be 92", len(got), wrappedSize)
 	}
-	back, err := unwrap(nil, branchKey, want, aad)
+	back, err := new(workspace).unwrap(nil, branchKey, want, aad)
 	if err != nil {
 		t.Fatal(err)
 	}
