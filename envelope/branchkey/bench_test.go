@@ -10,7 +10,7 @@ import (
 
 // keyrings are a keyring with a warm branch key, and a cache with a warm KMS
 // data key: what it is measured against.
-func keyrings(b *testing.B) map[string]envelope.Keyring {
+func keyrings(b testing.TB) map[string]envelope.Keyring {
 	w := newWorld(b)
 	store := w.store()
 	w.create(store, "bbb9baf1-03e6-4716-a586-6bf29995314b")
