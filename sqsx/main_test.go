@@ -71,14 +71,16 @@ func (w *world) newKey() string {
 	return *out.KeyMetadata.Arn
 }
 
+// watched has a Sealer log to where leaks are found.
+func (w *world) watched(o *sqsx.Options) {
+	o.Logger = slog.New(slog.NewJSONHandler(w.leaks, &slog.HandlerOptions{Level: slog.Level(-100)}))
+	o.OnWithheld = func(_ context.Context, e *sqsx.OpenError) { w.leaks.take(e.Error()) }
+}
+
 // sealer returns a Sealer that logs to where leaks are found.
 func (w *world) sealer(optFns ...func(*sqsx.Options)) *sqsx.Sealer {
 	w.t.Helper()
-	watched := func(o *sqsx.Options) {
-		o.Logger = slog.New(slog.NewJSONHandler(w.leaks, &slog.HandlerOptions{Level: slog.Level(-100)}))
-		o.OnWithheld = func(_ context.Context, e *sqsx.OpenError) { w.leaks.take(e.Error()) }
-	}
-	s, err := sqsx.NewFromConfig(w.cfg, w.key, append([]func(*sqsx.Options){watched}, optFns...)...)
+	s, err := sqsx.NewFromConfig(w.cfg, w.key, append([]func(*sqsx.Options){w.watched}, optFns...)...)
 	if err != nil {
 		w.t.Fatal(err)
 	}

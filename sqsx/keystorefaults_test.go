@@ -1,0 +1,354 @@
+package sqsx_test
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"maps"
+	"net"
+	"net/http"
+	"slices"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	ddbtypes "github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+
+	"github.com/sealq/sealq/cache"
+	"github.com/sealq/sealq/envelope/branchkey"
+	"github.com/sealq/sealq/envelope/kmskeyring"
+	"github.com/sealq/sealq/sqsx"
+)
+
+// The matrix of faults, for branch keys: what DynamoDB and KMS do, and what is
+// in the table, crossed with what is cached and what is asked for. storeFaults
+// says what each fault is taken for; what follows from that is in outcomes, as
+// for data keys of KMS. docs/faults.md shows the table.
+
+// storeFault is one way in which reading a branch key can fail.
+type storeFault struct {
+	name       string
+	seal, open storeVerdict
+	table, key *kmsFault       // how DynamoDB and KMS answer; nil: as they do
+	edit       func(*keyStore) // what happened to the items
+}
+
+// storeVerdict is what a fault is taken for, and the requests of one read to
+// DynamoDB and to KMS.
+type storeVerdict struct {
+	verdict
+	table, key int
+}
+
+// both is a fault for which the active version and another one do not differ.
+func both(v verdict, table, key int) (seal, open storeVerdict) {
+	one := storeVerdict{v, table, key}
+	return one, one
+}
+
+func storeAnswers(name string, v verdict, table, key int, tableFault, keyFault *kmsFault) storeFault {
+	seal, open := both(v, table, key)
+	return storeFault{name, seal, open, tableFault, keyFault, nil}
+}
+
+// of is an answer that is given in place of the service's.
+func of(status int, code string) *kmsFault {
+	f := kmsAnswer(status, code, 0, "", "")
+	return &f
+}
+
+var (
+	refusedConnection = &kmsFault{do: func(*http.Request) (*http.Response, error) {
+		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}
+	}}
+	hanging   = &kmsFault{do: hang}
+	slowFault = &kmsFault{name: slow}
+	noFault   = &kmsFault{} // answers after the time that every call takes
+)
+
+var storeFaults = slices.Concat([]storeFault{
+	storeAnswers("KMS cannot be reached", unavailable, 1, 2, nil, refusedConnection),
+	storeAnswers("DynamoDB cannot be reached", unavailable, 2, 0, refusedConnection, nil),
+	storeAnswers("neither can be reached", unavailable, 2, 0, refusedConnection, refusedConnection),
+	storeAnswers("KMS hangs", unavailable, 1, 2, nil, hanging),
+	storeAnswers("DynamoDB hangs", unavailable, 2, 0, hanging, nil),
+	storeAnswers("both hang", unavailable, 2, 0, hanging, hanging),
+	storeAnswers("KMS: ThrottlingException 400", unavailable, 1, 2, nil, of(400, "ThrottlingException")),
+	storeAnswers("DynamoDB: ThrottlingException 400", unavailable, 2, 0, of(400, "ThrottlingException"), nil),
+	storeAnswers("DynamoDB: ProvisionedThroughputExceededException 400", unavailable, 2, 0, of(400, "ProvisionedThroughputExceededException"), nil),
+	storeAnswers("DynamoDB: RequestLimitExceeded 400", unavailable, 2, 0, of(400, "RequestLimitExceeded"), nil),
+	storeAnswers("KMS: KMSInternalException 500", unavailable, 1, 2, nil, of(500, "KMSInternalException")),
+	storeAnswers("DynamoDB: InternalServerError 500", unavailable, 2, 0, of(500, "InternalServerError"), nil),
+	storeAnswers("DynamoDB: ExpiredTokenException 400", unavailable, 1, 0, of(400, "ExpiredTokenException"), nil),
+	storeAnswers("KMS: AccessDeniedException 400", refused, 1, 1, nil, of(400, "AccessDeniedException")),
+	storeAnswers("DynamoDB: AccessDeniedException 400", refused, 1, 0, of(400, "AccessDeniedException"), nil),
+	storeAnswers("DynamoDB: ResourceNotFoundException 400 (no table)", refused, 1, 0, of(400, "ResourceNotFoundException"), nil),
+	storeAnswers("KMS: DisabledException 400", refused, 1, 1, nil, of(400, "DisabledException")),
+	storeAnswers("KMS: KMSInvalidStateException 400", refused, 1, 1, nil, of(400, "KMSInvalidStateException")),
+	storeAnswers("both answer after 1 s", answered, 1, 1, slowFault, slowFault),
+}, itemFaults("the active item", true), itemFaults("the item of the version", false))
+
+// itemFaults are what can happen to one item. The other one is as it was.
+func itemFaults(what string, active bool) []storeFault {
+	of := func(how string, table, key int, change func(*keyStore, item)) storeFault {
+		f := storeFault{name: what + " " + how, seal: storeVerdict{answered, 1, 1}, open: storeVerdict{answered, 1, 1}}
+		at := func(ks *keyStore) string { return "branch:version:" + ks.version }
+		if active {
+			f.seal = storeVerdict{refused, table, key}
+			at = func(*keyStore) string { return "branch:ACTIVE" }
+		} else {
+			f.open = storeVerdict{refused, table, key}
+		}
+		f.edit = func(ks *keyStore) { ks.edit(at(ks), change) }
+		return f
+	}
+	return []storeFault{
+		of("is missing", 2, 0, nil),
+		of("has another `enc`", 1, 1, func(_ *keyStore, it item) {
+			enc := bytes.Clone(it["enc"].(*ddbtypes.AttributeValueMemberB).Value)
+			enc[len(enc)-1] ^= 1
+			it["enc"] = &ddbtypes.AttributeValueMemberB{Value: enc}
+		}),
+		of("has another `kms-arn`", 1, 0, func(ks *keyStore, it item) { it["kms-arn"] = stringAttr(ks.newKey()) }),
+		of("has `hierarchy-version` 2", 1, 0, func(_ *keyStore, it item) { it["hierarchy-version"] = &ddbtypes.AttributeValueMemberN{Value: "2"} }),
+		of("has another custom context", 1, 1, func(_ *keyStore, it item) { it["aws-crypto-ec:purpose"] = stringAttr("refunds") }),
+		of("has an attribute that was added", 1, 1, func(_ *keyStore, it item) { it["note"] = stringAttr("do not delete") }),
+		of("lacks an attribute", 1, 0, func(_ *keyStore, it item) { delete(it, "create-time") }),
+	}
+}
+
+type item = map[string]ddbtypes.AttributeValue
+
+func stringAttr(s string) ddbtypes.AttributeValue { return &ddbtypes.AttributeValueMemberS{Value: s} }
+
+// keyStore is a key store in a world, with one branch key. Its own clients are
+// those of an administrator, and have no faults.
+type keyStore struct {
+	*world
+	table   string
+	ddb     *dynamodb.Client
+	store   *branchkey.Store
+	version string // the active one
+	before  map[string]item
+}
+
+const ordersBranchKey, logicalKeyStore = "orders", "keys-of-orders"
+
+func newKeyStore(w *world) *keyStore {
+	w.t.Helper()
+	ks := &keyStore{world: w, table: w.server.NewTable("branch-keys", "branch-key-id", "type"), ddb: dynamodb.NewFromConfig(w.cfg), before: make(map[string]item)}
+	ks.store = ks.open(ks.ddb, w.kms)
+	version, err := ks.store.Create(w.t.Context(), ordersBranchKey, map[string]string{"purpose": "orders"})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	ks.version = version
+	return ks
+}
+
+// open returns the key store by clients of a process.
+func (ks *keyStore) open(ddb branchkey.DynamoDB, kms branchkey.KMS) *branchkey.Store {
+	ks.t.Helper()
+	s, err := branchkey.NewStore(ddb, kms, func(o *branchkey.StoreOptions) {
+		o.Table, o.LogicalName, o.KeyID = ks.table, logicalKeyStore, ks.key
+	})
+	if err != nil {
+		ks.t.Fatal(err)
+	}
+	return s
+}
+
+// process returns a Sealer with a branch key cache of its own.
+func (ks *keyStore) process(store *branchkey.Store, cacheOptions cache.Options, optFns ...func(*sqsx.Options)) *sqsx.Sealer {
+	ks.t.Helper()
+	kr, err := branchkey.New(store, ordersBranchKey, func(o *branchkey.Options) { o.Cache = cacheOptions })
+	if err != nil {
+		ks.t.Fatal(err)
+	}
+	s, err := sqsx.New(kr, append([]func(*sqsx.Options){ks.watched, func(o *sqsx.Options) { o.Region = ks.cfg.Region }}, optFns...)...)
+	if err != nil {
+		ks.t.Fatal(err)
+	}
+	return s
+}
+
+func (ks *keyStore) keyOf(itemType string) item {
+	return item{"branch-key-id": stringAttr(ordersBranchKey), "type": stringAttr(itemType)}
+}
+
+// edit changes an item, or deletes it if change is nil. repair takes it back.
+func (ks *keyStore) edit(itemType string, change func(*keyStore, item)) {
+	ks.t.Helper()
+	ctx := ks.t.Context()
+	out, err := ks.ddb.GetItem(ctx, &dynamodb.GetItemInput{TableName: &ks.table, Key: ks.keyOf(itemType)})
+	noError(ks.t, err)
+	if len(out.Item) == 0 {
+		ks.t.Fatalf("there is no item %s", itemType)
+	}
+	ks.before[itemType] = out.Item
+	if change == nil {
+		_, err = ks.ddb.DeleteItem(ctx, &dynamodb.DeleteItemInput{TableName: &ks.table, Key: ks.keyOf(itemType)})
+		noError(ks.t, err)
+		return
+	}
+	changed := maps.Clone(out.Item)
+	change(ks, changed)
+	_, err = ks.ddb.PutItem(ctx, &dynamodb.PutItemInput{TableName: &ks.table, Item: changed})
+	noError(ks.t, err)
+}
+
+func (ks *keyStore) repair() {
+	ks.t.Helper()
+	for _, it := range ks.before {
+		_, err := ks.ddb.PutItem(ks.t.Context(), &dynamodb.PutItemInput{TableName: &ks.table, Item: it})
+		noError(ks.t, err)
+	}
+}
+
+func TestKeyStoreFaultMatrix(t *testing.T) {
+	t.Parallel()
+	var cells atomic.Int64
+	var slowest atomic.Int64 // recovery
+	t.Cleanup(func() { t.Logf("%d cells, recovered within %v", cells.Load(), time.Duration(slowest.Load())) })
+	for i := range storeFaults {
+		f := &storeFaults[i]
+		t.Run(f.name, func(t *testing.T) {
+			t.Parallel()
+			for _, s := range states {
+				for _, op := range []string{"send", "receive"} {
+					cells.Add(1)
+					synctest.Test(t, func(t *testing.T) {
+						took := runStoreCell(t, fmt.Sprintf("%s/%s", s, op), f, s, op)
+						slowest.Store(max(slowest.Load(), int64(took)))
+					})
+				}
+			}
+		})
+	}
+}
+
+// recovery is how long a call may fail after the fault has ended: as long as a
+// refusal is remembered that was repeated once.
+const recovery = 2 * time.Second
+
+// runStoreCell returns how long after the end of the fault a call succeeded.
+func runStoreCell(t *testing.T, name string, f *storeFault, s state, op string) time.Duration {
+	w := newWorld(t)
+	ks := newKeyStore(w)
+	table, key := &faultyKMS{next: w.cfg.HTTPClient}, &faultyKMS{next: w.cfg.HTTPClient}
+	c := &cell{T: t, w: w, kms: table, url: w.queue("orders"), op: op}
+	c.outage = func() { table.fault.Store(of(500, "InternalServerError")) }
+	c.fault = func() {
+		table.fault.Store(cmp.Or(f.table, noFault))
+		key.fault.Store(cmp.Or(f.key, noFault))
+		if f.edit != nil {
+			f.edit(ks)
+		}
+	}
+	c.reset = func() { table.calls.Store(0); key.calls.Store(0) }
+	store := ks.open(
+		dynamodb.NewFromConfig(w.cfg, func(o *dynamodb.Options) { o.HTTPClient = table.client() }),
+		kms.NewFromConfig(w.cfg, func(o *kms.Options) { o.HTTPClient = key.client() }))
+	c.sealer = ks.process(store, cache.Options{MaxStale: faultsMaxStale}, func(o *sqsx.Options) { o.Policy.NoHold = true })
+	c.client = c.sealer.Wrap(w.plain)
+	sealed, err := ks.process(ks.store, cache.Options{}).SealMessage(t.Context(), arnOf("orders"), &sqs.SendMessageInput{QueueUrl: &c.url, MessageBody: aws.String("plaintext")})
+	noError(t, err)
+	c.messages = []*sqs.SendMessageInput{sealed}
+
+	defer c.openGate() // also if the cell fails on the way
+	c.reach(s)
+	stored := len(w.server.Stored(c.url))
+	start := time.Now()
+	err = c.call(t.Context())
+	waited := time.Since(start)
+	c.openGate()
+	time.Sleep(6 * time.Second) // what is in the background ends
+	synctest.Wait()
+
+	v := f.seal
+	if op == "receive" {
+		v = f.open
+	}
+	want := rule(s, v.verdict)
+	if got := verdictOf(op, err); got != want.result {
+		t.Errorf("%s: got %q (%v), want %q", name, got, err, want.result)
+	}
+	wantTable, wantKey := 0, 0
+	if want.asks {
+		wantTable, wantKey = v.table, v.key
+	}
+	if got, gotKey := int(table.calls.Load()), int(key.calls.Load()); got != wantTable || gotKey != wantKey {
+		t.Errorf("%s: got %d requests to DynamoDB and %d to KMS, want %d and %d", name, got, gotKey, wantTable, wantKey)
+	}
+	if want.waits != (waited > 0) || waited > kmskeyring.CallTimeout {
+		t.Errorf("%s: the call took %v, want it to wait %t, at most %v", name, waited, want.waits, kmskeyring.CallTimeout)
+	}
+	c.compare(name, want, stored)
+
+	// The way back needs no restart, and nothing is lost on it. A failure that was
+	// repeated is remembered for longer.
+	if err := c.try(); (err == nil) != want.kept {
+		t.Errorf("%s: the next call: got %v, want success %t", name, err, want.kept)
+	}
+	table.fault.Store(nil)
+	key.fault.Store(nil)
+	ks.repair()
+	took := c.recover(name)
+	if want.result != done && op == "receive" {
+		c.redelivered(name)
+	}
+	return took
+}
+
+// try seals or opens without a queue.
+func (c *cell) try() error {
+	c.Helper()
+	if c.op == "send" {
+		_, err := c.sealer.SealMessage(c.Context(), arnOf("orders"), &sqs.SendMessageInput{MessageBody: aws.String("plaintext")})
+		return err
+	}
+	m := c.messages[0]
+	opened, withheld := c.sealer.OpenMessages(c.Context(), arnOf("orders"), []types.Message{{MessageId: aws.String("1"), Body: m.MessageBody, MessageAttributes: m.MessageAttributes}})
+	switch {
+	case len(opened)+len(withheld) != 1:
+		c.Fatalf("%d messages were opened and %d withheld, want one of the two", len(opened), len(withheld))
+	case len(withheld) == 1:
+		return withheld[0]
+	}
+	return nil
+}
+
+// recover tries until that succeeds, and returns how long it took.
+func (c *cell) recover(name string) time.Duration {
+	c.Helper()
+	began := time.Now()
+	for {
+		err := c.try()
+		took := time.Since(began)
+		if err == nil {
+			return took
+		}
+		if took > recovery {
+			c.Errorf("%s: %v after the fault has ended: %v", name, took, err)
+			return took
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+}
+
+// redelivered receives the message that was withheld: once more, and no more.
+func (c *cell) redelivered(name string) {
+	c.Helper()
+	time.Sleep(30 * time.Second) // the visibility timeout
+	out, err := receive(c.Context(), c.client, c.url)
+	if err != nil || len(out.Messages) != 1 || *out.Messages[0].Body != "plaintext" || out.Messages[0].Attributes["ApproximateReceiveCount"] != "2" {
+		c.Errorf("%s: the message that was withheld: got %d messages and %v, want it, received for the second time", name, len(out.Messages), err)
+	}
+}
