@@ -23,7 +23,7 @@ func (k *Keyring) begin(ec envelope.EncryptionContext) (decryption, error) {
 	if err := checkContext(ec); err != nil {
 		return decryption{}, fmt.Errorf("branchkey: %w: %w", envelope.ErrUnsupported, err)
 	}
-	id, _, err := k.branchKeyID(ec)
+	id, err := k.branchKeyID(ec)
 	if err != nil {
 		return decryption{}, opening(err)
 	}

@@ -62,9 +62,8 @@ type Keyring struct {
 }
 
 var (
-	_ envelope.Wrapper        = (*Keyring)(nil)
-	_ envelope.Purger         = (*Keyring)(nil)
-	_ envelope.DecryptChecker = (*Keyring)(nil)
+	_ envelope.Wrapper = (*Keyring)(nil)
+	_ cache.Source     = (*Keyring)(nil)
 )
 
 // New returns a keyring that seals under the active version of the branch key
@@ -141,11 +140,11 @@ func (k *Keyring) wrap(ctx context.Context, secret []byte, random *[randomSize]b
 	if err := checkContext(ec); err != nil {
 		return none, fmt.Errorf("branchkey: %w", err)
 	}
-	id, cached, err := k.branchKeyID(ec)
+	id, err := k.branchKeyID(ec)
 	if err != nil {
 		return none, sealing(err)
 	}
-	key, err := k.keys.GenerateDataKey(ctx, cached)
+	key, err := k.keys.GenerateDataKey(ctx, k.cachedAs(id))
 	if err != nil {
 		return none, err
 	}
@@ -204,9 +203,10 @@ func (k *Keyring) TryDecryptDataKey(ctx context.Context, edks []envelope.Encrypt
 }
 
 // Cached reports whether the branch key that any one of edks names is cached,
-// in its version: DecryptDataKey then does not read the key store for it. It
-// does not wait, starts no refresh, counts in no statistic, and does not make
-// the branch key count as used.
+// in its version: DecryptDataKey then does not read the key store for it. (It
+// may still fail, if the encrypted data key was altered.) Cached does not wait,
+// starts no refresh, counts in no statistic, and does not make the branch key
+// count as used.
 func (k *Keyring) Cached(edks []envelope.EncryptedDataKey, ec envelope.EncryptionContext) bool {
 	if k.usable() != nil {
 		return false
@@ -245,16 +245,18 @@ func (k *Keyring) Purge() {
 }
 
 // CheckDecrypt implements [envelope.DecryptChecker]: it reads the active
-// version of the branch key for ec from DynamoDB, and decrypts it with KMS.
+// version of the branch key for ec from DynamoDB, and decrypts it with KMS. If
+// [Options.BranchKeyIDs] has no branch key for ec, nobody is asked, and the
+// error is [envelope.ErrCheckUnsupported].
 func (k *Keyring) CheckDecrypt(ctx context.Context, ec envelope.EncryptionContext) error {
 	if err := k.ready(ctx); err != nil {
 		return err
 	}
-	id, cached, err := k.branchKeyID(ec)
+	id, err := k.branchKeyID(ec)
 	if err != nil {
-		return opening(err)
+		return fmt.Errorf("branchkey: %w: Options.BranchKeyIDs: %v", envelope.ErrCheckUnsupported, err)
 	}
-	err = k.keys.CheckDecrypt(ctx, cached)
+	err = k.keys.CheckDecrypt(ctx, k.cachedAs(id))
 	keytrace.Checked(ctx, id, err)
 	return err
 }
@@ -265,7 +267,7 @@ func (k *Keyring) EncryptedDataKeySize(ec envelope.EncryptionContext) (int, erro
 	if err := k.usable(); err != nil {
 		return 0, err
 	}
-	id, _, err := k.branchKeyID(ec)
+	id, err := k.branchKeyID(ec)
 	if err != nil {
 		return 0, sealing(err)
 	}
@@ -294,16 +296,21 @@ func (k *Keyring) workspace() *workspace {
 	return new(workspace)
 }
 
-// branchKeyID returns the branch key for ec, and the context that it is cached
-// under.
-func (k *Keyring) branchKeyID(ec envelope.EncryptionContext) (id string, cached envelope.EncryptionContext, err error) {
+// branchKeyID returns the branch key for ec.
+func (k *Keyring) branchKeyID(ec envelope.EncryptionContext) (string, error) {
 	if k.ids == nil {
-		return k.id, k.ec, nil
+		return k.id, nil
 	}
-	if id, err = k.call(ec); err != nil {
-		return "", nil, err
+	return k.call(ec)
+}
+
+// cachedAs is the encryption context that the active version of a branch key is
+// cached under.
+func (k *Keyring) cachedAs(id string) envelope.EncryptionContext {
+	if k.ids == nil {
+		return k.ec
 	}
-	return id, sourceContext(id), nil
+	return sourceContext(id)
 }
 
 // call calls the user's function.

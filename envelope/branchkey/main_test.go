@@ -3,9 +3,11 @@ package branchkey_test
 import (
 	"bytes"
 	"context"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -301,4 +303,14 @@ func forged(id string, n int) envelope.EncryptedDataKey {
 	ciphertext := make([]byte, 92)
 	copy(ciphertext[28:], fmt.Sprintf("%016d", n))
 	return envelope.EncryptedDataKey{ProviderID: branchkey.ProviderID, ProviderInfo: []byte(id), Ciphertext: ciphertext}
+}
+
+// versionBytes are a version as encrypted data keys name it.
+func versionBytes(t testing.TB, version string) []byte {
+	t.Helper()
+	raw, err := hex.DecodeString(strings.ReplaceAll(version, "-", ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raw
 }

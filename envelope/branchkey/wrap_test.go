@@ -3,7 +3,10 @@ package branchkey
 import (
 	"bytes"
 	"encoding/hex"
+	"strings"
 	"testing"
+
+	"pgregory.net/rapid"
 
 	"github.com/sealq/sealq/envelope"
 )
@@ -33,7 +36,8 @@ func TestKnownAnswer(t *testing.T) {
 	want := unhex(t, "404142434445464748494a4b4c4d4e4f606162636465666768696a6b83eec00756594554bf11699b90f41ac605923db15a668461d1ac89d45e58ed03bd4a4d8e7c4abf49bc2bae1419efe07aad98a4bc19d5d61a55ed212abf5e42b0")
 
 	aad := appendAAD(nil, id, v, ec)
-	got, err := new(workspace).wrap(branchKey, v, saltIV, dataKey, aad)
+	m := new(workspace)
+	got, err := m.wrap(branchKey, v, saltIV, dataKey, aad)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,11 +47,109 @@ func TestKnownAnswer(t *testing.T) {
 	if len(got) != wrappedSize || wrappedSize != 92 {
 		t.Errorf("got %d bytes, want %d, and that to be 92", len(got), wrappedSize)
 	}
-	back, err := new(workspace).unwrap(nil, branchKey, want, aad)
-	if err != nil {
-		t.Fatal(err)
+	for range 2 { // the second time with the branch key that is remembered
+		back, err := m.unwrap(nil, branchKey, want, aad)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(back, dataKey) {
+			t.Errorf("got data key %x, want %x", back, dataKey)
+		}
 	}
-	if !bytes.Equal(back, dataKey) {
-		t.Errorf("got data key %x, want %x", back, dataKey)
+	if m.key != [32]byte{} {
+		t.Error("the wrapping key was left in memory")
+	}
+}
+
+// TestAAD: the additional data is the provider ID, the id, the version, and the
+// pairs of the context in the order of their names' bytes.
+func TestAAD(t *testing.T) {
+	t.Parallel()
+	v := version(bytes.Repeat([]byte{0xab}, 16))
+	for name, test := range map[string]struct {
+		ec   envelope.EncryptionContext
+		want string
+	}{
+		"no pairs": {nil, ""},
+		"empty":    {envelope.EncryptionContext{}, ""},
+		"one":      {envelope.EncryptionContext{"a": "b"}, "\x00\x01\x00\x01a\x00\x01b"},
+		"sorted":   {envelope.EncryptionContext{"é": "1", "a": "22", "B": ""}, "\x00\x03\x00\x01B\x00\x00\x00\x01a\x00\x0222\x00\x02é\x00\x011"},
+	} {
+		want := "aws-kms-hierarchy" + "the id" + string(v[:]) + test.want
+		if got := string(appendAAD(nil, "the id", v, test.ec)); got != want {
+			t.Errorf("%s: got %q, want %q", name, got, want)
+		}
+	}
+}
+
+// TestWorkspaceIsReused: what one use leaves behind does not reach the next.
+func TestWorkspaceIsReused(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		shared := new(workspace)
+		keys := [][]byte{bytes.Repeat([]byte{1}, 32), bytes.Repeat([]byte{2}, 32)}
+		for range rapid.IntRange(1, 6).Draw(t, "uses") {
+			branchKey := rapid.SampledFrom(keys).Draw(t, "branch key")
+			saltIV := rapid.SliceOfN(rapid.Byte(), 28, 28).Draw(t, "salt and IV")
+			aad := rapid.SliceOf(rapid.Byte()).Draw(t, "additional data")
+			dataKey := rapid.SliceOfN(rapid.Byte(), 32, 32).Draw(t, "data key")
+			got, err := shared.wrap(branchKey, version{}, saltIV, dataKey, aad)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want, err := new(workspace).wrap(branchKey, version{}, saltIV, dataKey, aad)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !bytes.Equal(got, want) {
+				t.Fatalf("got %x, want %x", got, want)
+			}
+			back, err := shared.unwrap(nil, branchKey, got, aad)
+			if err != nil || !bytes.Equal(back, dataKey) {
+				t.Fatalf("got %x and error %v, want %x", back, err, dataKey)
+			}
+		}
+	})
+}
+
+func TestVersionNames(t *testing.T) {
+	t.Parallel()
+	v := newUUID()
+	if text := v.String(); len(text) != 36 || text[14] != '4' || !strings.Contains("89ab", text[19:20]) {
+		t.Errorf("got %q, want a UUID of version 4", text)
+	}
+	if v == newUUID() {
+		t.Error("the same UUID twice")
+	}
+	if got, ok := parseVersion(v.itemType()); !ok || got != v {
+		t.Errorf("got %v and %t, want %v", got, ok, v)
+	}
+	for _, bad := range []string{
+		"", "branch:version:", v.String(), "branch:ACTIVE", "branch:version:" + strings.ToUpper("ab"+v.String()[2:]),
+		v.itemType() + "0", v.itemType()[:50], strings.ReplaceAll(v.itemType(), "-", ""), v.itemType()[:49] + "g",
+		"branch:version:83eec0-075659-4554-bf11-699b90f41ac6",
+	} {
+		if _, ok := parseVersion(bad); ok {
+			t.Errorf("%q was taken for a version", bad)
+		}
+	}
+}
+
+// TestContextThatDoesNotFit: lengths beyond 16 bits would be cut, and two
+// contexts have one additional data.
+func TestContextThatDoesNotFit(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("x", 1<<16)
+	many := make(envelope.EncryptionContext)
+	for i := range 1 << 16 {
+		many[strings.Repeat("y", i%300)+hex.EncodeToString([]byte{byte(i >> 8), byte(i)})] = "v"
+	}
+	for name, ec := range map[string]envelope.EncryptionContext{"name": {long: "v"}, "value": {"n": long}, "pairs": many} {
+		if err := checkContext(ec); err == nil {
+			t.Errorf("%s: got no error", name)
+		}
+	}
+	if err := checkContext(envelope.EncryptionContext{long[1:]: long[1:]}); err != nil {
+		t.Error(err)
 	}
 }
