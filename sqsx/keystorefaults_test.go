@@ -3,6 +3,7 @@ package sqsx_test
 import (
 	"bytes"
 	"cmp"
+	"errors"
 	"fmt"
 	"maps"
 	"net"
@@ -20,11 +21,13 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+	"github.com/aws/smithy-go"
 
 	"github.com/sealq/sealq/cache"
 	"github.com/sealq/sealq/envelope/branchkey"
 	"github.com/sealq/sealq/envelope/kmskeyring"
 	"github.com/sealq/sealq/sqsx"
+	"github.com/sealq/sealq/sqsx/sqsxtest"
 )
 
 // The matrix of faults, for branch keys: what DynamoDB and KMS do, and what is
@@ -111,17 +114,19 @@ func itemFaults(what string, active bool) []storeFault {
 	}
 	return []storeFault{
 		of("is missing", 2, 0, nil),
-		of("has another `enc`", 1, 1, func(_ *keyStore, it item) {
-			enc := bytes.Clone(it["enc"].(*ddbtypes.AttributeValueMemberB).Value)
-			enc[len(enc)-1] ^= 1
-			it["enc"] = &ddbtypes.AttributeValueMemberB{Value: enc}
-		}),
+		of("has another `enc`", 1, 1, alterEnc),
 		of("has another `kms-arn`", 1, 0, func(ks *keyStore, it item) { it["kms-arn"] = stringAttr(ks.newKey()) }),
 		of("has `hierarchy-version` 2", 1, 0, func(_ *keyStore, it item) { it["hierarchy-version"] = &ddbtypes.AttributeValueMemberN{Value: "2"} }),
 		of("has another custom context", 1, 1, func(_ *keyStore, it item) { it["aws-crypto-ec:purpose"] = stringAttr("refunds") }),
 		of("has an attribute that was added", 1, 1, func(_ *keyStore, it item) { it["note"] = stringAttr("do not delete") }),
 		of("lacks an attribute", 1, 0, func(_ *keyStore, it item) { delete(it, "create-time") }),
 	}
+}
+
+func alterEnc(_ *keyStore, it item) {
+	enc := bytes.Clone(it["enc"].(*ddbtypes.AttributeValueMemberB).Value)
+	enc[len(enc)-1] ^= 1
+	it["enc"] = &ddbtypes.AttributeValueMemberB{Value: enc}
 }
 
 type item = map[string]ddbtypes.AttributeValue
@@ -350,5 +355,94 @@ func (c *cell) redelivered(name string) {
 	out, err := receive(c.Context(), c.client, c.url)
 	if err != nil || len(out.Messages) != 1 || *out.Messages[0].Body != "plaintext" || out.Messages[0].Attributes["ApproximateReceiveCount"] != "2" {
 		c.Errorf("%s: the message that was withheld: got %d messages and %v, want it, received for the second time", name, len(out.Messages), err)
+	}
+}
+
+// TestKeyStoreFleetInAnOutage runs processes that consume a queue with a
+// maxReceiveCount of 3 through a fault of 40 minutes: no message reaches the
+// dead-letter queue, and all are delivered within 90 seconds of its end.
+func TestKeyStoreFleetInAnOutage(t *testing.T) {
+	t.Parallel()
+	const processes, receivers, messages, length = 4, 4, 100, 40 * time.Minute
+	answering := func(err error, actions ...string) func(*keyStore) {
+		return func(ks *keyStore) {
+			ks.server.Intercept(func(r *sqsxtest.Request) error {
+				if slices.Contains(actions, r.Action) {
+					return err
+				}
+				return nil
+			})
+		}
+	}
+	hang := func(actions ...string) func(*keyStore) {
+		return func(ks *keyStore) {
+			ks.server.Intercept(func(r *sqsxtest.Request) error {
+				if slices.Contains(actions, r.Action) {
+					<-r.Context().Done()
+				}
+				return nil
+			})
+		}
+	}
+	denied := &smithy.GenericAPIError{Code: "AccessDeniedException", Message: "not authorized"}
+	const decrypt, getItem = "kms:Decrypt", "dynamodb:GetItem"
+	for name, fault := range map[string]func(*keyStore){
+		"KMS unreachable":      answering(errors.New("no route to host"), decrypt),
+		"DynamoDB unreachable": answering(errors.New("no route to host"), getItem),
+		"both unreachable":     answering(errors.New("no route to host"), decrypt, getItem),
+		"KMS hangs":            hang(decrypt),
+		"DynamoDB hangs":       hang(getItem),
+		"DynamoDB throttled":   answering(&ddbtypes.ProvisionedThroughputExceededException{}, getItem),
+		"KMS denied":           answering(denied, decrypt),
+		"DynamoDB denied":      answering(denied, getItem),
+		"key disabled":         func(ks *keyStore) { keyLosses["disabled"].lose(ks.t.(*testing.T), ks.world) },
+		"active item missing":  func(ks *keyStore) { ks.edit("branch:ACTIVE", nil) },
+		"version item missing": func(ks *keyStore) { ks.edit("branch:version:"+ks.version, nil) },
+		"version item altered": func(ks *keyStore) { ks.edit("branch:version:"+ks.version, alterEnc) },
+		"both items missing":   func(ks *keyStore) { ks.edit("branch:ACTIVE", nil); ks.edit("branch:version:"+ks.version, nil) },
+	} {
+		for _, warm := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, in operation %t", name, warm), func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) {
+					f := newFleet(t, "orders", receivers, "VisibilityTimeout", "30")
+					f.w.server.Intercept(nil)
+					ks := newKeyStore(f.w)
+					f.sealer = func(optFns ...func(*sqsx.Options)) *sqsx.Sealer {
+						store := ks.open(dynamodb.NewFromConfig(ks.cfg), kms.NewFromConfig(ks.cfg))
+						return ks.process(store, cache.Options{}, optFns...)
+					}
+					if warm {
+						f.start(processes)
+						f.send(f.seal(100, 1)...)
+						f.drain(time.Now())
+					}
+					backlog := f.seal(messages, 1)
+					fault(ks)
+					began := time.Now()
+					f.send(backlog...)
+					if !warm {
+						f.start(processes)
+					}
+					time.Sleep(length)
+					asked, read := f.w.count(decrypt), f.w.count(getItem)
+					f.w.server.Intercept(nil)
+					enable(t, f.w)
+					ks.repair()
+					repaired := time.Now()
+					outstanding := len(f.w.server.Stored(f.url))
+					from, to := f.drain(repaired)
+					f.answered()
+					if dead := f.account(); dead > 0 {
+						t.Errorf("%d messages are in the dead-letter queue, want none", dead)
+					}
+					if outstanding > 0 && to > 90*time.Second {
+						t.Errorf("the last message was delivered %v after the end, want within 90 s", to)
+					}
+					t.Logf("%s: %d of %d outstanding at the end; %d requests to DynamoDB and %d to KMS in %v; deliveries from %v to %v after it; withheld %d, held %d",
+						t.Name(), outstanding, messages, read, asked, repaired.Sub(began), from.Round(time.Millisecond), to.Round(time.Millisecond), f.sum(func(l *consumerLoop) *atomic.Int64 { return &l.withheld }), f.sum(func(l *consumerLoop) *atomic.Int64 { return &l.held }))
+				})
+			})
+		}
 	}
 }
