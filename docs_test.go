@@ -260,6 +260,7 @@ func TestOptionTables(t *testing.T) {
 	options := read(t, "docs/options.md")
 	for marker, structure := range map[string]reflect.Type{
 		"`sqsx.Options`:":       reflect.TypeFor[sqsx.Options](),
+		"`sqsx.KeyStore`:":      reflect.TypeFor[sqsx.KeyStore](),
 		"`sqsx.Policy`, for":    reflect.TypeFor[sqsx.Policy](),
 		"`cache.Options`:":      reflect.TypeFor[cache.Options](),
 		"`kmskeyring.Options`:": reflect.TypeFor[kmskeyring.Options](),

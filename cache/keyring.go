@@ -116,7 +116,7 @@ func (k *Keyring) CheckDecrypt(ctx context.Context, ec envelope.EncryptionContex
 	}
 	next, ok := k.next.(envelope.DecryptChecker)
 	if !ok {
-		return &notAsked{fmt.Errorf("cache: %w: the next keyring has no CheckDecrypt", envelope.ErrCheckUnsupported)}
+		return keyerr.NotAsked(fmt.Errorf("cache: %w: the next keyring has no CheckDecrypt", envelope.ErrCheckUnsupported))
 	}
 	asking, cancel := context.WithTimeout(ctx, k.opts.FetchTimeout)
 	defer cancel()
@@ -142,12 +142,6 @@ func (k *Keyring) CheckDecrypt(ctx context.Context, ec envelope.EncryptionContex
 	}
 	return err
 }
-
-// notAsked is error, and [keyerr.ErrNotAsked].
-type notAsked struct{ error }
-
-func (e *notAsked) Unwrap() error        { return e.error }
-func (e *notAsked) Is(target error) bool { return target == keyerr.ErrNotAsked }
 
 // Purge forgets every key and every failure, and cancels the fetches under way;
 // calls that wait for one of those start over. No call that begins after Purge

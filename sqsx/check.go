@@ -10,6 +10,7 @@ import (
 
 	"github.com/aws/smithy-go"
 
+	"github.com/sealq/sealq/cache"
 	"github.com/sealq/sealq/envelope"
 	"github.com/sealq/sealq/internal/awsname"
 	"github.com/sealq/sealq/middleware"
@@ -115,6 +116,11 @@ var errOpenUnchecked = errors.New("not checked: this role cannot generate a data
 // that failed is repeated after one second at the earliest, later after ten;
 // until then each Check costs the calls of a CheckOpen.
 //
+// With a key store, the first Check reads the branch key. If the Sealer opens
+// both data keys of AWS KMS and those under branch keys
+// ([Options.OpenKeyStore], [NewFromKeyStore]), each Check also asks about the
+// kind that it does not seal with, as CheckOpen does.
+//
 // For a FIFO queue with a [Policy.MaxAge] Check and CheckOpen log at level WARN
 // that the queue needs a dead-letter queue.
 //
@@ -133,13 +139,14 @@ func (s *Sealer) Check(ctx context.Context, queue string) error {
 	case key != nil:
 		result.Open = c.decrypt(ctx, key)
 	case result.Seal != nil:
-		result.Open = c.ask(ctx)
+		result.Open = c.ask(ctx, c.sealing())
 		if errors.Is(result.Open, envelope.ErrCheckUnsupported) {
 			result.Open = fmt.Errorf("%w: %w", errOpenUnchecked, result.Open)
 		}
 	default:
 		result.Open = c.open(ctx)
 	}
+	result.Open = c.withOther(ctx, result.Open)
 	if result.Seal == nil && result.Open == nil {
 		return nil
 	}
@@ -203,6 +210,12 @@ func (s *Sealer) CheckSeal(ctx context.Context, queue string) error {
 // ([envelope.ErrCheckUnsupported]; an emulator may not support dry runs),
 // CheckOpen generates a data key and decrypts it, both through the cache.
 //
+// With a key store, CheckOpen reads the branch key from DynamoDB and decrypts it
+// with KMS: messages under its active version open. If the Sealer opens both
+// data keys of AWS KMS and those under branch keys, both must open: a step of a
+// migration may go on when CheckOpen succeeds everywhere. (The hold goes on
+// receiving if one of the two opens.)
+//
 // CheckOpen is safe for concurrent use.
 func (s *Sealer) CheckOpen(ctx context.Context, queue string) error {
 	ctx = clippedSpans{ctx} // several dry runs may start spans side by side
@@ -211,7 +224,7 @@ func (s *Sealer) CheckOpen(ctx context.Context, queue string) error {
 		return err
 	}
 	s.warnOfMaxAge(ctx, c)
-	return c.open(ctx)
+	return c.withOther(ctx, c.open(ctx))
 }
 
 // check is a queue with its policy.
@@ -261,10 +274,43 @@ func (c *check) decrypt(ctx context.Context, key *envelope.DataKey) error {
 	return err
 }
 
-// ask asks the keyring, with no data key. It returns
-// [envelope.ErrCheckUnsupported] if there is no answer.
-func (c *check) ask(ctx context.Context) error {
-	err := c.policy.keyring.CheckDecrypt(ctx, c.context)
+// sealing is the keyring that seals, without one that only opens.
+func (c *check) sealing() cache.Source {
+	if m, ok := c.policy.keyring.(*mixedSource); ok {
+		return m.seals
+	}
+	return c.policy.keyring
+}
+
+// withOther returns the error of both kinds of data keys, if the keyring opens
+// two. err is that of the kind that it seals with.
+func (c *check) withOther(ctx context.Context, err error) error {
+	m, ok := c.policy.keyring.(*mixedSource)
+	if !ok {
+		return err
+	}
+	own, other, name := "AWS KMS", m.branch, "branch keys"
+	if m.seals == m.branch {
+		own, other, name = name, m.kms, own
+	}
+	if err != nil {
+		err = fmt.Errorf("messages under %s: %w", own, err)
+	}
+	otherErr := c.ask(ctx, other)
+	if otherErr == nil || errors.Is(otherErr, envelope.ErrCheckUnsupported) { // nothing can be generated under it to try
+		return err
+	}
+	otherErr = fmt.Errorf("messages under %s: %w", name, otherErr)
+	if err == nil {
+		return otherErr
+	}
+	return fmt.Errorf("%w; %w", err, otherErr)
+}
+
+// ask asks kr, with no data key. It returns [envelope.ErrCheckUnsupported] if
+// there is no answer.
+func (c *check) ask(ctx context.Context, kr cache.Source) error {
+	err := kr.CheckDecrypt(ctx, c.context)
 	if errors.Is(err, envelope.ErrCheckUnsupported) && missesCiphertext(err) {
 		// An emulator without dry runs complains about the missing ciphertext. If it
 		// refused the key, it would not look at the ciphertext.
@@ -273,10 +319,10 @@ func (c *check) ask(ctx context.Context) error {
 	return err
 }
 
-// open asks the keyring; if it has no answer, open generates and decrypts a
-// data key.
+// open asks the keyring that seals; if it has no answer, open generates and
+// decrypts a data key.
 func (c *check) open(ctx context.Context) error {
-	unanswered := c.ask(ctx)
+	unanswered := c.ask(ctx, c.sealing())
 	if !errors.Is(unanswered, envelope.ErrCheckUnsupported) {
 		return unanswered
 	}

@@ -41,12 +41,18 @@ const (
 	envAcceptUndated     = "SEALQ_ACCEPT_UNDATED"
 	envClearAttributes   = "SEALQ_CLEAR_ATTRIBUTES"
 	envMaxAge            = "SEALQ_MAX_AGE"
+	envKeyStoreTable     = "SEALQ_KEY_STORE_TABLE"
+	envKeyStoreName      = "SEALQ_KEY_STORE_NAME"
+	envBranchKeyID       = "SEALQ_BRANCH_KEY_ID"
+	envKeyStoreKeyID     = "SEALQ_KEY_STORE_KEY_ID"
+	envKeyStoreOpenOnly  = "SEALQ_KEY_STORE_OPEN_ONLY"
 )
 
 // NewFromEnv is [NewFromConfig] with the key, and other settings that operators
 // decide, from the environment:
 //
-//	SEALQ_KEY_ID              the KMS key, as for NewFromConfig (required)
+//	SEALQ_KEY_ID              the KMS key, as for NewFromConfig (required, except
+//	                          with SEALQ_KEY_STORE_KEY_ID)
 //	SEALQ_REUSE_PERIOD        seconds a data key is used, 60 to 86400 (default 300)
 //	SEALQ_MAX_STALE           seconds after its last fetch that a data key may be
 //	                          used while KMS is unreachable, at least the reuse
@@ -73,6 +79,22 @@ const (
 //	SEALQ_MAX_AGE             seconds for Policy.MaxAge, of all queues and
 //	                          topics, at least 1
 //
+// With a key store it is [NewFromKeyStore] instead. The first three are then
+// required:
+//
+//	SEALQ_KEY_STORE_TABLE     name or ARN of the DynamoDB table
+//	SEALQ_KEY_STORE_NAME      logical name of the key store
+//	SEALQ_BRANCH_KEY_ID       ID of the branch key to seal and open under
+//	SEALQ_KEY_STORE_KEY_ID    ARN of the KMS key that protects the key store.
+//	                          Without it, SEALQ_KEY_ID is that ARN. With it,
+//	                          SEALQ_KEY_ID, if it is set, is a KMS key whose data
+//	                          keys are opened too, as are those of
+//	                          SEALQ_DECRYPT_KEYS
+//	SEALQ_KEY_STORE_OPEN_ONLY "true": seal with data keys of SEALQ_KEY_ID, as
+//	                          without a key store, and open messages under the
+//	                          branch key too (Options.OpenKeyStore); "false"
+//	                          (default): seal under the branch key
+//
 // Lists are separated by commas. Queues are names or ARNs, or either with one
 // trailing "*"; "*" alone means all queues. Topics are named by ARNs only
 // ("arn:aws:sns:*"). A queue that several variables match gets all their
@@ -95,9 +117,9 @@ func NewFromEnv(cfg aws.Config, optFns ...func(*Options)) (*Sealer, error) {
 	if err != nil {
 		return nil, &ConfigError{err}
 	}
-	keyID := env[envKeyID]
-	if keyID == "" {
-		return nil, &ConfigError{fmt.Errorf("sqsx: %s is not set: set it to the alias, ID or ARN of the KMS key to seal with", envKeyID)}
+	keys, err := keysFromEnvironment(env)
+	if err != nil {
+		return nil, &ConfigError{err}
 	}
 	o, err := applyOptions(Options{Region: cfg.Region}, optFns)
 	if err != nil {
@@ -107,7 +129,7 @@ func NewFromEnv(cfg aws.Config, optFns ...func(*Options)) (*Sealer, error) {
 	if err != nil {
 		return nil, &ConfigError{err}
 	}
-	s, err := newFromConfig(cfg, keyID, o, switches)
+	s, err := keys.newSealer(cfg, o, switches)
 	if err != nil {
 		// The reader of this error sets the variables, and may not know the code.
 		return nil, &ConfigError{fmt.Errorf("%w (set in the environment: %s)", err, strings.Join(slices.Sorted(maps.Keys(env)), ", "))}
@@ -139,6 +161,7 @@ func sealqEnvironment(environ []string) (map[string]string, error) {
 		envKeyID, envReusePeriod, envMaxStale, envDecryptKeys, envAccount, envEncryptionContext,
 		envAcceptPlaintext, envNoSeal, envBodyCarrier, envStrictQueue, envNoBinding, envNoHold, envNoReceiveErrors, envNoDigests,
 		envSealAttributes, envCompress, envAcceptUndated, envClearAttributes, envMaxAge,
+		envKeyStoreTable, envKeyStoreName, envBranchKeyID, envKeyStoreKeyID, envKeyStoreOpenOnly,
 	}
 	env := make(map[string]string)
 	for _, pair := range environ {
@@ -162,6 +185,81 @@ func sealqEnvironment(environ []string) (map[string]string, error) {
 func isServiceVariable(name string) bool {
 	return strings.HasSuffix(name, "_SERVICE_HOST") || strings.Contains(name, "_SERVICE_PORT") ||
 		strings.HasSuffix(name, "_PORT") || strings.Contains(name, "_PORT_")
+}
+
+// envKeys are the keys that the environment names.
+type envKeys struct {
+	keyID    string    // SEALQ_KEY_ID, unless it is the key of the key store only
+	store    *KeyStore // nil: none
+	openOnly bool      // messages under branch keys
+}
+
+// keysFromEnvironment reads the keys, and returns an error if variables that
+// belong together are not all set.
+func keysFromEnvironment(env map[string]string) (envKeys, error) {
+	keys := envKeys{keyID: env[envKeyID]}
+	var set []string
+	for _, name := range []string{envKeyStoreTable, envKeyStoreName, envBranchKeyID, envKeyStoreKeyID, envKeyStoreOpenOnly} {
+		if env[name] != "" {
+			set = append(set, name)
+		}
+	}
+	if len(set) == 0 {
+		if keys.keyID == "" {
+			return keys, fmt.Errorf("sqsx: %s is not set: set it to the alias, ID or ARN of the KMS key to seal with", envKeyID)
+		}
+		return keys, nil
+	}
+	switch text := env[envKeyStoreOpenOnly]; text {
+	case "", "false":
+	case "true":
+		keys.openOnly = true
+	default:
+		return keys, fmt.Errorf("sqsx: %s is %.40q, want \"true\" or \"false\"", envKeyStoreOpenOnly, text)
+	}
+	var missing []string
+	for _, required := range []struct{ name, what string }{
+		{envKeyStoreTable, "the name or the ARN of the DynamoDB table"},
+		{envKeyStoreName, "the logical name of the key store"},
+		{envBranchKeyID, "the ID of the branch key"},
+	} {
+		if env[required.name] == "" {
+			missing = append(missing, required.name+", "+required.what)
+		}
+	}
+	keyOfStore := env[envKeyStoreKeyID]
+	switch {
+	case keys.openOnly && keys.keyID == "":
+		missing = append(missing, envKeyID+", the alias, ID or ARN of the KMS key to seal with")
+	case keyOfStore == "" && keys.keyID == "":
+		missing = append(missing, envKeyID+", the ARN of the KMS key that protects the key store")
+	}
+	if len(missing) > 0 {
+		return keys, fmt.Errorf("sqsx: %s: a key store also needs %s: set what is missing, or unset these to use no key store",
+			strings.Join(set, ", "), strings.Join(missing, "; "))
+	}
+	if keyOfStore == "" {
+		keyOfStore = keys.keyID
+		if arn, err := awsname.ParseKeyARN(keyOfStore); err != nil || !arn.IsKey() {
+			return keys, fmt.Errorf("sqsx: %s is %.400q, and the key store needs the ARN of its KMS key: set %s to that ARN", envKeyID, keyOfStore, envKeyStoreKeyID)
+		}
+		if !keys.openOnly {
+			keys.keyID = ""
+		}
+	}
+	keys.store = &KeyStore{Table: env[envKeyStoreTable], LogicalName: env[envKeyStoreName], BranchKeyID: env[envBranchKeyID], KeyID: keyOfStore}
+	return keys, nil
+}
+
+func (k envKeys) newSealer(cfg aws.Config, o Options, switches []policySwitch) (*Sealer, error) {
+	switch {
+	case k.store == nil:
+	case k.openOnly:
+		o.OpenKeyStore = k.store
+	default:
+		return newFromKeyStore(cfg, *k.store, k.keyID, o, switches)
+	}
+	return newFromConfig(cfg, k.keyID, o, switches)
 }
 
 // fromEnvironment writes the settings of env into o, but not into what o refers

@@ -1,6 +1,7 @@
 package sqsx
 
 import (
+	"github.com/sealq/sealq/cache"
 	"github.com/sealq/sealq/envelope"
 	"github.com/sealq/sealq/middleware"
 )
@@ -20,7 +21,7 @@ func FromEnvironment(o Options, environ []string) (Options, func(arn string) Pol
 	if err != nil {
 		return o, nil, err
 	}
-	settings, err := compile(kr, o, switches)
+	settings, err := compile(kr, false, o, switches)
 	if err != nil {
 		return o, nil, err
 	}
@@ -49,3 +50,9 @@ const (
 	MinReusePeriod = minReusePeriod
 	MaxReusePeriod = maxReusePeriod
 )
+
+// NewMixedSource returns the Source that seals with one of the two and opens
+// both.
+func NewMixedSource(seals, branch, kms cache.Source) cache.Source {
+	return &mixedSource{seals: seals, branch: branch, kms: kms}
+}

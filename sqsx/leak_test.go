@@ -36,6 +36,7 @@ import (
 
 	"github.com/sealq/sealq/cache"
 	"github.com/sealq/sealq/envelope"
+	"github.com/sealq/sealq/envelope/branchkey"
 	"github.com/sealq/sealq/envelope/kmskeyring"
 	"github.com/sealq/sealq/middleware"
 	"github.com/sealq/sealq/sqsx"
@@ -484,6 +485,8 @@ type fixture struct {
 	sealer        *sqsx.Sealer
 	cached        *cache.Keyring
 	kms           *kmskeyring.Keyring
+	store         *branchkey.Store
+	branch        *branchkey.Keyring
 	server        *sqsxtest.Server
 	secrets       *secrets
 }
@@ -511,6 +514,12 @@ func newFixture(t *testing.T) *fixture {
 	f.raw, err = envelope.NewRawAESKeyring("test", "name", f.wrapping)
 	check(err)
 	f.kms, err = kmskeyring.New(kms.NewFromConfig(w.cfg), w.key)
+	check(err)
+	w.kms = kms.NewFromConfig(w.cfg)
+	f.store = w.keyStore("orders").Store
+	f.branch, err = branchkey.New(f.store, "orders")
+	check(err)
+	_, err = f.branch.GenerateDataKey(t.Context(), f.ec) // it keeps the branch key
 	check(err)
 	f.cached, err = cache.New(f.kms)
 	check(err)
@@ -568,6 +577,13 @@ func printedTypes() map[string]printed {
 		"envelope.Purger":         nothing,
 		"envelope.Wrapper":        nothing,
 
+		"branchkey.DynamoDB":     nothing,
+		"branchkey.KMS":          nothing,
+		"branchkey.Keyring":      {value: func(_ *testing.T, f *fixture) any { return f.branch }},
+		"branchkey.Options":      {value: func(*testing.T, *fixture) any { return branchkey.Options{} }},
+		"branchkey.Store":        {value: func(_ *testing.T, f *fixture) any { return f.store }},
+		"branchkey.StoreOptions": {value: func(*testing.T, *fixture) any { return branchkey.StoreOptions{GrantTokens: []string{"t"}} }},
+
 		"kmskeyring.Client":    nothing,
 		"kmskeyring.Discovery": {value: func(*testing.T, *fixture) any { return kmskeyring.Discovery{Region: "us-east-1"} }},
 		"kmskeyring.Keyring":   {value: func(_ *testing.T, f *fixture) any { return f.kms }},
@@ -622,6 +638,7 @@ func printedTypes() map[string]printed {
 			return sqsx.Message{Message: types.Message{Body: &f.plaintext}, Info: sqsx.Info{EncryptionContext: f.ec}}
 		}, []string{plaintextSecret, contextSecret}}, // what OpenMessages is asked for
 		"sqsx.OpenError": nothing,
+		"sqsx.KeyStore":  {value: func(*testing.T, *fixture) any { return sqsx.KeyStore{Table: "t"} }},
 		"sqsx.Options": {func(_ *testing.T, f *fixture) any {
 			return sqsx.Options{EncryptionContext: f.ec, DeduplicationKey: f.wrapping}
 		}, []string{contextSecret}}, // what the user wrote into it; the Sealer's copy does not print
@@ -652,7 +669,7 @@ func (codecWithKey) AttributeNames() []string { return []string{"sealq"} }
 func exportedTypes(t *testing.T) []string {
 	t.Helper()
 	var all []string
-	for _, dir := range []string{"../envelope", "../envelope/kmskeyring", "../envelope/envelopetest", "../cache", "../middleware", ".", "sqsxtest"} {
+	for _, dir := range []string{"../envelope", "../envelope/branchkey", "../envelope/kmskeyring", "../envelope/envelopetest", "../cache", "../middleware", ".", "sqsxtest"} {
 		names, err := filepath.Glob(filepath.Join(dir, "*.go"))
 		if err != nil || len(names) == 0 {
 			t.Fatalf("no Go file in %s: %v", dir, err)

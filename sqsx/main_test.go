@@ -87,6 +87,12 @@ func (w *world) sealer(optFns ...func(*sqsx.Options)) *sqsx.Sealer {
 	return s
 }
 
+// watched has a Sealer log to where leaks are found.
+func (w *world) watched(o *sqsx.Options) {
+	o.Logger = slog.New(slog.NewJSONHandler(w.leaks, &slog.HandlerOptions{Level: slog.Level(-100)}))
+	o.OnWithheld = func(_ context.Context, e *sqsx.OpenError) { w.leaks.take(e.Error()) }
+}
+
 func (w *world) client(optFns ...func(*sqsx.Options)) *sqs.Client {
 	return sqs.NewFromConfig(w.cfg, w.sealer(optFns...).Install)
 }

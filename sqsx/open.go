@@ -17,6 +17,8 @@ import (
 
 	"github.com/sealq/sealq/cache"
 	"github.com/sealq/sealq/envelope"
+	"github.com/sealq/sealq/envelope/branchkey"
+	"github.com/sealq/sealq/envelope/kmskeyring"
 	"github.com/sealq/sealq/middleware"
 	"github.com/sealq/sealq/sqsx/internal/hold"
 )
@@ -253,7 +255,7 @@ const (
 func wrappingKey(provider string, providerInfo []byte) string {
 	info := string(providerInfo)
 	if n := len(info) - rawAESIVSize; n > 0 {
-		if name, isRawAES := strings.CutSuffix(info[:n], rawAESFields); isRawAES && provider != "aws-kms" {
+		if name, isRawAES := strings.CutSuffix(info[:n], rawAESFields); isRawAES && provider != kmskeyring.ProviderID && provider != branchkey.ProviderID {
 			return name
 		}
 	}

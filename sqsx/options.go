@@ -12,6 +12,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/smithy-go/metrics"
 
@@ -63,14 +64,29 @@ type Options struct {
 	// [cache.Source], a value that is not zero is an error.
 	Cache cache.Options
 
-	// KMS adjusts the KMS client that NewFromConfig and NewFromEnv make.
+	// KMS adjusts the KMS client that NewFromConfig, NewFromKeyStore and
+	// NewFromEnv make.
 	KMS []func(*kms.Options)
 
 	// KMSKeyring configures the KMS keyring that NewFromConfig and NewFromEnv
 	// make: further keys to decrypt with, grant tokens, Region. The zero value of
 	// each field means its default. New makes no keyring, so a value that is not
-	// zero is an error there.
+	// zero is an error there. [NewFromKeyStore] says what it means there.
 	KMSKeyring kmskeyring.Options
+
+	// DynamoDB adjusts the DynamoDB client that NewFromKeyStore makes, and
+	// NewFromConfig and NewFromEnv with a key store. Without one it is an error,
+	// except in NewFromEnv, where operators decide whether there is one.
+	DynamoDB []func(*dynamodb.Options)
+
+	// OpenKeyStore makes a Sealer of NewFromConfig or NewFromEnv open messages
+	// under branch keys too: consumers set it before the first producer calls
+	// [NewFromKeyStore]. It seals with data keys of AWS KMS as before. Nil: a
+	// message under a branch key does not open ([ErrNoMatchingKey]).
+	//
+	// KMSKeyring.GrantTokens and KMSKeyring.Region apply to the key of the key
+	// store as well. Queues whose policy has a Keyring are not concerned.
+	OpenKeyStore *KeyStore
 
 	// Region is the Region of queue URLs given to SealMessage, OpenMessages and
 	// Check, which have no client to take it from. NewFromConfig and NewFromEnv
@@ -139,8 +155,9 @@ type compiledPolicy struct {
 var errNilKeyring = errors.New("sqsx: the keyring is nil: check the error of the constructor that made it")
 
 // compile checks o and builds a cache for kr and for every keyring in a policy.
-// switches are added to the policies.
-func compile(kr envelope.Keyring, o Options, switches []policySwitch) (*settings, error) {
+// cached says that kr is a Source that was made with Options.Cache. switches
+// are added to the policies.
+func compile(kr envelope.Keyring, cached bool, o Options, switches []policySwitch) (*settings, error) {
 	if isNil(kr) {
 		return nil, errNilKeyring
 	}
@@ -157,7 +174,7 @@ func compile(kr envelope.Keyring, o Options, switches []policySwitch) (*settings
 		return nil, fmt.Errorf("sqsx: Account %q is not an account ID, want 12 digits", o.Account)
 	}
 
-	caches := cacheSet{options: o.Cache}
+	caches := cacheSet{options: o.Cache, any: cached}
 	own, err := caches.of(kr)
 	if err != nil {
 		return nil, err
@@ -245,7 +262,7 @@ func (s *settings) caches() []cache.Source {
 type cacheSet struct {
 	options cache.Options
 	made    map[envelope.Keyring]cache.Source
-	any     bool // whether one was made
+	any     bool // whether one was made with options
 }
 
 func (c *cacheSet) of(kr envelope.Keyring) (cache.Source, error) {

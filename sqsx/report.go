@@ -59,9 +59,9 @@ type Info struct {
 	// may lack the attribute.
 	Receives int
 	// KeyProvider and Key name the wrapping key that the data key was decrypted
-	// with: for AWS KMS, "aws-kms" and the key's ARN; for a raw AES keyring, its
-	// namespace and its name; else the provider ID and the provider info of the
-	// encrypted data key.
+	// with: for AWS KMS, "aws-kms" and the key's ARN; for a branch key,
+	// "aws-kms-hierarchy" and its ID; for a raw AES keyring, its namespace and its
+	// name; else the provider ID and the provider info of the encrypted data key.
 	KeyProvider, Key string
 	// EncryptionContext is the authenticated context of the message, pairs that
 	// the reader does not require included. It is a copy.
@@ -237,9 +237,9 @@ func diagnose(err error) (diagnosis, remedy string) {
 		if !errors.Is(err, envelope.ErrUnavailable) {
 			return "no time left", "nothing is lost: the message becomes visible again; the caller's context ended before the message was opened: give it more time, or fewer messages"
 		}
-		return "key service unavailable", "nothing is lost: the message becomes visible again; check that AWS KMS can be reached and that credentials are valid"
+		return "key service unavailable", "nothing is lost: the message becomes visible again; check that AWS KMS, and with a key store DynamoDB, can be reached and that credentials are valid"
 	case keyRefused:
-		return "key refused", "see in the error what KMS says: the key must exist and be enabled, and this role needs kms:Decrypt and, for aliases and key IDs, kms:DescribeKey"
+		return "key refused", "see in the error what KMS or DynamoDB says: the key must exist and be enabled, and this role needs kms:Decrypt and, for aliases and key IDs, kms:DescribeKey, or, for branch keys, dynamodb:GetItem"
 	}
 	switch {
 	case errors.Is(err, errOwnContext):

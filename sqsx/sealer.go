@@ -15,14 +15,13 @@ import (
 	smithymiddleware "github.com/aws/smithy-go/middleware"
 
 	"github.com/sealq/sealq/envelope"
-	"github.com/sealq/sealq/envelope/kmskeyring"
 	"github.com/sealq/sealq/internal/awsname"
 	"github.com/sealq/sealq/internal/optfn"
 	"github.com/sealq/sealq/middleware"
 )
 
 // Sealer seals what SQS clients send and opens what they receive. Make one with
-// [NewFromConfig], [NewFromEnv] or [New], and share it between all clients of a
+// [NewFromConfig], [NewFromKeyStore], [NewFromEnv] or [New], and share it between all clients of a
 // process, so that they share its data keys. A Sealer is safe for concurrent
 // use, holds no goroutine while idle, and needs no closing.
 //
@@ -45,21 +44,32 @@ func NewFromConfig(cfg aws.Config, keyID string, optFns ...func(*Options)) (*Sea
 	if err != nil {
 		return nil, err
 	}
+	if o.DynamoDB != nil && o.OpenKeyStore == nil {
+		return nil, &ConfigError{errors.New("sqsx: Options.DynamoDB configures the client of a key store, and there is none: leave it unset, set Options.OpenKeyStore, or call NewFromKeyStore")}
+	}
 	return newFromConfig(cfg, keyID, o, nil)
 }
 
 func newFromConfig(cfg aws.Config, keyID string, o Options, switches []policySwitch) (*Sealer, error) {
-	kr, err := kmskeyring.New(kms.NewFromConfig(cfg, o.KMS...), keyID, func(ko *kmskeyring.Options) { *ko = o.KMSKeyring })
+	client := kms.NewFromConfig(cfg, o.KMS...)
+	source, err := kmsSource(client, keyID, &o)
 	if err != nil {
 		return nil, &ConfigError{err}
 	}
-	return newSealer(kr, o, switches)
+	if o.OpenKeyStore != nil {
+		branch, err := o.OpenKeyStore.keyring(cfg, client, &o)
+		if err != nil {
+			return nil, &ConfigError{err}
+		}
+		source = &mixedSource{seals: source, branch: branch, kms: source}
+	}
+	return newSealer(source, true, o, switches)
 }
 
 // New returns a Sealer whose data keys come from kr. It puts a data key cache
 // around kr, unless kr is a [cache.Source], which has one already.
-// [Options.KMS] and [Options.KMSKeyring] must not be set: kr has its own
-// client.
+// [Options.KMS], [Options.KMSKeyring], [Options.DynamoDB] and
+// [Options.OpenKeyStore] must not be set: kr has its own clients.
 func New(kr envelope.Keyring, optFns ...func(*Options)) (*Sealer, error) {
 	o, err := applyOptions(Options{}, optFns)
 	if err != nil {
@@ -68,7 +78,10 @@ func New(kr envelope.Keyring, optFns ...func(*Options)) (*Sealer, error) {
 	if o.KMS != nil || !reflect.ValueOf(o.KMSKeyring).IsZero() {
 		return nil, &ConfigError{errors.New("sqsx: Options.KMS and Options.KMSKeyring configure what NewFromConfig makes, and New makes neither a client nor a keyring: leave them unset, and give such options to kms.NewFromConfig and kmskeyring.New")}
 	}
-	return newSealer(kr, o, nil)
+	if o.DynamoDB != nil || o.OpenKeyStore != nil {
+		return nil, &ConfigError{errors.New("sqsx: Options.DynamoDB and Options.OpenKeyStore configure what other constructors make, and New makes neither a client nor a keyring: leave them unset, and give such options to dynamodb.NewFromConfig and branchkey.NewStore")}
+	}
+	return newSealer(kr, false, o, nil)
 }
 
 func applyOptions(o Options, optFns []func(*Options)) (Options, error) {
@@ -78,8 +91,10 @@ func applyOptions(o Options, optFns []func(*Options)) (Options, error) {
 	return o, nil
 }
 
-func newSealer(kr envelope.Keyring, o Options, switches []policySwitch) (*Sealer, error) {
-	settings, err := compile(kr, o, switches)
+// newSealer returns a Sealer of kr. cached says that kr is a Source that was
+// made with Options.Cache.
+func newSealer(kr envelope.Keyring, cached bool, o Options, switches []policySwitch) (*Sealer, error) {
+	settings, err := compile(kr, cached, o, switches)
 	if err != nil {
 		return nil, &ConfigError{err}
 	}

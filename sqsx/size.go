@@ -16,11 +16,12 @@ import (
 // SealedSize returns the size in bytes, as SQS counts it, of a message to queue
 // with a body of plaintextBytes and no attributes of its own. queue is an ARN,
 // or, if [Options.Region] is known, a URL or, with [Options.Account], a name.
-// It is exact after this Sealer has sealed a message, to any queue, under the
-// keyring of queue. Before that it is an estimate that is not too low for one
-// KMS key. It counts the body as if it were not compressed (Policy.Compress).
-// Compare it with the queue's MaximumMessageSize. [Sealer.SealedMessageSize] is
-// for a message with attributes.
+// It is exact under branch keys, and otherwise after this Sealer has sealed a
+// message, to any queue, under the keyring of queue. Before that it is an
+// estimate that is not too low for one KMS key. It counts the body as if it
+// were not compressed (Policy.Compress). Compare it with the queue's
+// MaximumMessageSize. [Sealer.SealedMessageSize] is for a message with
+// attributes.
 func (s *Sealer) SealedSize(queue string, plaintextBytes int) (int, error) {
 	return s.sealedSize(queue, plaintextBytes, nil)
 }
@@ -51,7 +52,11 @@ func (s *Sealer) sealedSize(queue string, plaintextBytes int, attributes map[str
 	if err != nil {
 		return 0, err
 	}
-	header := headerSize(ec, policy.keySize.estimate())
+	keys, err := policy.keysSize(ec)
+	if err != nil {
+		return 0, err
+	}
+	header := headerSize(ec, keys)
 	body := bodySize(policy.contentSize(plaintextBytes, attributes))
 	wire := policy.wireAttributes(attributes)
 	if policy.BodyCarrier || len(wire) >= crowdedAttributes {
@@ -84,6 +89,25 @@ func bodySize(n int) int {
 	const frameLength, number, iv, tag, mark, length = 1 << 20, 4, 12, 16, 4, 4
 	full := n / frameLength * (number + iv + tag)
 	return full + mark + number + iv + length + tag + n
+}
+
+// sizer is a keyring that tells the size of the encrypted data keys of a
+// message with that encryption context, in bytes, before it has made one.
+type sizer interface {
+	EncryptedDataKeySize(ec envelope.EncryptionContext) (int, error)
+}
+
+// keysSize is the size in a header of the encrypted data keys of a message, in
+// bytes.
+func (p *compiledPolicy) keysSize(ec envelope.EncryptionContext) (int, error) {
+	kr := p.keyring
+	if m, ok := kr.(*mixedSource); ok {
+		kr = m.seals
+	}
+	if kr, ok := kr.(sizer); ok {
+		return kr.EncryptedDataKeySize(ec)
+	}
+	return p.keySize.estimate(), nil
 }
 
 // keySize is the size in a header of the encrypted data keys under one keyring,

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/sealq/sealq/envelope"
+	"github.com/sealq/sealq/envelope/kmskeyring"
 )
 
 // decryption is the state of one DecryptDataKey call. The encrypted data keys
@@ -127,8 +128,11 @@ func (d *decryption) fault(format string, args ...any) {
 // decrypted.
 func (d *decryption) failure(edks []envelope.EncryptedDataKey) error {
 	if len(d.errs) == 0 {
-		named, ofKey := 0, 0
+		named, ofKey, ofKMS := 0, 0, 0
 		for _, edk := range edks {
+			if edk.ProviderID == kmskeyring.ProviderID {
+				ofKMS++
+			}
 			if edk.ProviderID == ProviderID {
 				named++
 				if string(edk.ProviderInfo) == d.id {
@@ -137,6 +141,8 @@ func (d *decryption) failure(edks []envelope.EncryptedDataKey) error {
 			}
 		}
 		switch { // nothing that the message says is repeated
+		case named == 0 && ofKMS > 0:
+			d.fault("the message was sealed with a data key of AWS KMS (provider %q): if its KMS key is yours, open it with a keyring of package kmskeyring (with sqsx: sqsx.Options.KMSKeyring.DecryptKeys, or SEALQ_DECRYPT_KEYS)", kmskeyring.ProviderID)
 		case named == 0:
 			d.fault("the message has no encrypted data key of provider %q: it was sealed with another kind of keyring, and opens with one of that kind", ProviderID)
 		case ofKey == 0:

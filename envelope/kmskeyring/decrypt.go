@@ -27,6 +27,10 @@ const (
 	// migration.
 	maxDecryptCalls = 3
 
+	// branchKeyProvider is the provider ID of package branchkey, which imports this
+	// one.
+	branchKeyProvider = "aws-kms-hierarchy"
+
 	// maxSuggested bounds the keys that an error suggests to add.
 	maxSuggested = 3
 )
@@ -95,6 +99,8 @@ type decryption struct {
 	errs     []error
 	rejected []awsname.KeyARN // keys that the message names and the keyring may not use, each once
 
+	underBranchKey bool // one of the entries is
+
 	// Entries under keys that a strict alias did not point at when it was last
 	// asked about, and may point at now; and how many DescribeKey calls had begun
 	// before.
@@ -107,6 +113,7 @@ type decryption struct {
 func (d *decryption) sort(edks []envelope.EncryptedDataKey) (named, others []candidate) {
 	for _, edk := range edks {
 		if edk.ProviderID != ProviderID {
+			d.underBranchKey = d.underBranchKey || edk.ProviderID == branchKeyProvider
 			continue
 		}
 		// Both come from the message. Neither is repeated in the error.
@@ -345,6 +352,9 @@ func (d *decryption) failure() error {
 			names += fmt.Sprintf(" and %d more", more)
 		}
 		d.fault("the message is encrypted under keys that this keyring (%q) may not use (%s): %s", key, trustRemedy, names)
+	}
+	if len(d.errs) == 0 && d.underBranchKey {
+		d.fault("the message was sealed under a branch key (provider %q): %s", branchKeyProvider, branchKeyRemedy)
 	}
 	if len(d.errs) == 0 {
 		d.fault("the message has no encrypted data key of provider %q: it was sealed with another kind of keyring, and opens with one of that kind", ProviderID)

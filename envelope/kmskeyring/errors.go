@@ -104,6 +104,9 @@ func classify(q question, err error) error {
 // environment: its reader may configure any of them.
 const trustRemedy = "if the key is yours, add it to kmskeyring.Options.DecryptKeys (with sqsx: sqsx.Options.KMSKeyring.DecryptKeys, or SEALQ_DECRYPT_KEYS)"
 
+// branchKeyRemedy is for a message that another kind of keyring opens.
+const branchKeyRemedy = "if the branch key is yours, open it with a keyring of package branchkey (with sqsx: sqsx.Options.OpenKeyStore, or SEALQ_KEY_STORE_TABLE, SEALQ_KEY_STORE_NAME and SEALQ_BRANCH_KEY_ID, and SEALQ_KEY_STORE_OPEN_ONLY to seal as before)"
+
 // notConfigured is the remedy for a refusal of a key that only the message
 // names.
 const notConfigured = "the configuration does not name this key, so its refusal counts against the message; " + trustRemedy

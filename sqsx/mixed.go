@@ -1,0 +1,182 @@
+package sqsx
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/sealq/sealq/cache"
+	"github.com/sealq/sealq/envelope"
+	"github.com/sealq/sealq/envelope/branchkey"
+	"github.com/sealq/sealq/envelope/kmskeyring"
+)
+
+// mixedSource is a [cache.Source] of two others: it opens data keys that branch
+// keys wrapped and data keys that AWS KMS encrypted, and seals with one of the
+// two. With it a fleet changes from one to the other while messages of both are
+// in its queues.
+//
+// Encrypted data keys are sorted by their provider ID in front of the caches of
+// the two, so that neither remembers anything about data keys of the other.
+type mixedSource struct {
+	seals  cache.Source // one of the following
+	branch cache.Source // for provider ID "aws-kms-hierarchy"
+	kms    cache.Source // for provider ID "aws-kms"
+}
+
+var _ cache.Source = (*mixedSource)(nil)
+
+// GenerateDataKey implements [envelope.Keyring].
+func (m *mixedSource) GenerateDataKey(ctx context.Context, ec envelope.EncryptionContext) (*envelope.DataKey, error) {
+	return m.seals.GenerateDataKey(ctx, ec)
+}
+
+// patience is how long a message that has data keys of both kinds waits for one
+// kind before it asks for the other as well.
+const patience = time.Second
+
+// DecryptDataKey implements [envelope.Keyring]. A message that has data keys of
+// both kinds opens by a cached one, or else by its branch key, or else by AWS
+// KMS. KMS is also asked if there is no answer about the branch key within a
+// second: a message has data keys of both kinds so that it opens while the
+// service of one of them is unavailable.
+func (m *mixedSource) DecryptDataKey(ctx context.Context, edks []envelope.EncryptedDataKey, ec envelope.EncryptionContext) (*envelope.DataKey, error) {
+	branch, kms := sortByKind(edks)
+	switch {
+	case len(branch) == 0 && len(kms) == 0:
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		return nil, errOtherKind()
+	case len(kms) == 0:
+		return m.branch.DecryptDataKey(ctx, branch, ec)
+	case len(branch) == 0:
+		return m.kms.DecryptDataKey(ctx, kms, ec)
+	}
+	if key, ok := m.try(ctx, branch, kms, ec); ok {
+		return key, nil
+	}
+	return m.decryptBoth(ctx, branch, kms, ec)
+}
+
+// errOtherKind is the error of a message that has no data key of either kind.
+func errOtherKind() error {
+	return advise("it opens with the kind of keyring that sealed it: if the message is yours, set that one in Policy.Keyring for this queue",
+		"sqsx: %w: the message has no encrypted data key of provider %q or %q, and this process opens no others", envelope.ErrNoMatchingKey, branchkey.ProviderID, kmskeyring.ProviderID)
+}
+
+func (m *mixedSource) decryptBoth(ctx context.Context, branch, kms []envelope.EncryptedDataKey, ec envelope.EncryptionContext) (*envelope.DataKey, error) {
+	type answer struct {
+		kind int
+		key  *envelope.DataKey
+		err  error
+	}
+	asking, cancel := context.WithCancel(ctx)
+	answers := make(chan answer, 2)
+	var workers sync.WaitGroup
+	defer workers.Wait() // they end with asking
+	defer cancel()
+	ask := func(kind int, source cache.Source, edks []envelope.EncryptedDataKey) {
+		workers.Go(func() {
+			key, err := source.DecryptDataKey(asking, edks, ec)
+			answers <- answer{kind, key, err}
+		})
+	}
+	ask(0, m.branch, branch)
+	slow := time.NewTimer(patience)
+	defer slow.Stop()
+
+	var errs [2]error
+	asked, answered := 1, 0
+	for answered < 2 {
+		select {
+		case a := <-answers:
+			if a.err == nil {
+				return a.key, nil
+			}
+			errs[a.kind] = a.err
+			answered++
+		case <-slow.C:
+		}
+		// The end of the caller's context is no verdict: do not join it with those
+		// that arrived before.
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		if asked == 1 {
+			ask(1, m.kms, kms)
+			asked++
+		}
+	}
+	return nil, envelope.JoinKeyErrors(errs[:]...)
+}
+
+// TryDecryptDataKey implements [cache.Source].
+func (m *mixedSource) TryDecryptDataKey(ctx context.Context, edks []envelope.EncryptedDataKey, ec envelope.EncryptionContext) (*envelope.DataKey, bool) {
+	branch, kms := sortByKind(edks)
+	return m.try(ctx, branch, kms, ec)
+}
+
+func (m *mixedSource) try(ctx context.Context, branch, kms []envelope.EncryptedDataKey, ec envelope.EncryptionContext) (*envelope.DataKey, bool) {
+	if len(branch) > 0 {
+		if key, ok := m.branch.TryDecryptDataKey(ctx, branch, ec); ok {
+			return key, true
+		}
+	}
+	if len(kms) > 0 {
+		return m.kms.TryDecryptDataKey(ctx, kms, ec)
+	}
+	return nil, false
+}
+
+// Cached implements [cache.Source].
+func (m *mixedSource) Cached(edks []envelope.EncryptedDataKey, ec envelope.EncryptionContext) bool {
+	branch, kms := sortByKind(edks)
+	return len(branch) > 0 && m.branch.Cached(branch, ec) || len(kms) > 0 && m.kms.Cached(kms, ec)
+}
+
+// CheckDecrypt implements [envelope.DecryptChecker]. A yes about one kind is a
+// yes: while a fleet changes from one to the other, messages of the other kind
+// may never arrive, and its permissions may be gone. Those that do arrive are
+// withheld one by one.
+func (m *mixedSource) CheckDecrypt(ctx context.Context, ec envelope.EncryptionContext) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return envelope.CheckAny(ctx,
+		func(ctx context.Context) error { return m.branch.CheckDecrypt(ctx, ec) },
+		func(ctx context.Context) error { return m.kms.CheckDecrypt(ctx, ec) })
+}
+
+// ForgetFailures implements [cache.Source].
+func (m *mixedSource) ForgetFailures() {
+	m.branch.ForgetFailures()
+	m.kms.ForgetFailures()
+}
+
+// Purge implements [envelope.Purger].
+func (m *mixedSource) Purge() {
+	m.branch.Purge()
+	m.kms.Purge()
+}
+
+// Stats implements [cache.Source]: it returns the sums of both.
+func (m *mixedSource) Stats() cache.Stats {
+	sum := m.branch.Stats()
+	addStats(&sum, m.kms.Stats())
+	return sum
+}
+
+// sortByKind splits the encrypted data keys of a message. It leaves out those
+// of other kinds.
+func sortByKind(edks []envelope.EncryptedDataKey) (branch, kms []envelope.EncryptedDataKey) {
+	of := func(provider string) []envelope.EncryptedDataKey {
+		isOther := func(edk envelope.EncryptedDataKey) bool { return edk.ProviderID != provider }
+		if !slices.ContainsFunc(edks, isOther) { // nearly always: without a copy
+			return edks
+		}
+		return slices.DeleteFunc(slices.Clone(edks), isOther)
+	}
+	return of(branchkey.ProviderID), of(kmskeyring.ProviderID)
+}
