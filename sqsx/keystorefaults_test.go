@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -23,8 +24,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 	"github.com/aws/smithy-go"
 
-	"github.com/sealq/sealq/cache"
-	"github.com/sealq/sealq/envelope/branchkey"
 	"github.com/sealq/sealq/envelope/kmskeyring"
 	"github.com/sealq/sealq/sqsx"
 	"github.com/sealq/sealq/sqsx/sqsxtest"
@@ -39,8 +38,8 @@ import (
 type storeFault struct {
 	name       string
 	seal, open storeVerdict
-	table, key *kmsFault       // how DynamoDB and KMS answer; nil: as they do
-	edit       func(*keyStore) // what happened to the items
+	table, key *kmsFault           // how DynamoDB and KMS answer; nil: as they do
+	edit       func(*alteredStore) // what happened to the items
 }
 
 // storeVerdict is what a fault is taken for, and the requests of one read to
@@ -100,30 +99,30 @@ var storeFaults = slices.Concat([]storeFault{
 
 // itemFaults are what can happen to one item. The other one is as it was.
 func itemFaults(what string, active bool) []storeFault {
-	of := func(how string, table, key int, change func(*keyStore, item)) storeFault {
+	of := func(how string, table, key int, change func(*alteredStore, item)) storeFault {
 		f := storeFault{name: what + " " + how, seal: storeVerdict{answered, 1, 1}, open: storeVerdict{answered, 1, 1}}
-		at := func(ks *keyStore) string { return "branch:version:" + ks.version }
+		at := func(ks *alteredStore) string { return "branch:version:" + ks.version }
 		if active {
 			f.seal = storeVerdict{refused, table, key}
-			at = func(*keyStore) string { return "branch:ACTIVE" }
+			at = func(*alteredStore) string { return "branch:ACTIVE" }
 		} else {
 			f.open = storeVerdict{refused, table, key}
 		}
-		f.edit = func(ks *keyStore) { ks.edit(at(ks), change) }
+		f.edit = func(ks *alteredStore) { ks.edit(at(ks), change) }
 		return f
 	}
 	return []storeFault{
 		of("is missing", 2, 0, nil),
 		of("has another `enc`", 1, 1, alterEnc),
-		of("has another `kms-arn`", 1, 0, func(ks *keyStore, it item) { it["kms-arn"] = stringAttr(ks.newKey()) }),
-		of("has `hierarchy-version` 2", 1, 0, func(_ *keyStore, it item) { it["hierarchy-version"] = &ddbtypes.AttributeValueMemberN{Value: "2"} }),
-		of("has another custom context", 1, 1, func(_ *keyStore, it item) { it["aws-crypto-ec:purpose"] = stringAttr("refunds") }),
-		of("has an attribute that was added", 1, 1, func(_ *keyStore, it item) { it["note"] = stringAttr("do not delete") }),
-		of("lacks an attribute", 1, 0, func(_ *keyStore, it item) { delete(it, "create-time") }),
+		of("has another `kms-arn`", 1, 0, func(ks *alteredStore, it item) { it["kms-arn"] = stringAttr(ks.w.newKey()) }),
+		of("has `hierarchy-version` 2", 1, 0, func(_ *alteredStore, it item) { it["hierarchy-version"] = &ddbtypes.AttributeValueMemberN{Value: "2"} }),
+		of("has another custom context", 1, 1, func(_ *alteredStore, it item) { it["aws-crypto-ec:purpose"] = stringAttr("refunds") }),
+		of("has an attribute that was added", 1, 1, func(_ *alteredStore, it item) { it["note"] = stringAttr("do not delete") }),
+		of("lacks an attribute", 1, 0, func(_ *alteredStore, it item) { delete(it, "create-time") }),
 	}
 }
 
-func alterEnc(_ *keyStore, it item) {
+func alterEnc(_ *alteredStore, it item) {
 	enc := bytes.Clone(it["enc"].(*ddbtypes.AttributeValueMemberB).Value)
 	enc[len(enc)-1] ^= 1
 	it["enc"] = &ddbtypes.AttributeValueMemberB{Value: enc}
@@ -133,87 +132,81 @@ type item = map[string]ddbtypes.AttributeValue
 
 func stringAttr(s string) ddbtypes.AttributeValue { return &ddbtypes.AttributeValueMemberS{Value: s} }
 
-// keyStore is a key store in a world, with one branch key. Its own clients are
-// those of an administrator, and have no faults.
-type keyStore struct {
-	*world
-	table   string
-	ddb     *dynamodb.Client
-	store   *branchkey.Store
+// alteredStore is a key store whose items can be altered, and repaired.
+type alteredStore struct {
+	*keyStore
 	version string // the active one
 	before  map[string]item
 }
 
-const ordersBranchKey, logicalKeyStore = "orders", "keys-of-orders"
-
-func newKeyStore(w *world) *keyStore {
+func newAlteredStore(w *world) *alteredStore {
 	w.t.Helper()
-	ks := &keyStore{world: w, table: w.server.NewTable("branch-keys", "branch-key-id", "type"), ddb: dynamodb.NewFromConfig(w.cfg), before: make(map[string]item)}
-	ks.store = ks.open(ks.ddb, w.kms)
-	version, err := ks.store.Create(w.t.Context(), ordersBranchKey, map[string]string{"purpose": "orders"})
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	ks.version = version
+	ks := &alteredStore{keyStore: w.keyStore("orders"), before: make(map[string]item)}
+	ks.version = ks.active()
 	return ks
 }
 
-// open returns the key store by clients of a process.
-func (ks *keyStore) open(ddb branchkey.DynamoDB, kms branchkey.KMS) *branchkey.Store {
-	ks.t.Helper()
-	s, err := branchkey.NewStore(ddb, kms, func(o *branchkey.StoreOptions) {
-		o.Table, o.LogicalName, o.KeyID = ks.table, logicalKeyStore, ks.key
-	})
-	if err != nil {
-		ks.t.Fatal(err)
+// active returns the version that is active.
+func (ks *alteredStore) active() string {
+	ks.w.t.Helper()
+	version, ok := ks.item("branch:ACTIVE")["version"].(*ddbtypes.AttributeValueMemberS)
+	if !ok {
+		ks.w.t.Fatal("no version is active")
 	}
-	return s
+	return strings.TrimPrefix(version.Value, "branch:version:")
 }
 
-// process returns a Sealer with a branch key cache of its own.
-func (ks *keyStore) process(store *branchkey.Store, cacheOptions cache.Options, optFns ...func(*sqsx.Options)) *sqsx.Sealer {
-	ks.t.Helper()
-	kr, err := branchkey.New(store, ordersBranchKey, func(o *branchkey.Options) { o.Cache = cacheOptions })
-	if err != nil {
-		ks.t.Fatal(err)
-	}
-	s, err := sqsx.New(kr, append([]func(*sqsx.Options){ks.watched, func(o *sqsx.Options) { o.Region = ks.cfg.Region }}, optFns...)...)
-	if err != nil {
-		ks.t.Fatal(err)
-	}
-	return s
+func (ks *alteredStore) item(itemType string) item {
+	ks.w.t.Helper()
+	out, err := ks.ddb.GetItem(ks.w.t.Context(), &dynamodb.GetItemInput{TableName: &ks.conf.Table, Key: ks.keyOf(itemType), ConsistentRead: aws.Bool(true)})
+	noError(ks.w.t, err)
+	return out.Item
 }
 
-func (ks *keyStore) keyOf(itemType string) item {
-	return item{"branch-key-id": stringAttr(ordersBranchKey), "type": stringAttr(itemType)}
+func (ks *alteredStore) keyOf(itemType string) item {
+	return item{"branch-key-id": stringAttr(ks.conf.BranchKeyID), "type": stringAttr(itemType)}
 }
 
 // edit changes an item, or deletes it if change is nil. repair takes it back.
-func (ks *keyStore) edit(itemType string, change func(*keyStore, item)) {
-	ks.t.Helper()
-	ctx := ks.t.Context()
-	out, err := ks.ddb.GetItem(ctx, &dynamodb.GetItemInput{TableName: &ks.table, Key: ks.keyOf(itemType)})
-	noError(ks.t, err)
-	if len(out.Item) == 0 {
-		ks.t.Fatalf("there is no item %s", itemType)
+func (ks *alteredStore) edit(itemType string, change func(*alteredStore, item)) {
+	ks.w.t.Helper()
+	before := ks.item(itemType)
+	if len(before) == 0 {
+		ks.w.t.Fatalf("there is no item %s", itemType)
 	}
-	ks.before[itemType] = out.Item
+	ks.before[itemType] = before
 	if change == nil {
-		_, err = ks.ddb.DeleteItem(ctx, &dynamodb.DeleteItemInput{TableName: &ks.table, Key: ks.keyOf(itemType)})
-		noError(ks.t, err)
+		_, err := ks.ddb.DeleteItem(ks.w.t.Context(), &dynamodb.DeleteItemInput{TableName: &ks.conf.Table, Key: ks.keyOf(itemType)})
+		noError(ks.w.t, err)
 		return
 	}
-	changed := maps.Clone(out.Item)
+	changed := maps.Clone(before)
 	change(ks, changed)
-	_, err = ks.ddb.PutItem(ctx, &dynamodb.PutItemInput{TableName: &ks.table, Item: changed})
-	noError(ks.t, err)
+	ks.put(changed)
 }
 
-func (ks *keyStore) repair() {
-	ks.t.Helper()
+func (ks *alteredStore) put(it item) {
+	ks.w.t.Helper()
+	_, err := ks.ddb.PutItem(ks.w.t.Context(), &dynamodb.PutItemInput{TableName: &ks.conf.Table, Item: it})
+	noError(ks.w.t, err)
+}
+
+func (ks *alteredStore) disable() {
+	ks.w.t.Helper()
+	_, err := ks.w.kms.DisableKey(ks.w.t.Context(), &kms.DisableKeyInput{KeyId: &ks.conf.KeyID})
+	noError(ks.w.t, err)
+}
+
+func (ks *alteredStore) enable() {
+	ks.w.t.Helper()
+	_, err := ks.w.kms.EnableKey(ks.w.t.Context(), &kms.EnableKeyInput{KeyId: &ks.conf.KeyID})
+	noError(ks.w.t, err)
+}
+
+func (ks *alteredStore) repair() {
+	ks.w.t.Helper()
 	for _, it := range ks.before {
-		_, err := ks.ddb.PutItem(ks.t.Context(), &dynamodb.PutItemInput{TableName: &ks.table, Item: it})
-		noError(ks.t, err)
+		ks.put(it)
 	}
 }
 
@@ -246,7 +239,7 @@ const recovery = 2 * time.Second
 // runStoreCell returns how long after the end of the fault a call succeeded.
 func runStoreCell(t *testing.T, name string, f *storeFault, s state, op string) time.Duration {
 	w := newWorld(t)
-	ks := newKeyStore(w)
+	ks := newAlteredStore(w)
 	table, key := &faultyKMS{next: w.cfg.HTTPClient}, &faultyKMS{next: w.cfg.HTTPClient}
 	c := &cell{T: t, w: w, kms: table, url: w.queue("orders"), op: op}
 	c.outage = func() { table.fault.Store(of(500, "InternalServerError")) }
@@ -258,12 +251,12 @@ func runStoreCell(t *testing.T, name string, f *storeFault, s state, op string) 
 		}
 	}
 	c.reset = func() { table.calls.Store(0); key.calls.Store(0) }
-	store := ks.open(
-		dynamodb.NewFromConfig(w.cfg, func(o *dynamodb.Options) { o.HTTPClient = table.client() }),
-		kms.NewFromConfig(w.cfg, func(o *kms.Options) { o.HTTPClient = key.client() }))
-	c.sealer = ks.process(store, cache.Options{MaxStale: faultsMaxStale}, func(o *sqsx.Options) { o.Policy.NoHold = true })
+	c.sealer = ks.sealer(between(table, key), func(o *sqsx.Options) {
+		o.Policy.NoHold = true // so that every request is one of the branch key cache
+		o.Cache.MaxStale = faultsMaxStale
+	})
 	c.client = c.sealer.Wrap(w.plain)
-	sealed, err := ks.process(ks.store, cache.Options{}).SealMessage(t.Context(), arnOf("orders"), &sqs.SendMessageInput{QueueUrl: &c.url, MessageBody: aws.String("plaintext")})
+	sealed, err := ks.sealer().SealMessage(t.Context(), arnOf("orders"), &sqs.SendMessageInput{QueueUrl: &c.url, MessageBody: aws.String("plaintext")})
 	noError(t, err)
 	c.messages = []*sqs.SendMessageInput{sealed}
 
@@ -310,6 +303,14 @@ func runStoreCell(t *testing.T, name string, f *storeFault, s state, op string) 
 		c.redelivered(name)
 	}
 	return took
+}
+
+// between has a Sealer call DynamoDB and KMS through these.
+func between(table, key *faultyKMS) func(*sqsx.Options) {
+	return func(o *sqsx.Options) {
+		o.DynamoDB = append(o.DynamoDB, func(o *dynamodb.Options) { o.HTTPClient = table.client() })
+		o.KMS = append(o.KMS, func(o *kms.Options) { o.HTTPClient = key.client() })
+	}
 }
 
 // try seals or opens without a queue.
@@ -364,9 +365,9 @@ func (c *cell) redelivered(name string) {
 func TestKeyStoreFleetInAnOutage(t *testing.T) {
 	t.Parallel()
 	const processes, receivers, messages, length = 4, 4, 100, 40 * time.Minute
-	answering := func(err error, actions ...string) func(*keyStore) {
-		return func(ks *keyStore) {
-			ks.server.Intercept(func(r *sqsxtest.Request) error {
+	answering := func(err error, actions ...string) func(*alteredStore) {
+		return func(ks *alteredStore) {
+			ks.w.server.Intercept(func(r *sqsxtest.Request) error {
 				if slices.Contains(actions, r.Action) {
 					return err
 				}
@@ -374,9 +375,9 @@ func TestKeyStoreFleetInAnOutage(t *testing.T) {
 			})
 		}
 	}
-	hang := func(actions ...string) func(*keyStore) {
-		return func(ks *keyStore) {
-			ks.server.Intercept(func(r *sqsxtest.Request) error {
+	hang := func(actions ...string) func(*alteredStore) {
+		return func(ks *alteredStore) {
+			ks.w.server.Intercept(func(r *sqsxtest.Request) error {
 				if slices.Contains(actions, r.Action) {
 					<-r.Context().Done()
 				}
@@ -386,7 +387,7 @@ func TestKeyStoreFleetInAnOutage(t *testing.T) {
 	}
 	denied := &smithy.GenericAPIError{Code: "AccessDeniedException", Message: "not authorized"}
 	const decrypt, getItem = "kms:Decrypt", "dynamodb:GetItem"
-	for name, fault := range map[string]func(*keyStore){
+	for name, fault := range map[string]func(*alteredStore){
 		"KMS unreachable":      answering(errors.New("no route to host"), decrypt),
 		"DynamoDB unreachable": answering(errors.New("no route to host"), getItem),
 		"both unreachable":     answering(errors.New("no route to host"), decrypt, getItem),
@@ -395,11 +396,11 @@ func TestKeyStoreFleetInAnOutage(t *testing.T) {
 		"DynamoDB throttled":   answering(&ddbtypes.ProvisionedThroughputExceededException{}, getItem),
 		"KMS denied":           answering(denied, decrypt),
 		"DynamoDB denied":      answering(denied, getItem),
-		"key disabled":         func(ks *keyStore) { keyLosses["disabled"].lose(ks.t.(*testing.T), ks.world) },
-		"active item missing":  func(ks *keyStore) { ks.edit("branch:ACTIVE", nil) },
-		"version item missing": func(ks *keyStore) { ks.edit("branch:version:"+ks.version, nil) },
-		"version item altered": func(ks *keyStore) { ks.edit("branch:version:"+ks.version, alterEnc) },
-		"both items missing":   func(ks *keyStore) { ks.edit("branch:ACTIVE", nil); ks.edit("branch:version:"+ks.version, nil) },
+		"key disabled":         (*alteredStore).disable,
+		"active item missing":  func(ks *alteredStore) { ks.edit("branch:ACTIVE", nil) },
+		"version item missing": func(ks *alteredStore) { ks.edit("branch:version:"+ks.version, nil) },
+		"version item altered": func(ks *alteredStore) { ks.edit("branch:version:"+ks.version, alterEnc) },
+		"both items missing":   func(ks *alteredStore) { ks.edit("branch:ACTIVE", nil); ks.edit("branch:version:"+ks.version, nil) },
 	} {
 		for _, warm := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, in operation %t", name, warm), func(t *testing.T) {
@@ -407,11 +408,8 @@ func TestKeyStoreFleetInAnOutage(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					f := newFleet(t, "orders", receivers, "VisibilityTimeout", "30")
 					f.w.server.Intercept(nil)
-					ks := newKeyStore(f.w)
-					f.sealer = func(optFns ...func(*sqsx.Options)) *sqsx.Sealer {
-						store := ks.open(dynamodb.NewFromConfig(ks.cfg), kms.NewFromConfig(ks.cfg))
-						return ks.process(store, cache.Options{}, optFns...)
-					}
+					ks := newAlteredStore(f.w)
+					f.sealer = ks.sealer
 					if warm {
 						f.start(processes)
 						f.send(f.seal(100, 1)...)
@@ -427,7 +425,7 @@ func TestKeyStoreFleetInAnOutage(t *testing.T) {
 					time.Sleep(length)
 					asked, read := f.w.count(decrypt), f.w.count(getItem)
 					f.w.server.Intercept(nil)
-					enable(t, f.w)
+					ks.enable()
 					ks.repair()
 					repaired := time.Now()
 					outstanding := len(f.w.server.Stored(f.url))
