@@ -3,6 +3,7 @@ package sqsx_test
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -23,7 +24,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 	"github.com/aws/smithy-go"
+	smithymiddleware "github.com/aws/smithy-go/middleware"
 
+	"github.com/sealq/sealq/envelope"
 	"github.com/sealq/sealq/envelope/kmskeyring"
 	"github.com/sealq/sealq/sqsx"
 	"github.com/sealq/sealq/sqsx/sqsxtest"
@@ -443,4 +446,219 @@ func TestKeyStoreFleetInAnOutage(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestVersionNotMetBefore: a message under a version that this process has not
+// read needs a read, with all that can happen to it. Messages under other
+// versions are delivered, and other receives wait for nothing.
+func TestVersionNotMetBefore(t *testing.T) {
+	t.Parallel()
+	late := storeFault{name: "the item is not replicated yet", open: storeVerdict{answered, 2, 1}}
+	for _, f := range append(slices.Clone(storeFaults), late) {
+		t.Run(f.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) { runUnmetVersion(t, &f, f.name == late.name) })
+		})
+	}
+}
+
+func runUnmetVersion(t *testing.T, f *storeFault, late bool) {
+	w := newWorld(t)
+	ks := newAlteredStore(w)
+	url, other := w.queue("orders"), w.queue("refunds")
+	table, key := &faultyKMS{next: w.cfg.HTTPClient}, &faultyKMS{next: w.cfg.HTTPClient}
+	var withheld []error
+	client := ks.client(between(table, key), func(o *sqsx.Options) {
+		o.Policy.NoHold = true // so that every request is one of the branch key cache
+		o.OnWithheld = func(_ context.Context, e *sqsx.OpenError) { withheld = append(withheld, e) }
+	})
+	old := ks.client()
+	send(t, old, url, "before")
+	if got, err := consume(t, client, url); err != nil || len(got) != 1 {
+		t.Fatalf("got %q and %v, want the message", got, err)
+	}
+	if late {
+		defer w.server.StaleReads()()
+	}
+	version, err := ks.Rotate(t.Context(), "orders")
+	noError(t, err)
+	ks.version = version
+	send(t, old, url, "old") // its process has the old version in memory
+	send(t, old, other, "old")
+	unmet := ks.sealer(func(o *sqsx.Options) { o.DynamoDB = append(o.DynamoDB, consistently) })
+	send(t, unmet.Wrap(w.plain), url, "new")
+
+	table.fault.Store(cmp.Or(f.table, noFault))
+	key.fault.Store(cmp.Or(f.key, noFault))
+	if f.edit != nil {
+		f.edit(ks)
+	}
+	table.calls.Store(0)
+	key.calls.Store(0)
+	var got []string
+	var receiveErr error
+	done := make(chan time.Duration)
+	start := time.Now()
+	go func() {
+		got, receiveErr = consume(t, client, url)
+		done <- time.Since(start)
+	}()
+	synctest.Wait() // it waits for the read
+	if got, err := consume(t, client, other); err != nil || !slices.Equal(got, []string{"old"}) || time.Since(start) > 0 {
+		t.Errorf("another receive: got %q and %v after %v, want the message at once", got, err, time.Since(start))
+	}
+	waited := <-done
+	want, wantWithheld := []string{"new", "old"}, 0
+	if f.open.verdict != answered {
+		want, wantWithheld = []string{"old"}, 1
+	}
+	if !slices.Equal(got, want) || receiveErr != nil || len(withheld) != wantWithheld {
+		t.Errorf("got %q and %v, with %d withheld, want %q and %d", got, receiveErr, len(withheld), want, wantWithheld)
+	}
+	for _, err := range withheld {
+		if class := keyStoreClass(err); class != f.open.verdict {
+			t.Errorf("got class %q (%v), want %q", class, err, f.open.verdict)
+		}
+	}
+	if waited == 0 || waited > kmskeyring.CallTimeout {
+		t.Errorf("the receive took %v, want a wait of at most %v", waited, kmskeyring.CallTimeout)
+	}
+	if gotTable, gotKey := int(table.calls.Load()), int(key.calls.Load()); gotTable != f.open.table || gotKey != f.open.key {
+		t.Errorf("%d requests to DynamoDB and %d to KMS, want %d and %d", gotTable, gotKey, f.open.table, f.open.key)
+	}
+	table.fault.Store(nil)
+	key.fault.Store(nil)
+	ks.repair()
+	if wantWithheld == 0 {
+		return
+	}
+	time.Sleep(30*time.Second - waited) // the visibility timeout
+	out, err := receive(t.Context(), client, url)
+	if err != nil || len(out.Messages) != 1 || *out.Messages[0].Body != "new" || out.Messages[0].Attributes["ApproximateReceiveCount"] != "2" {
+		t.Errorf("after the end: got %d messages and %v, want the new one, received for the second time", len(out.Messages), err)
+	}
+}
+
+// consistently has a client read what was written last.
+func consistently(o *dynamodb.Options) {
+	o.APIOptions = append(o.APIOptions, func(stack *smithymiddleware.Stack) error {
+		return stack.Initialize.Add(smithymiddleware.InitializeMiddlewareFunc("consistently", func(ctx context.Context, in smithymiddleware.InitializeInput, next smithymiddleware.InitializeHandler) (smithymiddleware.InitializeOutput, smithymiddleware.Metadata, error) {
+			if get, ok := in.Parameters.(*dynamodb.GetItemInput); ok {
+				get.ConsistentRead = aws.Bool(true)
+			}
+			return next.HandleInitialize(ctx, in)
+		}), smithymiddleware.Before)
+	})
+}
+
+// keyStoreClass is the verdict that the error of a message shows.
+func keyStoreClass(err error) verdict {
+	switch refusal, refused := errors.AsType[*sqsx.RefusedError](err); {
+	case errors.Is(err, sqsx.ErrUnavailable):
+		return unavailable
+	case errors.Is(err, envelope.ErrInvalidMessage):
+		return message
+	case refused && refusal.KeyInfo == "orders":
+		return "refused"
+	}
+	return "another"
+}
+
+// TestRotationUnderLoad rotates while messages are sent and received, one of
+// each every second for an hour. No send waits, once its process has started.
+// A receive waits for a version that its process meets for the first time, and
+// for nothing else. If consumers cannot read the new version for five minutes,
+// its messages are late, and none is lost.
+func TestRotationUnderLoad(t *testing.T) {
+	t.Parallel()
+	for name, outage := range map[string]time.Duration{"healthy": 0, "consumers without DynamoDB for 5 min": 5 * time.Minute} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) { runRotations(t, outage) })
+		})
+	}
+}
+
+func runRotations(t *testing.T, outage time.Duration) {
+	const processes, rotations, every = 3, 3, 15 * time.Minute
+	w := newWorld(t)
+	ks := newAlteredStore(w)
+	url, dlq := w.withDLQ("orders", maxReceives, "VisibilityTimeout", "30")
+	quick := &faultyKMS{next: w.cfg.HTTPClient}
+	quick.fault.Store(noFault)
+	table := &faultyKMS{next: w.cfg.HTTPClient} // of the consumers
+	table.fault.Store(noFault)
+	var producers, consumers []*sqs.Client
+	for range processes {
+		producers = append(producers, ks.client(between(quick, quick)))
+		consumers = append(consumers, ks.client(between(table, quick)))
+	}
+	first, err := ks.sealer().SealMessage(t.Context(), arnOf("orders"), &sqs.SendMessageInput{QueueUrl: &url, MessageBody: aws.String("first")})
+	noError(t, err)
+
+	sent, delivered, slowSends, slowReceives := 0, make(map[string]int), 0, 0
+	var longest time.Duration
+	receiveOne := func(c *sqs.Client) {
+		start := time.Now()
+		got, err := consume(t, c, url)
+		if waited := time.Since(start); waited > 0 && err == nil {
+			slowReceives++
+			longest = max(longest, waited)
+		}
+		if err != nil && outage == 0 {
+			t.Errorf("a receive failed: %v", err)
+		}
+		for _, body := range got {
+			delivered[body]++
+		}
+	}
+	began, rotated := time.Now(), 0
+	for second := 0; time.Since(began) < (rotations+1)*every; second++ {
+		since := time.Since(began) - time.Duration(rotated)*every
+		if since >= every && rotated < rotations {
+			_, err := ks.Rotate(t.Context(), "orders")
+			noError(t, err)
+			rotated++
+			since -= every
+			if outage > 0 {
+				table.fault.Store(refusedConnection)
+			}
+		}
+		if since >= outage {
+			table.fault.Store(noFault)
+		}
+		start := time.Now()
+		send(t, producers[second%processes], url, fmt.Sprint("message ", sent))
+		sent++
+		if time.Since(start) > 0 {
+			slowSends++
+		}
+		receiveOne(consumers[(second/processes)%processes])
+		time.Sleep(time.Second)
+	}
+	if slowSends > processes {
+		t.Errorf("%d sends waited, want the first of each of %d processes", slowSends, processes)
+	}
+	// Besides, a process waits for the answer to the hold's first question.
+	if most := processes * (rotations + 1 + 1); outage == 0 && slowReceives > most {
+		t.Errorf("%d receives waited, want at most %d: the first of each process, and one for each version", slowReceives, most)
+	}
+	if outage == 0 && longest > 300*time.Millisecond {
+		t.Errorf("the longest receive took %v, want no more than two reads of 100 ms and one of 50", longest)
+	}
+	// Old versions open after all rotations.
+	if _, err := w.plain.SendMessage(t.Context(), first); err != nil {
+		t.Fatal(err)
+	}
+	for range 90 {
+		receiveOne(consumers[0])
+		time.Sleep(time.Second)
+	}
+	if delivered["first"] != 1 || len(delivered) != sent+1 {
+		t.Errorf("%d of %d messages were delivered, the first one %d times; want all", len(delivered)-delivered["first"], sent, delivered["first"])
+	}
+	if n := len(w.server.Stored(dlq)) + len(w.server.Stored(url)); n != 0 {
+		t.Errorf("%d messages are left or dead-lettered, want none", n)
+	}
+	t.Logf("%d messages; %d sends and %d receives waited, at most %v", sent, slowSends, slowReceives, longest)
 }
