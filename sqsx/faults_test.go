@@ -556,7 +556,7 @@ func TestFaultsPage(t *testing.T) {
 		fmt.Fprintf(&faults, "| %s | %s | %s | %d |\n", f.name, f.seal, f.open, f.attempts)
 	}
 	for _, f := range storeFaults {
-		fmt.Fprintf(&stores, "| %s | %s | %d, %d | %s | %d, %d |\n", f.name, f.seal.verdict, f.seal.table, f.seal.key, f.open.verdict, f.open.table, f.open.key)
+		fmt.Fprintf(&stores, "| %s | %s | %s |\n", f.name, f.seal, f.open)
 	}
 	yes := map[bool]string{true: "yes", false: "no"}
 	for _, r := range outcomes {
