@@ -21,7 +21,7 @@
 // Server-side encryption protects a queue's storage: SQS encrypts messages
 // after it has received them, and decrypts them before it delivers them. With
 // sealq the plaintext exists only in the producer and in the consumer, and a
-// producer needs no permission to decrypt.
+// producer needs no permission to decrypt (with branch keys it does).
 //
 // # Packages
 //
@@ -37,7 +37,8 @@
 //	envelope              the message format, keyrings, classes of errors
 //	envelope/kmskeyring   data keys from AWS KMS
 //	envelope/branchkey    data keys under branch keys, which KMS protects and
-//	                      DynamoDB stores: fewer KMS calls for fleets
+//	                      DynamoDB stores, for fewer KMS calls in large fleets:
+//	                      docs/branch-keys.md
 //	envelope/envelopetest the tests that a keyring of one's own must pass
 //	middleware            interception of SQS operations: no keys, no formats;
 //	                      outside the v1 promise, but for the types that sqsx
@@ -52,8 +53,8 @@
 //	examples, integration programs to start from; tests against other software
 //
 // Imports go one way: sqsx/lambdax and sqsx/snsx use sqsx; sqsx uses
-// middleware, cache and the keyrings; branchkey uses cache and kmskeyring; these
-// use envelope; envelope uses the standard library only.
+// middleware, cache and the keyrings; branchkey uses cache and kmskeyring;
+// these use envelope; envelope uses the standard library only.
 //
 // # Data flow
 //
@@ -82,7 +83,8 @@
 //   - Anyone who controls the queue can drop, repeat, delay and reorder
 //     messages. Policy.MaxAge limits how old a repeated one may be.
 //   - Anyone who may decrypt can also forge, for the same queue: data keys are
-//     symmetric.
+//     symmetric. With a branch key, anyone who seals can open and forge, for
+//     all of its queues.
 //   - A disabled key is noticed within the reuse period, 5 minutes by default.
 //   - In an outage of KMS, cached data keys stay in use, for 24 hours by
 //     default.

@@ -207,7 +207,7 @@ func TestDocsCiteTestsThatExist(t *testing.T) {
 func TestSectionsNameTheirTests(t *testing.T) {
 	t.Parallel()
 	exists := testFunctions(t)
-	for _, name := range []string{"docs/security.md", "docs/operations.md", "docs/lambda.md", "docs/sns.md"} {
+	for _, name := range []string{"docs/security.md", "docs/operations.md", "docs/branch-keys.md", "docs/lambda.md", "docs/sns.md"} {
 		sections := strings.Split(prose(read(t, name)), "\n## ")[1:]
 		for _, section := range sections {
 			title, text, _ := strings.Cut(section, "\n")
@@ -340,9 +340,11 @@ func settings() map[string]map[string]reflect.Type {
 func hasSetting(where, pkg, structure, field string) bool {
 	structs := settings()[structure]
 	if structs == nil { // o, co, ko
-		for _, typ := range settings()["Options"] {
-			if hasField(typ, field) {
-				return true
+		for _, kind := range []string{"Options", "StoreOptions"} {
+			for _, typ := range settings()[kind] {
+				if hasField(typ, field) {
+					return true
+				}
 			}
 		}
 		return false
@@ -833,12 +835,12 @@ func unindented(code string) string {
 	return b.String()
 }
 
-// TestPoliciesAreJSON parses the IAM and key policies of docs/operations.md,
-// docs/lambda.md and docs/sns.md.
+// TestPoliciesAreJSON parses the IAM and key policies of the documents.
 func TestPoliciesAreJSON(t *testing.T) {
 	t.Parallel()
 	actions := make(map[string]bool)
-	for _, m := range fence.FindAllStringSubmatch(read(t, "docs/operations.md")+read(t, "docs/lambda.md")+read(t, "docs/sns.md"), -1) {
+	text := read(t, "docs/operations.md") + read(t, "docs/branch-keys.md") + read(t, "docs/lambda.md") + read(t, "docs/sns.md")
+	for _, m := range fence.FindAllStringSubmatch(text, -1) {
 		if m[1] != "json" {
 			continue
 		}
@@ -865,7 +867,10 @@ func TestPoliciesAreJSON(t *testing.T) {
 			}
 		}
 	}
-	for _, want := range []string{"kms:GenerateDataKey", "kms:Decrypt", "kms:DescribeKey", "sqs:SendMessage", "sqs:ReceiveMessage"} {
+	for _, want := range []string{
+		"kms:GenerateDataKey", "kms:Decrypt", "kms:DescribeKey", "sqs:SendMessage", "sqs:ReceiveMessage",
+		"dynamodb:GetItem", "dynamodb:PutItem", "kms:GenerateDataKeyWithoutPlaintext", "kms:ReEncryptFrom", "kms:ReEncryptTo",
+	} {
 		if !actions[want] {
 			t.Errorf("no policy grants %s, got %v", want, slices.Sorted(maps.Keys(actions)))
 		}

@@ -251,11 +251,11 @@ func TestMixedSourceOfBothKinds(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			m := newMixture(t)
 			both := edks(t, m.branch, m.kms)
-			m.branch.err, m.kms.hangs = envelope.ErrNoMatchingKey, true
+			m.branch.err, m.kms.hangs = refused, true
 			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 			defer cancel()
 			_, err := m.DecryptDataKey(ctx, both, nil)
-			if !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, envelope.ErrInvalidMessage) || errors.Is(err, envelope.ErrUnavailable) {
+			if !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, refused) || errors.Is(err, envelope.ErrUnavailable) {
 				t.Errorf("got %v, want the end of the caller's context and no verdict", err)
 			}
 			cancel()

@@ -125,6 +125,8 @@ func misfits(t testing.TB, w *world) map[string]misfit {
 			[]string{`\"sealq\" attribute`, "copy attributes", "MessageAttributeNames", "convert MessageAttributes", "SEALQ_BODY_CARRIER"}, nil},
 		"key not configured": {sealedBy(t, foreign), nil, "sealed under a key that is not configured",
 			[]string{"kmskeyring.Options.DecryptKeys", "sqsx.Options.KMSKeyring", "SEALQ_DECRYPT_KEYS"}, []string{"append("}},
+		"branch key": {sealedBy(t, w.keyStore("orders").sealer()), nil, "sealed under a key that is not configured",
+			[]string{"branch key", "sqsx.Options.OpenKeyStore", "SEALQ_KEY_STORE_TABLE", "SEALQ_KEY_STORE_OPEN_ONLY"}, []string{"DecryptKeys"}},
 		"key of another kind": {sealedBy(t, ofRaw), nil, "sealed under a key that is not configured",
 			[]string{"another kind of keyring"}, []string{"DecryptKeys"}},
 		"key cannot decrypt": {sealedBy(t, elsewhere), nil, "not decrypted by its key",

@@ -3,7 +3,6 @@ package branchkey
 import (
 	"context"
 	"crypto/fips140"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"slices"
@@ -109,11 +108,9 @@ func (k *Keyring) GenerateDataKey(ctx context.Context, ec envelope.EncryptionCon
 	if err := k.ready(ctx); err != nil {
 		return nil, err
 	}
-	var random [2][randomSize]byte // one call of the operating system
-	rand.Read(random[0][:])
-	secret := hedged(randomDataKey, &random[0], &k.store.draws, nil, nil)
+	secret := hedged(randomDataKey, &k.store.draws, nil, nil)
 	defer clear(secret[:])
-	edk, err := k.wrap(ctx, secret[:], &random[1], ec)
+	edk, err := k.wrap(ctx, secret[:], ec)
 	if err != nil {
 		return nil, err
 	}
@@ -130,12 +127,10 @@ func (k *Keyring) WrapDataKey(ctx context.Context, key *envelope.DataKey, ec env
 		return envelope.EncryptedDataKey{}, errors.New("branchkey: no data key to wrap: it is nil or was not made by envelope.NewDataKey")
 	}
 	defer clear(secret)
-	var random [randomSize]byte
-	rand.Read(random[:])
-	return k.wrap(ctx, secret, &random, ec)
+	return k.wrap(ctx, secret, ec)
 }
 
-func (k *Keyring) wrap(ctx context.Context, secret []byte, random *[randomSize]byte, ec envelope.EncryptionContext) (envelope.EncryptedDataKey, error) {
+func (k *Keyring) wrap(ctx context.Context, secret []byte, ec envelope.EncryptionContext) (envelope.EncryptedDataKey, error) {
 	var none envelope.EncryptedDataKey
 	if err := checkContext(ec); err != nil {
 		return none, fmt.Errorf("branchkey: %w", err)
@@ -155,7 +150,7 @@ func (k *Keyring) wrap(ctx context.Context, secret []byte, random *[randomSize]b
 	m := k.workspace()
 	defer k.workspaces.Put(m)
 	m.aad = appendAAD(m.aad[:0], id, v, ec)
-	saltIV := hedged(randomSaltIV, random, &k.store.draws, secret, m.aad)
+	saltIV := hedged(randomSaltIV, &k.store.draws, secret, m.aad)
 	ciphertext, err := m.wrap(branchKey, v, saltIV[:saltSize+ivSize], secret, m.aad)
 	if err != nil {
 		return none, fmt.Errorf("branchkey: %w", err)

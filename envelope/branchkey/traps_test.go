@@ -17,6 +17,7 @@ import (
 	"github.com/sealq/sealq/envelope/kmskeyring"
 	"github.com/sealq/sealq/internal/keyerr"
 	"github.com/sealq/sealq/internal/keytrace"
+	"github.com/sealq/sealq/sqsx/sqsxtest"
 )
 
 // TestEventualConsistency: an item that an eventually consistent read does not
@@ -157,6 +158,70 @@ func TestVersionsOfAHostileSender(t *testing.T) {
 	if _, err := altered.DecryptDataKey(ended, junk, ec); class(err) != "caller" {
 		t.Errorf("got %q (%v), want the caller's end", class(err), err)
 	}
+}
+
+// TestCallersEndIsNoVerdict: not even together with a verdict on another
+// version of the message.
+func TestCallersEndIsNoVerdict(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		store := w.store()
+		w.create(store, "orders")
+		kr := w.keyring(store, "orders")
+		lost := []envelope.EncryptedDataKey{forged("orders", 1)}
+		if _, err := kr.DecryptDataKey(t.Context(), lost, ec); class(err) != "refused: entry" {
+			t.Fatalf("got %v, want a refusal", err)
+		}
+		w.srv.Intercept(hang)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, err := kr.DecryptDataKey(ctx, append(lost, forged("orders", 2)), ec)
+		if _, refused := errors.AsType[*envelope.RefusedError](err); refused || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("got %v, want the caller's deadline alone", err)
+		}
+		time.Sleep(time.Minute)
+	})
+}
+
+// TestOneTenantHangs: once another branch key is known to answer, also by a
+// check, no further message waits for one that does not.
+func TestOneTenantHangs(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		store := w.store()
+		w.create(store, "blue")
+		w.create(store, "red")
+		kr := w.keyring(store, "", func(o *branchkey.Options) {
+			o.BranchKeyIDs = func(ec envelope.EncryptionContext) (string, error) { return ec["tenant"], nil }
+		})
+		blue, red := envelope.EncryptionContext{"tenant": "blue"}, envelope.EncryptionContext{"tenant": "red"}
+		key, err := kr.GenerateDataKey(t.Context(), blue)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.srv.Intercept(func(r *sqsxtest.Request) error {
+			if r.Action == "dynamodb:GetItem" && strings.Contains(string(r.Body), `"blue"`) {
+				return hang(r)
+			}
+			return nil
+		})
+		if err := kr.CheckDecrypt(t.Context(), red); err != nil {
+			t.Fatal(err)
+		}
+		open := func() (time.Duration, error) {
+			begin := time.Now()
+			_, err := kr.DecryptDataKey(t.Context(), key.EncryptedDataKeys(), blue)
+			return time.Since(begin), err
+		}
+		go open()
+		time.Sleep(2 * time.Second)
+		if d, err := open(); d != 0 || class(err) != "unavailable" {
+			t.Errorf("got %v after %v, want unavailable at once", err, d)
+		}
+		time.Sleep(time.Minute)
+	})
 }
 
 // TestPace: look-ups that fail are limited, others are not.

@@ -1,11 +1,12 @@
 // Prints a batch of messages, texts and attributes: node receive.js QUEUE_URL KEY_ARN
 
 import { DeleteMessageCommand, ReceiveMessageCommand, SQSClient } from '@aws-sdk/client-sqs'
+import { configured } from './branchkey.js'
 import { NotOpened, queueArn, Sealer } from './sealed.js'
 
 const [QueueUrl, keyArn] = process.argv.slice(2)
 const sqs = new SQSClient()
-const sealer = new Sealer(await queueArn(sqs, QueueUrl), keyArn)
+const sealer = new Sealer(await queueArn(sqs, QueueUrl), keyArn, configured(keyArn))
 const received = await sqs.send(
   new ReceiveMessageCommand({
     QueueUrl,

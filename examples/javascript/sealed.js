@@ -28,12 +28,12 @@ export async function queueArn(sqs, queueUrl, partition = 'aws') {
   return `arn:${partition}:sqs:${await sqs.config.region()}:${account}:${name}`
 }
 
-// Sealer seals and opens messages of one queue under one KMS key. keyArn must be
-// an ARN: with an alias the SDK can seal, but not open.
+// Sealer seals and opens messages of one queue under one KMS key, or with keyring.
+// keyArn must be an ARN: with an alias the SDK can seal, but not open.
 export class Sealer {
-  constructor(queueArn, keyArn) {
+  constructor(queueArn, keyArn, keyring = new KmsKeyringNode({ generatorKeyId: keyArn })) {
     this.queueArn = queueArn
-    this.keyring = new KmsKeyringNode({ generatorKeyId: keyArn })
+    this.keyring = keyring
   }
 
   // seal returns the MessageBody to send. It needs no message attribute.

@@ -3,11 +3,12 @@
 import sys
 
 import boto3
+import branchkey
 from sealed import NotOpened, Sealer, queue_arn
 
 url, key_arn = sys.argv[1:]
 sqs = boto3.client("sqs")
-sealer = Sealer(queue_arn(sqs, url), key_arn)
+sealer = Sealer(queue_arn(sqs, url), key_arn, keyring=branchkey.configured(key_arn))
 received = sqs.receive_message(
     QueueUrl=url,
     MaxNumberOfMessages=10,

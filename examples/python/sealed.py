@@ -32,19 +32,15 @@ def queue_arn(sqs, queue_url):
 
 
 class Sealer:
-    """Seals and opens messages of one queue under one KMS key.
+    """Seals and opens messages of one queue under one KMS key, or with keyring.
 
     key_arn must be an ARN: with an alias the SDK can seal, but not open.
     """
 
-    def __init__(self, queue_arn, key_arn, kms=None):
+    def __init__(self, queue_arn, key_arn, kms=None, keyring=None):
         self.queue_arn = queue_arn
         self.client = aws_encryption_sdk.EncryptionSDKClient(max_encrypted_data_keys=MOST_KEYS)
-        providers = AwsCryptographicMaterialProviders(config=MaterialProvidersConfig())
-        kms = kms or boto3.client("kms", region_name=key_arn.split(":")[3])
-        self.keyring = providers.create_aws_kms_keyring(
-            CreateAwsKmsKeyringInput(kms_key_id=key_arn, kms_client=kms)
-        )
+        self.keyring = keyring or kms_keyring(key_arn, kms)
 
     def seal(self, text):
         """The MessageBody to send. It needs no message attribute."""
@@ -87,6 +83,15 @@ class Sealer:
         """The queue whose dead-letter queue this is, if it is a neighbour."""
         source = received.get("Attributes", {}).get("DeadLetterQueueSourceArn", "")
         return source if source.split(":")[:5] == self.queue_arn.split(":")[:5] else self.queue_arn
+
+
+def kms_keyring(key_arn, kms=None):
+    """A keyring that calls KMS for every message."""
+    providers = AwsCryptographicMaterialProviders(config=MaterialProvidersConfig())
+    kms = kms or boto3.client("kms", region_name=key_arn.split(":")[3])
+    return providers.create_aws_kms_keyring(
+        CreateAwsKmsKeyringInput(kms_key_id=key_arn, kms_client=kms)
+    )
 
 
 def joined(received):

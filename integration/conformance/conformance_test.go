@@ -21,10 +21,11 @@ func TestInProcessServer(t *testing.T) {
 	t.Parallel()
 	server := sqsxtest.New(t)
 	conformance.Run(t, conformance.Target{
-		Name:   "sqsxtest",
-		SQS:    server.Config(),
-		KMS:    server.Config(),
-		Topics: true,
+		Name:     "sqsxtest",
+		SQS:      server.Config(),
+		KMS:      server.Config(),
+		Topics:   true,
+		DynamoDB: true,
 		Stored: func(_ context.Context, queueURL string) ([]types.Message, error) {
 			return server.Stored(queueURL), nil
 		},
@@ -50,7 +51,7 @@ func TestLocalStack(t *testing.T) {
 func TestMinistack(t *testing.T) {
 	in := use(t, "ministack")
 	target := target(in, in)
-	target.Topics = true
+	target.Topics, target.DynamoDB = true, true
 	target.Differences = []conformance.Difference{
 		conformance.ElevenAttributesAccepted,
 		conformance.AttributeNamesUnchecked,
@@ -58,6 +59,7 @@ func TestMinistack(t *testing.T) {
 		conformance.BatchSplit,
 		conformance.GroupWaitsWhole,
 		conformance.NoMoveTask,
+		conformance.NoReEncrypt,
 		conformance.TamperedBlobDecrypts,
 		conformance.WrongKeyIDDecrypts,
 		conformance.TopicBatchLosesBinary,
@@ -70,7 +72,11 @@ func TestMinistack(t *testing.T) {
 func TestMoto(t *testing.T) {
 	in := use(t, "moto")
 	target := target(in, in)
+	target.DynamoDB = true
 	target.Differences = append(motoKMS(),
+		conformance.ExpressionErrorsAre500,
+		conformance.RequestTokensIgnored,
+		conformance.UnusedValuesAccepted,
 		conformance.ElevenAttributesAccepted,
 		conformance.AttributeNamesUnchecked,
 		conformance.AttributesNotCounted,
@@ -121,6 +127,7 @@ func TestFauxqs(t *testing.T) {
 // motoKMS is what moto's KMS brings to the emulators that have none.
 func motoKMS() []conformance.Difference {
 	return []conformance.Difference{
+		conformance.AnySourceKeyReEncrypts,
 		conformance.WrongKeyIDIsAccessDenied,
 		conformance.UnavailableKeysWork,
 		conformance.ReplicasCannotDecrypt,

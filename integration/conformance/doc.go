@@ -1,5 +1,6 @@
-// Package conformance is one suite for everything that speaks SQS and KMS: the
-// in-process server of sqsx/sqsxtest and the emulators of package launch.
+// Package conformance is one suite for everything that speaks SQS and KMS, and
+// SNS or DynamoDB too: the in-process server of sqsx/sqsxtest and the emulators
+// of package launch.
 //
 // Its cases are of two kinds. "protocol" cases use the plain SDK: they describe
 // what sealq relies on, and check that the in-process server does it. The

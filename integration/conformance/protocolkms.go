@@ -19,6 +19,7 @@ func kmsCases() []testCase {
 		{"KMS: the key named must be the blob's", keyBound},
 		{"KMS: disabled keys and keys that await deletion are refused", keyStates},
 		{"KMS: multi-Region keys", multiRegion},
+		{"KMS: a data key that nobody has seen is encrypted again under another context", reEncrypted},
 	}
 }
 
@@ -106,6 +107,58 @@ func keyBound(t *testing.T, s *suite) {
 	default:
 		s.wantRefused(t, "another key", err, "IncorrectKeyException", WrongKeyIDDecrypts)
 	}
+}
+
+// reEncrypted is how key stores make a branch key: one key under two contexts.
+func reEncrypted(t *testing.T, s *suite) {
+	key, other := s.key(t), s.key(t)
+	version, active := map[string]string{"type": "branch:version:1", "tablename": "ä"}, map[string]string{"type": "branch:ACTIVE", "tablename": "ä"}
+	generated, err := s.kms.GenerateDataKeyWithoutPlaintext(t.Context(), &kms.GenerateDataKeyWithoutPlaintextInput{
+		KeyId: &key, NumberOfBytes: aws.Int32(32), EncryptionContext: version,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if *generated.KeyId != key {
+		t.Errorf("GenerateDataKeyWithoutPlaintext: got key ID %q, want the ARN %q", *generated.KeyId, key)
+	}
+	in := kms.ReEncryptInput{
+		CiphertextBlob: generated.CiphertextBlob, SourceKeyId: &key, SourceEncryptionContext: version,
+		DestinationKeyId: &key, DestinationEncryptionContext: active,
+	}
+	moved, err := s.kms.ReEncrypt(t.Context(), &in)
+	if s.differs(NoReEncrypt) {
+		wantCode(t, "ReEncrypt", err, "InvalidAction")
+		return
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if *moved.SourceKeyId != key || *moved.KeyId != key {
+		t.Errorf("ReEncrypt: got key IDs %q and %q, want the ARN %q", *moved.SourceKeyId, *moved.KeyId, key)
+	}
+	open := func(what string, blob []byte, ec map[string]string) []byte {
+		out, err := s.decrypt(t, key, blob, ec)
+		if err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+		return out.Plaintext
+	}
+	before, after := open("before", generated.CiphertextBlob, version), open("after", moved.CiphertextBlob, active)
+	if len(before) != 32 || !bytes.Equal(before, after) {
+		t.Errorf("got %d bytes before and %d after, want the same 32", len(before), len(after))
+	}
+	_, err = s.decrypt(t, key, moved.CiphertextBlob, version)
+	wantCode(t, "the first context, after", err, "InvalidCiphertextException")
+
+	wrong := in
+	wrong.SourceEncryptionContext = active
+	_, err = s.kms.ReEncrypt(t.Context(), &wrong)
+	wantCode(t, "another source context", err, "InvalidCiphertextException")
+	wrong = in
+	wrong.SourceKeyId = &other
+	_, err = s.kms.ReEncrypt(t.Context(), &wrong)
+	s.wantRefused(t, "another source key", err, "IncorrectKeyException", AnySourceKeyReEncrypts)
 }
 
 func keyStates(t *testing.T, s *suite) {

@@ -21,6 +21,9 @@ func Run(t *testing.T, target Target) {
 	// A subtest, so that all parallel cases have ended when it returns.
 	t.Run("case", func(t *testing.T) {
 		cases := slices.Concat(protocolCases(), kmsCases(), sealedCases(), contentCases(), receiveCases(), queueCases(), keyCases(), safetyCases())
+		if target.DynamoDB {
+			cases = append(cases, slices.Concat(tableCases(), keyStoreCases())...)
+		}
 		if target.Topics {
 			cases = append(cases, topicCases()...)
 		}

@@ -16,6 +16,9 @@ type Target struct {
 	// attributes.
 	Topics bool
 
+	// DynamoDB says that the server of KMS has DynamoDB, too.
+	DynamoDB bool
+
 	// Stored shows what lies in a queue, as it came over the wire, without
 	// receiving it. Nil: the suite takes it with a plain client.
 	Stored func(ctx context.Context, queueURL string) ([]types.Message, error)
@@ -25,7 +28,7 @@ type Target struct {
 	Differences []Difference
 }
 
-// Difference says what a target does in place of what SQS and KMS are
+// Difference says what a target does in place of what the services are
 // documented to do. Its text stands in the compatibility table.
 type Difference string
 
@@ -59,6 +62,11 @@ const (
 	WrongKeyIDDecrypts       Difference = "KMS decrypts whatever key the request names"
 	WrongKeyIDIsAccessDenied Difference = "KMS answers AccessDeniedException where the key named is not the blob's"
 	UnavailableKeysWork      Difference = "KMS uses disabled keys and keys that await deletion"
+	NoReEncrypt              Difference = "KMS has no ReEncrypt: the case decrypts and encrypts in its place"
+	AnySourceKeyReEncrypts   Difference = "ReEncrypt takes whatever source key the request names"
+	UnusedValuesAccepted     Difference = "DynamoDB accepts a value for expressions that no expression uses"
+	ExpressionErrorsAre500   Difference = "DynamoDB answers status 500, and no JSON, to expressions that are invalid"
+	RequestTokensIgnored     Difference = "DynamoDB carries out a transaction again that has the token of an earlier one"
 	ReplicasCannotDecrypt    Difference = "KMS refuses to decrypt with a replica of a multi-Region key"
 )
 

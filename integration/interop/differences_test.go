@@ -70,32 +70,45 @@ func TestFullFinalFrame(t *testing.T) {
 	}
 }
 
-// The JavaScript raw keyring sorts the context by locale unless told otherwise.
-// That is not the order of the bytes, which everybody else authenticates the
-// data key with. Its KMS keyring leaves the sorting to KMS.
+// The JavaScript keyrings of raw AES keys and of branch keys sort the context
+// by locale unless told otherwise. That is not the order of the bytes, which
+// everybody else authenticates the data key with. The KMS keyring leaves the
+// sorting to KMS.
 func TestLocaleSorting(t *testing.T) {
 	t.Parallel()
 	d := find(t, "javascript").running(t)
-	for _, test := range []struct {
-		ec    map[string]string
-		opens bool
-	}{
-		{map[string]string{"a": "1", "b": "2"}, true},
-		{map[string]string{"B": "1", "a": "2"}, false},
-		{map[string]string{"Tenant": "1", "aws:sqs:arn": "2"}, false},
-		{map[string]string{"queueUrl": "1", "queue_name": "2"}, false},
-	} {
-		keys := rawPairs(t)[0]
-		byLocale := keys.decrypt
-		byLocale.LocaleSorting = true
-		r := bySealq(d, keys, test.ec, random(10))
-		message, err := r.seal()
+	check := func(t *testing.T, keys pair) {
+		for _, test := range []struct {
+			ec    map[string]string
+			opens bool
+		}{
+			{map[string]string{"sealq:queue": "arn:aws:sqs:us-east-1:123456789012:orders"}, true},
+			{map[string]string{"a": "1", "b": "2"}, true},
+			{map[string]string{"B": "1", "a": "2"}, false},
+			{map[string]string{"Tenant": "1", "aws:sqs:arn": "2"}, false},
+			{map[string]string{"queueUrl": "1", "queue_name": "2"}, false},
+		} {
+			byLocale := keys.decrypt
+			byLocale.LocaleSorting = true
+			r := bySealq(d, keys, test.ec, random(10))
+			message, err := r.seal()
+			if err != nil {
+				t.Fatal(err)
+			}
+			expectOpens(t, d, "sorted by bytes", true, keys.decrypt, message, r.plaintext)
+			expectOpens(t, d, "sorted by locale", test.opens, byLocale, message, r.plaintext)
+		}
+	}
+	t.Run("raw AES", func(t *testing.T) { check(t, rawPairs(t)[0]) })
+	t.Run("branch keys", func(t *testing.T) {
+		k := newKeyStore(t, services()[0].use(t), "interop-sorting")
+		k.createTable(t)
+		id, err := sealqSide(t, k).create("", nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		expectOpens(t, d, "sorted by bytes", true, keys.decrypt, message, r.plaintext)
-		expectOpens(t, d, "sorted by locale", test.opens, byLocale, message, r.plaintext)
-	}
+		check(t, k.keys(t, id, "first version"))
+	})
 }
 
 // The SDKs compare the key they are configured with to the ARN in the message,

@@ -18,12 +18,17 @@ type sdk struct {
 	err    error
 }
 
+// started is an emulator, or nil and the reason.
+type started struct {
+	*launch.Instance
+	err error
+}
+
 // sdks are all SDKs, started once for the whole run: some take a second.
-// localStack is the emulator, or nil and the reason.
+// LocalStack has queues and KMS, and moto KMS and DynamoDB.
 var (
-	sdks          []*sdk
-	localStack    *launch.Instance
-	localStackErr error
+	sdks             []*sdk
+	localStack, moto started
 )
 
 func TestMain(m *testing.M) {
@@ -51,12 +56,14 @@ func runAll(m *testing.M) (code int, err error) {
 			defer func() { err = errors.Join(err, s.driver.Stop()) }()
 		}
 	}
-	emulator, err := launch.Find("LocalStack")
-	if err != nil {
-		return 1, err
-	}
-	if localStack, localStackErr = emulator.Start(ctx); localStackErr == nil {
-		defer func() { err = errors.Join(err, localStack.Stop()) }()
+	for name, e := range map[string]*started{"LocalStack": &localStack, "moto": &moto} {
+		emulator, err := launch.Find(name)
+		if err != nil {
+			return 1, err
+		}
+		if e.Instance, e.err = emulator.Start(ctx); e.err == nil {
+			defer func() { err = errors.Join(err, e.Stop()) }()
+		}
 	}
 	return m.Run(), nil
 }
@@ -69,11 +76,17 @@ func (s *sdk) running(t *testing.T) *drivers.Driver {
 	return s.driver
 }
 
+// running returns the emulator.
+func (e started) running(t *testing.T) *launch.Instance {
+	t.Helper()
+	require(t, e.err)
+	return e.Instance
+}
+
 // emulator returns the running LocalStack.
 func emulator(t *testing.T) *launch.Instance {
 	t.Helper()
-	require(t, localStackErr)
-	return localStack
+	return localStack.running(t)
 }
 
 func require(t *testing.T, err error) {

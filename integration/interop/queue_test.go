@@ -21,6 +21,7 @@ import (
 
 	"github.com/sealq/sealq/envelope"
 	"github.com/sealq/sealq/integration/interop/drivers"
+	"github.com/sealq/sealq/integration/launch"
 	"github.com/sealq/sealq/sqsx"
 )
 
@@ -89,7 +90,11 @@ type world struct {
 
 func newWorld(t *testing.T, alias string) world {
 	t.Helper()
-	in := emulator(t)
+	return newWorldOn(t, emulator(t), alias)
+}
+
+func newWorldOn(t *testing.T, in *launch.Instance, alias string) world {
+	t.Helper()
 	cfg := in.Config()
 	cfg.Retryer = nil // the SDK's own: a busy machine can make a call time out
 	return world{

@@ -92,11 +92,19 @@ func flip(m []byte, at int) []byte {
 }
 
 // refused reports whether a reader of either side said no to the message
-// itself. A driver that crashed, or a key service that did not answer, is not a
-// refusal, and a different plaintext is a catastrophe.
+// itself, or to the version of a branch key that it names. A driver that
+// crashed, or a key service that did not answer, is not a refusal, and a
+// different plaintext is a catastrophe.
 func refused(err error) bool {
 	_, driver := errors.AsType[*drivers.Refusal](err)
-	return driver || errors.Is(err, envelope.ErrInvalidMessage)
+	return driver || errors.Is(err, envelope.ErrInvalidMessage) || refusedVersion(err)
+}
+
+// refusedVersion reports whether sealq did not get a version of a branch key:
+// it cannot tell one that a message makes up from one that is not there yet.
+func refusedVersion(err error) bool {
+	refused, ok := errors.AsType[*envelope.RefusedError](err)
+	return ok && refused.Reach == envelope.ReachEntry
 }
 
 // pair is the same key as sealq and as the SDKs configure it.

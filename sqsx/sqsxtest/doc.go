@@ -54,8 +54,8 @@
 //     Scan, and TransactWriteItems with Put, Delete and ConditionCheck: all or
 //     nothing, with the reasons of a cancelled one and ten minutes of
 //     ClientRequestToken. Condition, filter and key condition expressions with
-//     all their operators, functions and reserved words; all types of value; the
-//     limits of items, keys, numbers and expressions.
+//     all their operators, functions and reserved words; all types of value;
+//     the limits of items, keys, numbers and expressions.
 //   - Accounts and Regions are separate namespaces. The Region is that of the
 //     request's signature; the account is the access key ID if that is 12
 //     digits, else [DefaultAccount].
@@ -69,12 +69,12 @@
 // [Server.Deny] removes a permission, [Server.CutKMS] and [Server.CutDynamoDB]
 // make a service unreachable, [Server.Tamper] alters messages,
 // [Server.StaleReads] makes reads of DynamoDB eventually consistent, and
-// [Server.Intercept] causes every other failure that a test needs. A standard queue delivers in order and once,
-// although the service promises neither; a message that becomes visible again
-// is placed behind the others. Changes take effect at once, so a queue may be
-// created or purged again within 60 seconds. Memory grows with the messages
-// that are stored, with five minutes of deduplication IDs, and with a bounded
-// log of requests.
+// [Server.Intercept] causes every other failure that a test needs. A standard
+// queue delivers in order and once, although the service promises neither; a
+// message that becomes visible again is placed behind the others. Changes take
+// effect at once, so a queue may be created or purged again within 60 seconds.
+// Memory grows with the messages that are stored, with five minutes of
+// deduplication IDs, and with a bounded log of requests.
 //
 // DynamoDB has no UpdateItem, no indexes, no projections and none of the
 // parameters that expressions have replaced. It refuses by name what it does

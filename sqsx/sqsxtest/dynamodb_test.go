@@ -433,8 +433,8 @@ func TestDynamoDBNamespaces(t *testing.T) {
 	}
 }
 
-// TestDynamoDBWire: headers and bodies of answers, as other languages' SDKs read
-// them.
+// TestDynamoDBWire: headers and bodies of answers, as other languages' SDKs
+// read them.
 func TestDynamoDBWire(t *testing.T) {
 	t.Parallel()
 	server := sqsxtest.New(t)

@@ -70,7 +70,8 @@ type ddbOperand struct {
 	size  bool // size(operand)
 }
 
-// ddbStep is one step of a path: an attribute of a map, or an element of a list.
+// ddbStep is one step of a path: an attribute of a map, or an element of a
+// list.
 type ddbStep struct {
 	name  string
 	index int // used if name is empty

@@ -17,7 +17,24 @@
 //
 //	{"type":"raw-aes","namespace":"ns","name":"n","key":"base64"}
 //	{"type":"kms","key":"ARN, alias or key ID","endpoint":"http://...","region":"us-east-1"}
+//	{"type":"branch-key","branchKey":"id","store":S,"instance":"any text"}
 //	{"type":"multi","generator":K,"children":[K]}
+//
+// A driver makes a keyring once, and keeps it. A keyring of branch keys caches
+// them, and goes on with the old version after a rotation: another instance is
+// another keyring.
+//
+// A key store of branch keys is a table of DynamoDB. The drivers that have
+// keyrings also make the table (JavaScript does not), branch keys and new
+// versions of them:
+//
+//	S: {"table":"t","logicalName":"n","key":"key ARN","endpoint":"http://...","region":"us-east-1"}
+//	{"op":"create-key-store","store":S}
+//	{"ok":true}
+//	{"op":"create-branch-key","store":S,"branchKey":"id, or empty","context":{"a":"b"}}
+//	{"ok":true,"branchKey":"id"}
+//	{"op":"rotate-branch-key","store":S,"branchKey":"id"}
+//	{"ok":true}
 //
 // Every SDK is installed by its own package manager from pinned manifests into
 // a cache folder: $SEALQTEST_CACHE, or sealq-integration in the user's cache

@@ -3,6 +3,7 @@ package drivers
 import (
 	"bufio"
 	"bytes"
+	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -28,8 +29,13 @@ type Keyring struct {
 	Generator *Keyring  `json:"generator,omitempty"`
 	Children  []Keyring `json:"children,omitempty"`
 
-	// LocaleSorting builds the JavaScript raw keyring as its own default
-	// would; see the test that needs it. Others ignore it.
+	BranchKey string    `json:"branchKey,omitempty"`
+	Store     *KeyStore `json:"store,omitempty"`
+	Instance  string    `json:"instance,omitempty"`
+
+	// LocaleSorting builds the JavaScript keyrings of raw AES keys and of branch
+	// keys as their own default would; see the tests that need it. Others ignore
+	// it.
 	LocaleSorting bool `json:"localeSorting,omitempty"`
 }
 
@@ -48,6 +54,21 @@ func KMS(key, endpoint, region string) Keyring {
 // not know it.
 func KMSDiscovery(endpoint, region string) Keyring {
 	return Keyring{Type: "kms-discovery", Endpoint: endpoint, Region: region}
+}
+
+// KeyStore describes a key store of branch keys.
+type KeyStore struct {
+	Table       string `json:"table"`
+	LogicalName string `json:"logicalName"`
+	Key         string `json:"key"` // the ARN of the KMS key that protects the branch keys
+	Endpoint    string `json:"endpoint"`
+	Region      string `json:"region"`
+}
+
+// BranchKey describes a new keyring of one branch key, which has cached nothing
+// yet. The command line tool and the Python master keys do not know it.
+func BranchKey(store KeyStore, id string) Keyring {
+	return Keyring{Type: "branch-key", BranchKey: id, Store: &store, Instance: rand.Text()}
 }
 
 // Multi describes a multi-keyring.
@@ -182,11 +203,43 @@ func (d *Driver) Decrypt(kr Keyring, message []byte) (Opened, error) {
 	return Opened{a.Plaintext, a.Context}, err
 }
 
+// CreateKeyStore makes the table of a key store.
+func (d *Driver) CreateKeyStore(store KeyStore) error {
+	_, err := d.administer("create-key-store", store, "", nil)
+	return err
+}
+
+// CreateBranchKey makes a branch key and returns its ID. Without an ID of the
+// caller's it is a random UUID.
+func (d *Driver) CreateBranchKey(store KeyStore, id string, context map[string]string) (string, error) {
+	a, err := d.administer("create-branch-key", store, id, context)
+	return a.BranchKey, err
+}
+
+// RotateBranchKey gives a branch key a new version.
+func (d *Driver) RotateBranchKey(store KeyStore, id string) error {
+	_, err := d.administer("rotate-branch-key", store, id, nil)
+	return err
+}
+
+func (d *Driver) administer(op string, store KeyStore, id string, context map[string]string) (answer, error) {
+	if context == nil {
+		context = map[string]string{}
+	}
+	return d.ask(struct {
+		Op        string            `json:"op"`
+		Store     KeyStore          `json:"store"`
+		BranchKey string            `json:"branchKey"`
+		Context   map[string]string `json:"context"`
+	}{op, store, id, context})
+}
+
 type answer struct {
 	OK        bool              `json:"ok"`
 	Message   []byte            `json:"message"`
 	Plaintext []byte            `json:"plaintext"`
 	Context   map[string]string `json:"context"`
+	BranchKey string            `json:"branchKey"`
 	Class     string            `json:"class"`
 	Error     string            `json:"error"`
 }

@@ -19,6 +19,12 @@ type SDK struct {
 	// and authenticates the one that it has counted itself.
 	IgnoresFinalFrameNumber bool
 
+	// BranchKeys: it has keyrings of branch keys, and creates and rotates them.
+	BranchKeys bool
+
+	// CreatesNoTable: it has no operation that makes the table of a key store.
+	CreatesNoTable bool
+
 	// ProcessPerMessage says that a message takes half a second: a test of
 	// hundreds leaves most of them out.
 	ProcessPerMessage bool
@@ -79,6 +85,7 @@ func All() []SDK {
 	return []SDK{
 		{
 			ID: "python", Name: "Python", Version: "4.0.7", Pin: "aws-encryption-sdk==4.0.7",
+			BranchKeys:  true,
 			environment: python,
 			arguments: func(dir string) []string {
 				return []string{filepath.Join(dir, "venv/bin/python"), filepath.Join(dir, "src/driver.py"), "mpl"}
@@ -93,11 +100,13 @@ func All() []SDK {
 		},
 		{
 			ID: "javascript", Name: "JavaScript", Version: "5.0.2", Pin: `"@aws-crypto/client-node": "5.0.2"`,
+			BranchKeys: true, CreatesNoTable: true,
 			environment: javascript,
 			arguments:   func(dir string) []string { return []string{"node", filepath.Join(dir, "src/driver.js")} },
 		},
 		{
 			ID: "java", Name: "Java", Version: "3.0.2", Pin: "<version>3.0.2</version>",
+			BranchKeys:              true,
 			IgnoresFinalFrameNumber: true,
 			environment:             java,
 			arguments: func(dir string) []string {
@@ -107,11 +116,13 @@ func All() []SDK {
 		},
 		{
 			ID: "go", Name: "Go", Version: "0.4.0", Pin: "releases/go/encryption-sdk v0.4.0",
+			BranchKeys:  true,
 			environment: golang,
 			arguments:   func(dir string) []string { return []string{filepath.Join(dir, "driver")} },
 		},
 		{
 			ID: "rust", Name: "Rust", Version: "1.2.4", Pin: `aws-esdk = "=1.2.4"`,
+			BranchKeys:  true,
 			environment: rust,
 			arguments:   func(dir string) []string { return []string{filepath.Join(dir, "target/debug/interop-driver")} },
 		},

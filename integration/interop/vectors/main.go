@@ -1,7 +1,10 @@
 // Command vectors makes the test vectors in envelope/testdata/vectors with the
-// official encryption SDKs for Python and Go. Run it in this directory:
+// official encryption SDKs for Python and Go, and those in
+// envelope/branchkey/testdata/vectors with all SDKs that know branch keys, on
+// moto. Run it in this directory:
 //
 //	go run . -out ../../../envelope/testdata/vectors
+//	go run . -branch-keys ../../../envelope/branchkey/testdata/vectors
 //
 // The messages differ from run to run, since message IDs and data keys are
 // random; names, plaintexts and outcomes do not.
@@ -186,12 +189,20 @@ func start(ctx context.Context, id string) (*producer, error) {
 func main() {
 	log.SetFlags(0)
 	log.SetPrefix("vectors: ")
-	out := flag.String("out", "", "directory to write to")
+	out := flag.String("out", "", "directory to write the vectors of raw AES keys to")
+	branchKeysOut := flag.String("branch-keys", "", "directory to write the vectors of branch keys to")
 	flag.Parse()
-	if *out == "" {
-		log.Fatal("-out is required")
+	if *out == "" && *branchKeysOut == "" {
+		log.Fatal("-out or -branch-keys is required")
 	}
-	if err := run(context.Background(), *out); err != nil {
-		log.Fatal(err)
+	if *out != "" {
+		if err := run(context.Background(), *out); err != nil {
+			log.Fatal(err)
+		}
+	}
+	if *branchKeysOut != "" {
+		if err := branchKeys(context.Background(), *branchKeysOut); err != nil {
+			log.Fatal(err)
+		}
 	}
 }

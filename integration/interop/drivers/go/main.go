@@ -16,12 +16,15 @@ import (
 	"log"
 	"os"
 
+	keystore "github.com/aws/aws-cryptographic-material-providers-library/releases/go/mpl/awscryptographykeystoresmithygenerated"
+	keystoretypes "github.com/aws/aws-cryptographic-material-providers-library/releases/go/mpl/awscryptographykeystoresmithygeneratedtypes"
 	mpl "github.com/aws/aws-cryptographic-material-providers-library/releases/go/mpl/awscryptographymaterialproviderssmithygenerated"
 	mpltypes "github.com/aws/aws-cryptographic-material-providers-library/releases/go/mpl/awscryptographymaterialproviderssmithygeneratedtypes"
 	esdk "github.com/aws/aws-encryption-sdk/releases/go/encryption-sdk/awscryptographyencryptionsdksmithygenerated"
 	esdktypes "github.com/aws/aws-encryption-sdk/releases/go/encryption-sdk/awscryptographyencryptionsdksmithygeneratedtypes"
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 )
 
@@ -34,11 +37,17 @@ type keyringSpec struct {
 	Region    string
 	Generator *keyringSpec
 	Children  []keyringSpec
+	BranchKey string
+	Store     *storeSpec
 }
+
+type storeSpec struct{ Table, LogicalName, Key, Endpoint, Region string }
 
 type request struct {
 	Op        string
 	Keyring   json.RawMessage
+	Store     *storeSpec
+	BranchKey string
 	Suite     string
 	Frame     *int64
 	Context   map[string]string
@@ -51,6 +60,7 @@ type answer struct {
 	Message   []byte            `json:"message,omitempty"`
 	Plaintext []byte            `json:"plaintext"`
 	Context   map[string]string `json:"context,omitempty"`
+	BranchKey string            `json:"branchKey,omitempty"`
 	Class     string            `json:"class,omitempty"`
 	Error     string            `json:"error,omitempty"`
 }
@@ -59,6 +69,29 @@ type driver struct {
 	sdk      *esdk.Client
 	mpl      *mpl.Client
 	keyrings map[string]mpltypes.IKeyring
+	stores   map[storeSpec]*keystore.Client
+}
+
+func (d *driver) store(ctx context.Context, spec storeSpec) (*keystore.Client, error) {
+	if store, ok := d.stores[spec]; ok {
+		return store, nil
+	}
+	cfg, err := config.LoadDefaultConfig(ctx, config.WithRegion(spec.Region), config.WithBaseEndpoint(spec.Endpoint))
+	if err != nil {
+		return nil, err
+	}
+	store, err := keystore.NewClient(keystoretypes.KeyStoreConfig{
+		DdbClient:           dynamodb.NewFromConfig(cfg),
+		DdbTableName:        spec.Table,
+		LogicalKeyStoreName: spec.LogicalName,
+		KmsClient:           kms.NewFromConfig(cfg),
+		KmsConfiguration:    &keystoretypes.KMSConfigurationMemberkmsKeyArn{Value: spec.Key},
+	})
+	if err != nil {
+		return nil, err
+	}
+	d.stores[spec] = store
+	return store, nil
 }
 
 func (d *driver) keyring(ctx context.Context, spec keyringSpec) (mpltypes.IKeyring, error) {
@@ -88,6 +121,14 @@ func (d *driver) keyring(ctx context.Context, spec keyringSpec) (mpltypes.IKeyri
 			return nil, err
 		}
 		return d.mpl.CreateAwsKmsKeyring(ctx, mpltypes.CreateAwsKmsKeyringInput{KmsKeyId: key, KmsClient: client})
+	case "branch-key":
+		store, err := d.store(ctx, *spec.Store)
+		if err != nil {
+			return nil, err
+		}
+		return d.mpl.CreateAwsKmsHierarchicalKeyring(ctx, mpltypes.CreateAwsKmsHierarchicalKeyringInput{
+			KeyStore: store, BranchKeyId: &spec.BranchKey, TtlSeconds: 600,
+		})
 	case "multi":
 		generator, err := d.keyring(ctx, *spec.Generator)
 		if err != nil {
@@ -107,10 +148,44 @@ func (d *driver) keyring(ctx context.Context, spec keyringSpec) (mpltypes.IKeyri
 	}
 }
 
+// administer answers the requests that name a key store.
+func (d *driver) administer(ctx context.Context, req request) (answer, error) {
+	store, err := d.store(ctx, *req.Store)
+	if err != nil {
+		return answer{}, err
+	}
+	switch req.Op {
+	case "create-key-store":
+		_, err := store.CreateKeyStore(ctx, keystoretypes.CreateKeyStoreInput{})
+		return answer{OK: true}, err
+	case "create-branch-key":
+		in := keystoretypes.CreateKeyInput{}
+		if req.BranchKey != "" {
+			in.BranchKeyIdentifier = &req.BranchKey
+		}
+		if len(req.Context) > 0 {
+			in.EncryptionContext = req.Context
+		}
+		made, err := store.CreateKey(ctx, in)
+		if err != nil {
+			return answer{}, err
+		}
+		return answer{OK: true, BranchKey: made.BranchKeyIdentifier}, nil
+	case "rotate-branch-key":
+		_, err := store.VersionKey(ctx, keystoretypes.VersionKeyInput{BranchKeyIdentifier: req.BranchKey})
+		return answer{OK: true}, err
+	default:
+		return answer{}, fmt.Errorf("unknown operation %q", req.Op)
+	}
+}
+
 func (d *driver) answer(ctx context.Context, line []byte) (answer, error) {
 	var req request
 	if err := json.Unmarshal(line, &req); err != nil {
 		return answer{}, err
+	}
+	if req.Store != nil {
+		return d.administer(ctx, req)
 	}
 	keyring, ok := d.keyrings[string(req.Keyring)]
 	if !ok {
@@ -167,7 +242,7 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d := &driver{sdk: sdk, mpl: providers, keyrings: make(map[string]mpltypes.IKeyring)}
+	d := &driver{sdk: sdk, mpl: providers, keyrings: make(map[string]mpltypes.IKeyring), stores: make(map[storeSpec]*keystore.Client)}
 	in, out := bufio.NewReader(os.Stdin), json.NewEncoder(os.Stdout)
 	for {
 		line, err := in.ReadBytes('\n')

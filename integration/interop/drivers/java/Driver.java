@@ -16,11 +16,19 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import software.amazon.awssdk.regions.Region;
+import software.amazon.awssdk.services.dynamodb.DynamoDbClient;
 import software.amazon.awssdk.services.kms.KmsClient;
+import software.amazon.cryptography.keystore.KeyStore;
+import software.amazon.cryptography.keystore.model.CreateKeyInput;
+import software.amazon.cryptography.keystore.model.CreateKeyStoreInput;
+import software.amazon.cryptography.keystore.model.KMSConfiguration;
+import software.amazon.cryptography.keystore.model.KeyStoreConfig;
+import software.amazon.cryptography.keystore.model.VersionKeyInput;
 import software.amazon.cryptography.materialproviders.IKeyring;
 import software.amazon.cryptography.materialproviders.MaterialProviders;
 import software.amazon.cryptography.materialproviders.model.AesWrappingAlg;
 import software.amazon.cryptography.materialproviders.model.CreateAwsKmsDiscoveryKeyringInput;
+import software.amazon.cryptography.materialproviders.model.CreateAwsKmsHierarchicalKeyringInput;
 import software.amazon.cryptography.materialproviders.model.CreateAwsKmsKeyringInput;
 import software.amazon.cryptography.materialproviders.model.CreateMultiKeyringInput;
 import software.amazon.cryptography.materialproviders.model.CreateRawAesKeyringInput;
@@ -41,12 +49,36 @@ public final class Driver {
           .MaterialProvidersConfig(MaterialProvidersConfig.builder().build())
           .build();
   private final Map<String, IKeyring> keyrings = new HashMap<>();
+  private final Map<String, KeyStore> stores = new HashMap<>();
 
   private static KmsClient kms(JsonObject spec) {
     return KmsClient.builder()
         .endpointOverride(URI.create(spec.get("endpoint").getAsString()))
         .region(Region.of(spec.get("region").getAsString()))
         .build();
+  }
+
+  private KeyStore store(JsonObject spec) {
+    return stores.computeIfAbsent(
+        spec.toString(),
+        unused ->
+            KeyStore.builder()
+                .KeyStoreConfig(
+                    KeyStoreConfig.builder()
+                        .ddbClient(
+                            DynamoDbClient.builder()
+                                .endpointOverride(URI.create(spec.get("endpoint").getAsString()))
+                                .region(Region.of(spec.get("region").getAsString()))
+                                .build())
+                        .ddbTableName(spec.get("table").getAsString())
+                        .logicalKeyStoreName(spec.get("logicalName").getAsString())
+                        .kmsClient(kms(spec))
+                        .kmsConfiguration(
+                            KMSConfiguration.builder()
+                                .kmsKeyArn(spec.get("key").getAsString())
+                                .build())
+                        .build())
+                .build());
   }
 
   private IKeyring keyring(JsonObject spec) {
@@ -68,6 +100,13 @@ public final class Driver {
       case "kms-discovery":
         return providers.CreateAwsKmsDiscoveryKeyring(
             CreateAwsKmsDiscoveryKeyringInput.builder().kmsClient(kms(spec)).build());
+      case "branch-key":
+        return providers.CreateAwsKmsHierarchicalKeyring(
+            CreateAwsKmsHierarchicalKeyringInput.builder()
+                .keyStore(store(spec.getAsJsonObject("store")))
+                .branchKeyId(spec.get("branchKey").getAsString())
+                .ttlSeconds(600)
+                .build());
       case "multi":
         List<IKeyring> children = new ArrayList<>();
         for (JsonElement child : spec.getAsJsonArray("children")) {
@@ -83,7 +122,51 @@ public final class Driver {
     }
   }
 
+  /** Answers the requests that name a key store. */
+  private JsonObject administer(JsonObject request) {
+    KeyStore store = store(request.getAsJsonObject("store"));
+    JsonObject result = new JsonObject();
+    switch (request.get("op").getAsString()) {
+      case "create-key-store":
+        store.CreateKeyStore(CreateKeyStoreInput.builder().build());
+        break;
+      case "create-branch-key":
+        CreateKeyInput.Builder key = CreateKeyInput.builder();
+        if (!request.get("branchKey").getAsString().isEmpty()) {
+          key.branchKeyIdentifier(request.get("branchKey").getAsString());
+        }
+        Map<String, String> context = context(request);
+        if (!context.isEmpty()) {
+          key.encryptionContext(context);
+        }
+        result.addProperty("branchKey", store.CreateKey(key.build()).branchKeyIdentifier());
+        break;
+      case "rotate-branch-key":
+        store.VersionKey(
+            VersionKeyInput.builder()
+                .branchKeyIdentifier(request.get("branchKey").getAsString())
+                .build());
+        break;
+      default:
+        throw new IllegalArgumentException("unknown operation " + request.get("op"));
+    }
+    result.addProperty("ok", true);
+    return result;
+  }
+
+  private static Map<String, String> context(JsonObject request) {
+    Map<String, String> context = new HashMap<>();
+    request
+        .getAsJsonObject("context")
+        .entrySet()
+        .forEach(e -> context.put(e.getKey(), e.getValue().getAsString()));
+    return context;
+  }
+
   private JsonObject answer(JsonObject request) {
+    if (request.has("store")) {
+      return administer(request);
+    }
     JsonObject spec = request.getAsJsonObject("keyring");
     IKeyring keyring = keyrings.computeIfAbsent(spec.toString(), unused -> keyring(spec));
     AwsCrypto.Builder crypto =
@@ -95,14 +178,13 @@ public final class Driver {
         if (request.has("frame")) {
           crypto.withEncryptionFrameSize(request.get("frame").getAsInt());
         }
-        Map<String, String> context = new HashMap<>();
-        request
-            .getAsJsonObject("context")
-            .entrySet()
-            .forEach(e -> context.put(e.getKey(), e.getValue().getAsString()));
         result.addProperty(
             "message",
-            text(crypto.build().encryptData(keyring, bytes(request, "plaintext"), context).getResult()));
+            text(
+                crypto
+                    .build()
+                    .encryptData(keyring, bytes(request, "plaintext"), context(request))
+                    .getResult()));
         break;
       case "decrypt":
         var opened = crypto.build().decryptData(keyring, bytes(request, "message"));

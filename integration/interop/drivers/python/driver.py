@@ -31,6 +31,26 @@ def material_providers():
     return AwsCryptographicMaterialProviders(config=MaterialProvidersConfig())
 
 
+@functools.cache
+def key_store(spec):
+    import boto3
+    from aws_cryptographic_material_providers.keystore import KeyStore
+    from aws_cryptographic_material_providers.keystore.config import KeyStoreConfig
+    from aws_cryptographic_material_providers.keystore.models import KMSConfigurationKmsKeyArn
+
+    spec = json.loads(spec)
+    place = {"region_name": spec["region"], "endpoint_url": spec["endpoint"]}
+    return KeyStore(
+        KeyStoreConfig(
+            ddb_client=boto3.client("dynamodb", **place),
+            ddb_table_name=spec["table"],
+            logical_key_store_name=spec["logicalName"],
+            kms_client=boto3.client("kms", **place),
+            kms_configuration=KMSConfigurationKmsKeyArn(spec["key"]),
+        )
+    )
+
+
 def keyring(spec):
     import boto3
     from aws_cryptographic_material_providers.mpl import models
@@ -54,6 +74,14 @@ def keyring(spec):
             )
         return mpl.create_aws_kms_keyring(
             models.CreateAwsKmsKeyringInput(kms_key_id=spec["key"], kms_client=client)
+        )
+    if kind == "branch-key":
+        return mpl.create_aws_kms_hierarchical_keyring(
+            models.CreateAwsKmsHierarchicalKeyringInput(
+                key_store=key_store(name(spec["store"])),
+                branch_key_id=spec["branchKey"],
+                ttl_seconds=600,
+            )
         )
     if kind == "multi":
         return mpl.create_multi_keyring(
@@ -111,6 +139,10 @@ def master_key_provider(spec):
     raise ValueError(f"unknown keyring type {kind!r}")
 
 
+def name(spec):
+    return json.dumps(spec, sort_keys=True)
+
+
 @functools.cache
 def materials(interface, spec):
     if interface == "mpl":
@@ -118,8 +150,31 @@ def materials(interface, spec):
     return {"key_provider": master_key_provider(json.loads(spec))}
 
 
+def administer(request):
+    from aws_cryptographic_material_providers.keystore import models
+
+    store = key_store(name(request["store"]))
+    if request["op"] == "create-key-store":
+        store.create_key_store(models.CreateKeyStoreInput())
+        return {"ok": True}
+    if request["op"] == "create-branch-key":
+        made = store.create_key(
+            models.CreateKeyInput(
+                branch_key_identifier=request["branchKey"] or None,
+                encryption_context=request["context"] or None,
+            )
+        )
+        return {"ok": True, "branchKey": made.branch_key_identifier}
+    if request["op"] == "rotate-branch-key":
+        store.version_key(models.VersionKeyInput(branch_key_identifier=request["branchKey"]))
+        return {"ok": True}
+    raise ValueError(f"unknown operation {request['op']!r}")
+
+
 def answer(client, interface, request):
-    source = materials(interface, json.dumps(request["keyring"], sort_keys=True))
+    if "store" in request:
+        return administer(request)
+    source = materials(interface, name(request["keyring"]))
     if request["op"] == "encrypt":
         options = {}
         if request.get("frame"):

@@ -7,6 +7,9 @@ use std::error::Error;
 use std::io::{self, BufRead, Write};
 
 use aws_esdk::client::Client;
+use aws_esdk::key_store::client::Client as KeyStore;
+use aws_esdk::key_store::types::key_store_config::KeyStoreConfig;
+use aws_esdk::key_store::types::KmsConfiguration;
 use aws_esdk::material_providers::client::Client as MaterialProviders;
 use aws_esdk::material_providers::types::keyring::KeyringRef;
 use aws_esdk::material_providers::types::material_providers_config::MaterialProvidersConfig;
@@ -25,19 +28,27 @@ fn bytes(object: &Value, field: &str) -> Result<Vec<u8>> {
     Ok(BASE64_STANDARD.decode(text(object, field)?)?)
 }
 
-async fn kms(spec: &Value) -> Result<aws_sdk_kms::Client> {
-    let config = aws_config::defaults(aws_config::BehaviorVersion::latest())
+fn pairs(object: &Value, field: &str) -> Result<HashMap<String, String>> {
+    Ok(serde_json::from_value(object[field].clone())?)
+}
+
+async fn config(spec: &Value) -> Result<aws_config::SdkConfig> {
+    Ok(aws_config::defaults(aws_config::BehaviorVersion::latest())
         .endpoint_url(text(spec, "endpoint")?)
         .region(aws_config::Region::new(text(spec, "region")?.to_owned()))
         .load()
-        .await;
-    Ok(aws_sdk_kms::Client::new(&config))
+        .await)
+}
+
+async fn kms(spec: &Value) -> Result<aws_sdk_kms::Client> {
+    Ok(aws_sdk_kms::Client::new(&config(spec).await?))
 }
 
 struct Driver {
     sdk: Client,
     providers: MaterialProviders,
     keyrings: HashMap<String, KeyringRef>,
+    stores: HashMap<String, KeyStore>,
 }
 
 impl Driver {
@@ -46,10 +57,60 @@ impl Driver {
             sdk: Client::from_conf(AwsEncryptionSdkConfig::builder().build()?)?,
             providers: MaterialProviders::from_conf(MaterialProvidersConfig::builder().build()?)?,
             keyrings: HashMap::new(),
+            stores: HashMap::new(),
         })
     }
 
-    async fn keyring(&self, spec: &Value) -> Result<KeyringRef> {
+    async fn store(&mut self, spec: &Value) -> Result<KeyStore> {
+        let name = spec.to_string();
+        if !self.stores.contains_key(&name) {
+            let config = config(spec).await?;
+            let made = KeyStore::from_conf(
+                KeyStoreConfig::builder()
+                    .ddb_client(aws_sdk_dynamodb::Client::new(&config))
+                    .ddb_table_name(text(spec, "table")?)
+                    .logical_key_store_name(text(spec, "logicalName")?)
+                    .kms_client(aws_sdk_kms::Client::new(&config))
+                    .kms_configuration(KmsConfiguration::KmsKeyArn(text(spec, "key")?.to_owned()))
+                    .build()?,
+            )?;
+            self.stores.insert(name.clone(), made);
+        }
+        Ok(self.stores[&name].clone())
+    }
+
+    /// Answers the requests that name a key store.
+    async fn administer(&mut self, request: &Value) -> Result<Value> {
+        let store = self.store(&request["store"]).await?;
+        match text(request, "op")? {
+            "create-key-store" => {
+                store.create_key_store().send().await?;
+                Ok(json!({"ok": true}))
+            }
+            "create-branch-key" => {
+                let id = Some(text(request, "branchKey")?.to_owned()).filter(|id| !id.is_empty());
+                let context = Some(pairs(request, "context")?).filter(|pairs| !pairs.is_empty());
+                let made = store
+                    .create_key()
+                    .set_branch_key_identifier(id)
+                    .set_encryption_context(context)
+                    .send()
+                    .await?;
+                Ok(json!({"ok": true, "branchKey": made.branch_key_identifier}))
+            }
+            "rotate-branch-key" => {
+                store
+                    .version_key()
+                    .branch_key_identifier(text(request, "branchKey")?)
+                    .send()
+                    .await?;
+                Ok(json!({"ok": true}))
+            }
+            other => Err(format!("unknown operation {other:?}").into()),
+        }
+    }
+
+    async fn keyring(&mut self, spec: &Value) -> Result<KeyringRef> {
         Ok(match text(spec, "type")? {
             "raw-aes" => {
                 self.providers
@@ -76,6 +137,16 @@ impl Driver {
                     .send()
                     .await?
             }
+            "branch-key" => {
+                let store = self.store(&spec["store"]).await?;
+                self.providers
+                    .create_aws_kms_hierarchical_keyring()
+                    .key_store(store)
+                    .branch_key_id(text(spec, "branchKey")?)
+                    .ttl_seconds(600)
+                    .send()
+                    .await?
+            }
             "multi" => {
                 let mut children = Vec::new();
                 for child in spec["children"].as_array().ok_or("no children")? {
@@ -94,6 +165,9 @@ impl Driver {
 
     async fn answer(&mut self, line: &str) -> Result<Value> {
         let request: Value = serde_json::from_str(line)?;
+        if request["store"].is_object() {
+            return self.administer(&request).await;
+        }
         let name = request["keyring"].to_string();
         if !self.keyrings.contains_key(&name) {
             let made = self.keyring(&request["keyring"]).await?;
@@ -107,8 +181,7 @@ impl Driver {
                     "0578" => EsdkAlgorithmSuiteId::AlgAes256GcmHkdfSha512CommitKeyEcdsaP384,
                     other => return Err(format!("unknown suite {other:?}").into()),
                 };
-                let context: HashMap<String, String> =
-                    serde_json::from_value(request["context"].clone())?;
+                let context = pairs(&request, "context")?;
                 let sealed = self
                     .sdk
                     .encrypt()
