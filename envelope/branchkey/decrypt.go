@@ -102,12 +102,12 @@ func (d *decryption) fromStore(ctx context.Context, edks []envelope.EncryptedDat
 // open returns the data key that edk holds, or nil.
 func (d *decryption) open(edk *envelope.EncryptedDataKey, branchKey *envelope.DataKey) *envelope.DataKey {
 	w := wrapped(edk.Ciphertext)
-	plaintext := branchKey.Plaintext()
-	defer clear(plaintext)
 	m := d.keyring.workspace()
 	defer d.keyring.workspaces.Put(m)
-	m.aad = appendAAD(m.aad[:0], d.id, w.version(), d.ec)
-	secret, err := m.unwrap(plaintext[:0], plaintext, w, m.aad) // the branch key is not needed any more by then
+	m.load(branchKey) // of the version that edk names: the cache has it under that name
+	m.bind(d.id, d.ec)
+	secret, err := m.unwrap(make([]byte, 0, envelope.DataKeySize), w)
+	defer clear(secret)
 	if err != nil {
 		d.fault("an encrypted data key does not decrypt under branch key %q (%s): the message was sealed under another encryption context, or was altered", d.id, w.version().itemType())
 		return nil

@@ -143,19 +143,16 @@ func (k *Keyring) wrap(ctx context.Context, secret []byte, ec envelope.Encryptio
 	if err != nil {
 		return none, err
 	}
-	named := key.EncryptedDataKeys()[0]
-	v := version(named.Ciphertext)
-	branchKey := key.Plaintext()
-	defer clear(branchKey)
 	m := k.workspace()
 	defer k.workspaces.Put(m)
-	m.aad = appendAAD(m.aad[:0], id, v, ec)
+	m.load(key)
+	m.bind(id, ec)
 	saltIV := hedged(randomSaltIV, &k.store.draws, secret, m.aad)
-	ciphertext, err := m.wrap(branchKey, v, saltIV[:saltSize+ivSize], secret, m.aad)
+	ciphertext, err := m.wrap(saltIV[:saltSize+ivSize], secret)
 	if err != nil {
 		return none, fmt.Errorf("branchkey: %w", err)
 	}
-	return envelope.EncryptedDataKey{ProviderID: ProviderID, ProviderInfo: named.ProviderInfo, Ciphertext: ciphertext}, nil
+	return envelope.EncryptedDataKey{ProviderID: ProviderID, ProviderInfo: []byte(id), Ciphertext: ciphertext}, nil
 }
 
 // DecryptDataKey implements [envelope.Keyring]. It tries the encrypted data

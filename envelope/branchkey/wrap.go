@@ -76,49 +76,72 @@ func (w wrapped) iv() []byte       { return w[saltSize : saltSize+ivSize] }
 func (w wrapped) version() version { return version(w[saltSize+ivSize : sealedAt]) }
 func (w wrapped) sealed() []byte   { return w[sealedAt:] }
 
-// workspace is memory that wrapping or unwrapping one data key needs, kept for
-// the next one: otherwise each costs nine allocations. It remembers the branch
-// key that it was used with last, which is most often that of the next use. The
-// zero value is ready for use, by one goroutine.
+// workspace is memory that wrapping or unwrapping data keys under a branch key
+// needs, kept for the next one: otherwise each costs nine allocations. It is
+// used by one goroutine. The zero value is ready for [workspace.load].
 type workspace struct {
-	mac       hash.Hash // HMAC-SHA-256 under branchKey; nil at first
+	source    *envelope.DataKey // that the next three are of
+	version   version
 	branchKey [branchKeySize]byte
-	kdf       [4 + len(ProviderID) + 1 + saltSize + 4]byte
-	key       [sha256.Size]byte // the wrapping key
-	aad       []byte
+	mac       hash.Hash // HMAC-SHA-256 under branchKey
+
+	kdf [4 + len(ProviderID) + 1 + saltSize + 4]byte
+	key [sha256.Size]byte // the wrapping key
+	aad []byte
 }
 
-// wrap encrypts a data key under a branch key. saltIV is salt and IV.
-func (m *workspace) wrap(branchKey []byte, v version, saltIV, dataKey, aad []byte) ([]byte, error) {
+// load makes key, which branchKeyOf made, the branch key of m. It is most often
+// that of the last use.
+func (m *workspace) load(key *envelope.DataKey) {
+	if m.source == key {
+		return
+	}
+	plaintext := key.Plaintext()
+	defer clear(plaintext)
+	if m.mac == nil || subtle.ConstantTimeCompare(m.branchKey[:], plaintext) == 0 {
+		copy(m.branchKey[:], plaintext)
+		m.mac = hmac.New(sha256.New, plaintext)
+	}
+	m.version = version(key.EncryptedDataKeys()[0].Ciphertext)
+	m.source = key
+}
+
+// bind sets what the next data key is bound to.
+func (m *workspace) bind(id string, ec envelope.EncryptionContext) {
+	m.aad = appendAAD(m.aad[:0], id, m.version, ec)
+}
+
+// wrap encrypts a data key. saltIV is salt and IV.
+func (m *workspace) wrap(saltIV, dataKey []byte) ([]byte, error) {
 	w := make(wrapped, sealedAt, wrappedSize)
 	copy(w, saltIV)
-	copy(w[saltSize+ivSize:], v[:])
-	aead, err := m.wrappingCipher(branchKey, w.salt())
+	copy(w[saltSize+ivSize:], m.version[:])
+	aead, err := m.wrappingCipher(w.salt())
 	if err != nil {
 		return nil, err
 	}
-	return aead.Seal(w, w.iv(), dataKey, aad), nil
+	return aead.Seal(w, w.iv(), dataKey, m.aad), nil
 }
 
 // unwrap appends to dst the data key that wrap encrypted.
-func (m *workspace) unwrap(dst, branchKey []byte, w wrapped, aad []byte) ([]byte, error) {
-	aead, err := m.wrappingCipher(branchKey, w.salt())
+func (m *workspace) unwrap(dst []byte, w wrapped) ([]byte, error) {
+	aead, err := m.wrappingCipher(w.salt())
 	if err != nil {
 		return nil, err
 	}
-	return aead.Open(dst, w.iv(), w.sealed(), aad)
+	return aead.Open(dst, w.iv(), w.sealed(), m.aad)
 }
 
 // wrappingCipher is AES-256-GCM under the key that a branch key and a salt
 // derive: a key derivation function in counter mode (NIST SP 800-108) with
 // HMAC-SHA-256, of which 256 bits are one block.
-func (m *workspace) wrappingCipher(branchKey, salt []byte) (cipher.AEAD, error) {
+func (m *workspace) wrappingCipher(salt []byte) (cipher.AEAD, error) {
 	in := append(m.kdf[:0], 0, 0, 0, 1) // the counter
 	in = append(in, ProviderID...)      // the label
 	in = append(in, 0)
 	in = append(in, salt...)    // the context
 	in = append(in, 0, 0, 1, 0) // the length in bits, 256
-	m.rekey(branchKey)
+	m.mac.Reset()
 	m.mac.Write(in)
 	defer clear(m.key[:])
 	block, err := aes.NewCipher(m.mac.Sum(m.key[:0]))
@@ -126,16 +149,6 @@ func (m *workspace) wrappingCipher(branchKey, salt []byte) (cipher.AEAD, error) 
 		return nil, err
 	}
 	return cipher.NewGCM(block)
-}
-
-// rekey begins an HMAC under branchKey.
-func (m *workspace) rekey(branchKey []byte) {
-	if m.mac != nil && subtle.ConstantTimeCompare(m.branchKey[:], branchKey) == 1 {
-		m.mac.Reset()
-		return
-	}
-	m.mac = hmac.New(sha256.New, branchKey)
-	copy(m.branchKey[:], branchKey)
 }
 
 // appendAAD appends what a data key under version v of a branch key is bound

@@ -35,9 +35,14 @@ func TestKnownAnswer(t *testing.T) {
 	ec := envelope.EncryptionContext{"sealq:queue": "arn:aws:sqs:eu-central-1:111122223333:orders.fifo"}
 	want := unhex(t, "404142434445464748494a4b4c4d4e4f606162636465666768696a6b83eec00756594554bf11699b90f41ac605923db15a668461d1ac89d45e58ed03bd4a4d8e7c4abf49bc2bae1419efe07aad98a4bc19d5d61a55ed212abf5e42b0")
 
-	aad := appendAAD(nil, id, v, ec)
+	key, err := branchKeyOf(id, v, branchKey)
+	if err != nil {
+		t.Fatal(err)
+	}
 	m := new(workspace)
-	got, err := m.wrap(branchKey, v, saltIV, dataKey, aad)
+	m.load(key)
+	m.bind(id, ec)
+	got, err := m.wrap(saltIV, dataKey)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,7 +53,8 @@ func TestKnownAnswer(t *testing.T) {
 		t.Errorf("got %d bytes, want %d, and that to be 92", len(got), wrappedSize)
 	}
 	for range 2 { // the second time with the branch key that is remembered
-		back, err := m.unwrap(nil, branchKey, want, aad)
+		m.load(key)
+		back, err := m.unwrap(nil, want)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -87,24 +93,33 @@ func TestWorkspaceIsReused(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		shared := new(workspace)
-		keys := [][]byte{bytes.Repeat([]byte{1}, 32), bytes.Repeat([]byte{2}, 32)}
-		for range rapid.IntRange(1, 6).Draw(t, "uses") {
-			branchKey := rapid.SampledFrom(keys).Draw(t, "branch key")
+		var keys []*envelope.DataKey // two branch keys, of two versions each, as twice from the store
+		for i := range 8 {
+			key, err := branchKeyOf("id", version{byte(i / 2 % 2)}, bytes.Repeat([]byte{byte(i % 2)}, 32))
+			if err != nil {
+				t.Fatal(err)
+			}
+			keys = append(keys, key)
+		}
+		for range rapid.IntRange(1, 8).Draw(t, "uses") {
+			key := rapid.SampledFrom(keys).Draw(t, "branch key")
 			saltIV := rapid.SliceOfN(rapid.Byte(), 28, 28).Draw(t, "salt and IV")
-			aad := rapid.SliceOf(rapid.Byte()).Draw(t, "additional data")
+			ec := envelope.EncryptionContext(rapid.MapOf(rapid.String(), rapid.String()).Draw(t, "context"))
 			dataKey := rapid.SliceOfN(rapid.Byte(), 32, 32).Draw(t, "data key")
-			got, err := shared.wrap(branchKey, version{}, saltIV, dataKey, aad)
-			if err != nil {
-				t.Fatal(err)
+			wrap := func(m *workspace) []byte {
+				m.load(key)
+				m.bind("id", ec)
+				w, err := m.wrap(saltIV, dataKey)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return w
 			}
-			want, err := new(workspace).wrap(branchKey, version{}, saltIV, dataKey, aad)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if !bytes.Equal(got, want) {
+			got := wrap(shared)
+			if want := wrap(new(workspace)); !bytes.Equal(got, want) {
 				t.Fatalf("got %x, want %x", got, want)
 			}
-			back, err := shared.unwrap(nil, branchKey, got, aad)
+			back, err := shared.unwrap(nil, got)
 			if err != nil || !bytes.Equal(back, dataKey) {
 				t.Fatalf("got %x and error %v, want %x", back, err, dataKey)
 			}
