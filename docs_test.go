@@ -712,17 +712,31 @@ func TestDollars(t *testing.T) {
 	t.Parallel()
 	docs := documents(t)
 	cost := docs["docs/cost.md"]
-	const perRequest = 0.03 / 10_000 // dollars
-	dollars := func(calls string) string {
+	const (
+		perRequest = 0.03 / 10_000           // dollars for a request to KMS
+		perItem    = 0.5 * 0.125 / 1_000_000 // for a GetItem, eventually consistent, of up to 4 KB
+	)
+	dollars := func(calls string, each float64) string {
 		n, err := strconv.ParseFloat(strings.ReplaceAll(calls, ",", ""), 64)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return "$" + strconv.FormatFloat(n*perRequest, 'f', 2, 64)
+		return "$" + strconv.FormatFloat(n*each, 'f', 2, 64)
 	}
 	var want [][]string
+	add := func(queues string, row ...string) {
+		want = append(want, []string{
+			row[0], row[1], queues, row[2], row[3],
+			dollars(row[6], perRequest), dollars(row[8], perRequest+perItem), dollars(row[10], perRequest), dollars(row[11], perRequest),
+		})
+	}
 	for _, row := range tableRows(t, cost, "<!-- table: begin -->") {
-		want = append(want, append(slices.Clone(row[:4]), dollars(row[6]), dollars(row[8]), dollars(row[9])))
+		add("1", row...)
+	}
+	for _, row := range tableRows(t, cost, "<!-- queues: begin -->") {
+		if queues, rotated := row[2], row[3]; rotated == "—" {
+			add(queues, slices.Delete(row, 2, 4)...)
+		}
 	}
 	if diff := cmp.Diff(want, tableRows(t, cost, "## In dollars")); diff != "" {
 		t.Errorf("docs/cost.md: the dollars that follow from its calls (-) and those that it says (+) differ:\n%s", diff)

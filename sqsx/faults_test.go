@@ -178,7 +178,13 @@ const (
 	refreshing state = "a data key, and its refresh under way"
 	staleKey   state = "a data key in its stale window"
 	expiredKey state = "a data key that expired unused"
+	spentKey   state = "a data key that reached `MaxStale` in an outage"
 )
+
+var states = []state{noKey, freshKey, refreshing, staleKey, expiredKey, spentKey}
+
+// faultsMaxStale is the MaxStale of Sealers in the matrix.
+const faultsMaxStale = 10 * time.Minute
 
 // outcome is what becomes of a call.
 type outcome struct {
@@ -221,6 +227,21 @@ var outcomes = []struct {
 	{expiredKey, unavailable, outcome{done, true, true, true}},
 	{expiredKey, refused, outcome{string(refused), true, true, false}},
 	{expiredKey, message, outcome{string(message), true, true, false}},
+
+	{spentKey, answered, outcome{done, true, true, true}},
+	{spentKey, unavailable, outcome{string(unavailable), true, true, false}},
+	{spentKey, refused, outcome{string(refused), true, true, false}},
+	{spentKey, message, outcome{string(message), true, true, false}},
+}
+
+// rule returns what outcomes say of a verdict in a state.
+func rule(s state, v verdict) outcome {
+	for _, r := range outcomes {
+		if r.state == s && r.verdict == v {
+			return r.outcome
+		}
+	}
+	panic(fmt.Sprintf("no rule for %q, %q", s, v))
 }
 
 // expect is the rule for one cell.
@@ -229,27 +250,21 @@ func expect(f kmsFault, s state, op string, alive bool) (outcome, int) {
 	if op == "receive" {
 		v = f.open
 	}
-	for _, rule := range outcomes {
-		if rule.state != s || rule.verdict != v {
-			continue
-		}
-		o, calls := rule.outcome, 0
-		if !alive {
-			// A caller that has gone asks for nothing and changes nothing. A
-			// refresh that was under way goes on without it.
-			o = outcome{callerGone, s == refreshing, false, s != noKey && (s != refreshing || rule.kept)}
-		}
-		if o.asks {
-			calls = f.attempts
-		}
-		return o, calls
+	o, calls := rule(s, v), 0
+	if !alive {
+		// A caller that has gone asks for nothing and changes nothing. A refresh
+		// that was under way goes on without it.
+		o = outcome{callerGone, s == refreshing, false, s != noKey && (s != refreshing || o.kept)}
 	}
-	panic(fmt.Sprintf("no rule for %q, %q", s, v))
+	if o.asks {
+		calls = f.attempts
+	}
+	return o, calls
 }
 
-// faultyKMS stands between the KMS client and the server. It is the transport
-// of an HTTP client with the bound that the keyring gives the SDK's own:
-// without it, requests that hang would not be tried again.
+// faultyKMS stands between a client of KMS, or DynamoDB, and the server. It is
+// the transport of an HTTP client with the bound that the keyring gives the
+// SDK's own: without it, requests that hang would not be tried again.
 type faultyKMS struct {
 	next  aws.HTTPClient
 	fault atomic.Pointer[kmsFault]
@@ -300,7 +315,11 @@ func (k *faultyKMS) Retrieve(context.Context) (aws.Credentials, error) {
 type cell struct {
 	*testing.T
 	w        *world
-	kms      *faultyKMS
+	kms      *faultyKMS // or of the first service that a keyring asks
+	opened   sync.Once  // the gate
+	fault    func()     // puts the fault in place
+	outage   func()     // has the services fail
+	reset    func()     // counts requests from here on
 	sealer   *sqsx.Sealer
 	client   *sqs.Client
 	url, op  string
@@ -344,35 +363,50 @@ func (c *cell) mustCall() {
 	}
 }
 
-// reach brings the cell into a state, with the fault in place.
-func (c *cell) reach(s state, f *kmsFault) {
+// reach brings the cell into a state, with the fault in place. No call waits
+// for a refresh on the way.
+func (c *cell) reach(s state) {
 	c.Helper()
+	inUse := func() {
+		c.Helper()
+		start := time.Now()
+		c.mustCall()
+		if waited := time.Since(start); waited > 0 {
+			c.Errorf("a call under a key that is in use took %v, want that it waits for nothing", waited)
+		}
+	}
 	if s != noKey {
 		c.mustCall()
 	}
 	switch s {
 	case refreshing:
 		time.Sleep(291 * time.Second) // due by now, and not yet expired
-		c.kms.calls.Store(0)
+		c.reset()
 		c.kms.gate = make(chan struct{})
-		c.kms.fault.Store(f)
-		c.mustCall()
+		c.fault()
+		inUse()
 		synctest.Wait()
 		return
 	case staleKey:
-		failing := &kmsFaults[0]
 		time.Sleep(250 * time.Second)
-		c.kms.fault.Store(failing)
+		c.outage()
 		for range 15 {
 			time.Sleep(10 * time.Second)
-			c.mustCall()
+			inUse()
 		}
 		time.Sleep(31 * time.Second) // the next retry is due
 	case expiredKey:
 		time.Sleep(301 * time.Second)
+	case spentKey:
+		time.Sleep(291 * time.Second)
+		c.outage()
+		inUse()
+		time.Sleep(200 * time.Second)
+		inUse()
+		time.Sleep(faultsMaxStale - 490*time.Second)
 	}
-	c.kms.calls.Store(0)
-	c.kms.fault.Store(f)
+	c.reset()
+	c.fault()
 }
 
 // verdictOf names the class of an error.
@@ -411,7 +445,7 @@ func TestFaultMatrix(t *testing.T) {
 		f := &kmsFaults[i]
 		t.Run(f.name, func(t *testing.T) {
 			t.Parallel()
-			for _, s := range []state{noKey, freshKey, refreshing, staleKey, expiredKey} {
+			for _, s := range states {
 				for _, op := range ops {
 					for _, ctx := range contexts {
 						cells.Add(1)
@@ -427,8 +461,12 @@ func TestFaultMatrix(t *testing.T) {
 func runCell(t *testing.T, name string, f *kmsFault, s state, op, ctxState string) {
 	w := newWorld(t)
 	c := &cell{T: t, w: w, kms: &faultyKMS{next: w.cfg.HTTPClient}, url: w.queue("orders"), op: op}
+	c.fault = func() { c.kms.fault.Store(f) }
+	c.outage = func() { c.kms.fault.Store(&kmsFaults[0]) }
+	c.reset = func() { c.kms.calls.Store(0) }
 	c.sealer = w.sealer(func(o *sqsx.Options) {
 		o.Policy.NoHold = true // so that every request is one of the data key cache
+		o.Cache.MaxStale = faultsMaxStale
 		o.KMS = append(o.KMS, func(o *kms.Options) {
 			o.HTTPClient = c.kms.client()
 			o.Credentials = c.kms // not cached
@@ -441,13 +479,8 @@ func runCell(t *testing.T, name string, f *kmsFault, s state, op, ctxState strin
 	}
 	c.messages = []*sqs.SendMessageInput{sealed}
 
-	openGate := sync.OnceFunc(func() {
-		if c.kms.gate != nil {
-			close(c.kms.gate)
-		}
-	})
-	defer openGate() // also if the cell fails on the way
-	c.reach(s, f)
+	defer c.openGate() // also if the cell fails on the way
+	c.reach(s)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	switch ctxState {
@@ -461,7 +494,7 @@ func runCell(t *testing.T, name string, f *kmsFault, s state, op, ctxState strin
 	start := time.Now()
 	err = c.call(ctx)
 	waited := time.Since(start)
-	openGate()
+	c.openGate()
 	time.Sleep(6 * time.Second) // what is in the background ends
 	synctest.Wait()
 
@@ -475,23 +508,38 @@ func runCell(t *testing.T, name string, f *kmsFault, s state, op, ctxState strin
 	if !want.waits && waited > 0 || waited > 6*time.Second {
 		t.Errorf("%s: the call took %v, want it to wait %t", name, waited, want.waits)
 	}
+	c.compare(name, want, stored)
+}
+
+func (c *cell) openGate() {
+	c.opened.Do(func() {
+		if c.kms.gate != nil {
+			close(c.kms.gate)
+		}
+	})
+}
+
+// compare compares what is cached, and what is in the queue, with the outcome
+// of a call before which the queue had stored messages.
+func (c *cell) compare(name string, want outcome, stored int) {
+	c.Helper()
 	entries := c.sealer.Stats().Cache.EncryptEntries
-	if op == "receive" {
+	if c.op == "receive" {
 		entries = c.sealer.Stats().Cache.DecryptEntries
 	}
 	if kept := entries > 0; kept != want.kept {
-		t.Errorf("%s: a data key is cached: got %t, want %t", name, kept, want.kept)
+		c.Errorf("%s: a key is cached: got %t, want %t", name, kept, want.kept)
 	}
-	after := w.server.Stored(c.url)
-	if want.result != done && op != "receive" && len(after) != stored {
-		t.Errorf("%s: %d messages were sent by a call that failed", name, len(after)-stored)
+	after := c.w.server.Stored(c.url)
+	if want.result != done && c.op != "receive" && len(after) != stored {
+		c.Errorf("%s: %d messages were sent by a call that failed", name, len(after)-stored)
 	}
-	if want.result != done && op == "receive" && len(after) != 1 {
-		t.Errorf("%s: the message is no longer in the queue", name)
+	if want.result != done && c.op == "receive" && len(after) != 1 {
+		c.Errorf("%s: the message is no longer in the queue", name)
 	}
 	for _, m := range after {
 		if strings.Contains(*m.Body, "plaintext") {
-			t.Errorf("%s: plaintext is in the queue", name)
+			c.Errorf("%s: plaintext is in the queue", name)
 		}
 	}
 }
@@ -503,9 +551,12 @@ func TestFaultsPage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var faults, rules strings.Builder
+	var faults, rules, stores strings.Builder
 	for _, f := range kmsFaults {
 		fmt.Fprintf(&faults, "| %s | %s | %s | %d |\n", f.name, f.seal, f.open, f.attempts)
+	}
+	for _, f := range storeFaults {
+		fmt.Fprintf(&stores, "| %s | %s | %s |\n", f.name, f.seal, f.open)
 	}
 	yes := map[bool]string{true: "yes", false: "no"}
 	for _, r := range outcomes {
@@ -515,7 +566,7 @@ func TestFaultsPage(t *testing.T) {
 		}
 		fmt.Fprintf(&rules, "| %s | %s | %s | %s | %s | %s |\n", r.state, r.verdict, result, yes[r.asks], yes[r.waits], yes[r.kept])
 	}
-	for name, want := range map[string]string{"faults": faults.String(), "rules": rules.String()} {
+	for name, want := range map[string]string{"faults": faults.String(), "rules": rules.String(), "faults of key stores": stores.String()} {
 		if !strings.Contains(string(page), want) {
 			t.Errorf("docs/faults.md does not hold the table of %s:\n%s", name, want)
 		}

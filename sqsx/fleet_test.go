@@ -33,7 +33,8 @@ const maxReceives = 3
 type fleet struct {
 	w               *world
 	queue, url, dlq string
-	receivers       int // loops of a process
+	receivers       int                                       // loops of a process
+	sealer          func(...func(*sqsx.Options)) *sqsx.Sealer // of a process
 	loops           []*consumerLoop
 
 	ctx  context.Context
@@ -60,7 +61,7 @@ type consumerLoop struct {
 func newFleet(t *testing.T, queue string, receivers int, attributes ...string) *fleet {
 	w := newWorld(t)
 	f := &fleet{
-		w: w, queue: queue, receivers: receivers,
+		w: w, queue: queue, receivers: receivers, sealer: w.sealer,
 		sent: make(map[string]bool), delivered: make(map[string]time.Time), perSecond: make(map[int64]kmsRequests),
 	}
 	f.url, f.dlq = w.withDLQ(queue, maxReceives, attributes...)
@@ -96,7 +97,7 @@ func (f *fleet) fault(intercept func(*sqsxtest.Request) error) {
 // start lets processes begin to consume, and returns their loops.
 func (f *fleet) start(processes int, optFns ...func(*sqsx.Options)) {
 	for range processes {
-		client := f.w.client(optFns...)
+		client := sqs.NewFromConfig(f.w.cfg, f.sealer(optFns...).Install)
 		for range f.receivers {
 			loop := &consumerLoop{}
 			f.loops = append(f.loops, loop)
@@ -166,7 +167,7 @@ func (f *fleet) seal(messages, keys int) []*sqs.SendMessageInput {
 	f.w.t.Helper()
 	var sealed []*sqs.SendMessageInput
 	for range keys {
-		sealer := f.w.sealer()
+		sealer := f.sealer()
 		for range messages / keys {
 			in, err := sealer.SealMessage(f.w.t.Context(), arnOf(f.queue), f.message())
 			if err != nil {

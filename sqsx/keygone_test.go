@@ -64,7 +64,7 @@ var keyLosses = map[string]keyLoss{
 	},
 }
 
-func noError(t *testing.T, err error) {
+func noError(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)

@@ -68,23 +68,3 @@ func BenchmarkOpen(b *testing.B) {
 		})
 	}
 }
-
-// TestAllocations: a message under a branch key costs at most 20 allocations
-// more than one under a cached data key.
-func TestAllocations(t *testing.T) { // not parallel: it counts what the process allocates
-	var seal, open []float64
-	for _, kr := range warmKeyrings(t) {
-		m, err := envelope.Seal(t.Context(), kr.keyring, make([]byte, 1024), ec)
-		if err != nil {
-			t.Fatal(err)
-		}
-		seal = append(seal, testing.AllocsPerRun(100, func() { envelope.Seal(t.Context(), kr.keyring, make([]byte, 1024), ec) }))
-		open = append(open, testing.AllocsPerRun(100, func() { envelope.Open(t.Context(), kr.keyring, m, acceptAll) }))
-	}
-	const most = 20
-	for what, n := range map[string][]float64{"Seal": seal, "Open": open} {
-		if more := n[1] - n[0]; more > most {
-			t.Errorf("%s: %v allocations under a branch key and %v under a data key, want at most %d more", what, n[1], n[0], most)
-		}
-	}
-}

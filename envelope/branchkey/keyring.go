@@ -236,10 +236,9 @@ func (k *Keyring) Purge() {
 	}
 }
 
-// CheckDecrypt implements [envelope.DecryptChecker]: it reads the active
-// version of the branch key for ec from DynamoDB, and decrypts it with KMS. If
-// [Options.BranchKeyIDs] has no branch key for ec, nobody is asked, and the
-// error is [envelope.ErrCheckUnsupported].
+// CheckDecrypt implements [envelope.DecryptChecker]: it reads from DynamoDB
+// which version of the branch key for ec is active, and then that version, which
+// it decrypts with KMS. So it fails if messages that are sealed now do not open.
 func (k *Keyring) CheckDecrypt(ctx context.Context, ec envelope.EncryptionContext) error {
 	if err := k.ready(ctx); err != nil {
 		return err

@@ -105,7 +105,7 @@ func TestCalls(t *testing.T) {
 		kr.Purge()
 		w.mustOpen(kr, w.seal(kr))
 	})
-	w.wantCalls("the check, twice", 2, 2, func() {
+	w.wantCalls("the check, twice", 4, 2, func() {
 		for range 2 {
 			if err := kr.CheckDecrypt(t.Context(), ec); err != nil {
 				t.Fatal(err)

@@ -114,10 +114,15 @@ func (s *source) DecryptDataKey(ctx context.Context, edks []envelope.EncryptedDa
 	return key, err
 }
 
-// CheckDecrypt reads the active version.
+// CheckDecrypt reads the version that is active, from its own item: consumers
+// need that one for what producers seal now. The active item says which version
+// it is, and need not be decrypted for that.
 func (s *source) CheckDecrypt(ctx context.Context, ec envelope.EncryptionContext) error {
 	id := ec[attrID]
-	_, err := s.store.read(ctx, id, typeActive)
+	active, err := s.store.find(ctx, id, typeActive)
+	if err == nil {
+		_, err = s.store.read(ctx, id, active.version.itemType())
+	}
 	keytrace.Checked(ctx, id, err)
 	return err
 }

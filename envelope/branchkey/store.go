@@ -224,6 +224,15 @@ func (s *Store) askKMS(ctx context.Context, q question, key awsname.KeyARN, call
 // read returns the branch key of an item, encrypted form and all: see
 // branchKeyOf.
 func (s *Store) read(ctx context.Context, id, itemType string) (*envelope.DataKey, error) {
+	it, err := s.find(ctx, id, itemType)
+	if err != nil {
+		return nil, err
+	}
+	return s.decrypt(ctx, s.question(id, itemType), it)
+}
+
+// find returns an item that is not decrypted, and so not authenticated.
+func (s *Store) find(ctx context.Context, id, itemType string) (item, error) {
 	q := s.question(id, itemType)
 	attributes, err := s.get(ctx, q, false)
 	if err == nil && len(attributes) == 0 {
@@ -231,16 +240,12 @@ func (s *Store) read(ctx context.Context, id, itemType string) (*envelope.DataKe
 		attributes, err = s.get(ctx, q, true)
 	}
 	if err != nil {
-		return nil, err
+		return item{}, err
 	}
 	if len(attributes) == 0 {
-		return nil, q.notFound()
+		return item{}, q.notFound()
 	}
-	it, err := s.parse(q, attributes)
-	if err != nil {
-		return nil, err
-	}
-	return s.decrypt(ctx, q, it)
+	return s.parse(q, attributes)
 }
 
 // get reads an item. Without an item, the attributes are empty.

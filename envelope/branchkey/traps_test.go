@@ -360,7 +360,7 @@ func TestCheckDecrypt(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	store := w.store()
-	w.create(store, "orders")
+	first := w.create(store, "orders")
 	kr := w.keyring(store, "orders")
 	var traced []string
 	ctx := keytrace.With(t.Context(), func(info string, err error) { traced = append(traced, info+": "+class(err)) })
@@ -374,7 +374,7 @@ func TestCheckDecrypt(t *testing.T) {
 			t.Errorf("%s: reported %q, want one answer about orders, %q", what, traced, want)
 		}
 	}
-	w.wantCalls("healthy", 1, 1, func() { check("healthy", "none") })
+	w.wantCalls("healthy", 2, 1, func() { check("healthy", "none") })
 	for action, want := range map[string]string{"dynamodb:GetItem": "refused: entry", "kms:Decrypt": "refused: entry"} {
 		allow := w.srv.Deny(action)
 		if _, err := kr.GenerateDataKey(t.Context(), ec); class(err) != want {
@@ -397,6 +397,11 @@ func TestCheckDecrypt(t *testing.T) {
 	check("disabled", "refused: key orders")
 	w.enable(w.keyARN)
 	check("enabled", "none")
+	version := w.item("orders", versionType(first))
+	w.remove("orders", versionType(first))
+	w.seal(kr) // nobody could open it
+	check("without the version that is active", "refused: entry")
+	w.put(version)
 	w.remove("orders", "branch:ACTIVE")
 	check("without ACTIVE", "refused: entry")
 

@@ -4,7 +4,9 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/hkdf"
+	"crypto/hmac"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/sha512"
 	"crypto/subtle"
 	"encoding/base64"
@@ -97,4 +99,38 @@ func floorOpen(dataKey, sealed []byte, encoded string) ([]byte, error) {
 	frame := body[floorFrame:]
 	plaintext := make([]byte, 0, len(frame)-16)
 	return aead.Open(plaintext, iv, frame, floorAAD(id, len(frame)-16))
+}
+
+// floorWrap wraps a new data key under a branch key.
+func floorWrap(branchKey, aad []byte) ([]byte, error) {
+	dataKey := make([]byte, 32)
+	rand.Read(dataKey)
+	out := make([]byte, 44, 92) // salt, IV and version
+	rand.Read(out[:28])
+	aead, err := floorWrappingCipher(branchKey, out[:16])
+	if err != nil {
+		return nil, err
+	}
+	return aead.Seal(out, out[16:28], dataKey, aad), nil
+}
+
+func floorUnwrap(branchKey, wrapped, aad []byte) ([]byte, error) {
+	aead, err := floorWrappingCipher(branchKey, wrapped[:16])
+	if err != nil {
+		return nil, err
+	}
+	return aead.Open(make([]byte, 0, 32), wrapped[16:28], wrapped[44:], aad)
+}
+
+func floorWrappingCipher(branchKey, salt []byte) (cipher.AEAD, error) {
+	input := make([]byte, 0, 42+sha256.Size)
+	input = append(input, "\x00\x00\x00\x01aws-kms-hierarchy\x00"...)
+	input = append(append(input, salt...), 0, 0, 1, 0)
+	mac := hmac.New(sha256.New, branchKey)
+	mac.Write(input)
+	block, err := aes.NewCipher(mac.Sum(input[42:]))
+	if err != nil {
+		return nil, err
+	}
+	return cipher.NewGCM(block)
 }

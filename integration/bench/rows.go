@@ -30,10 +30,11 @@ var sealContext = envelope.EncryptionContext{"sealq:queue": queueARN}
 func acceptAll(envelope.EncryptionContext) error { return nil }
 
 // envelopes seals and opens one body: by hand, by sealq with its data key cache
-// and with a cached data key, and by the official SDK. Base64, both ways,
-// counts everywhere.
+// and with a cached data key, by sealq with a cached branch key, and by the
+// official SDK. Base64, both ways, counts everywhere.
 type envelopes struct {
 	cache    envelope.Keyring
+	branch   envelope.Keyring
 	inHand   envelope.Keyring
 	official *official
 	dataKey  []byte
@@ -41,6 +42,10 @@ type envelopes struct {
 
 func newEnvelopes() (*envelopes, error) {
 	keys, err := cache.New(&keyService{})
+	if err != nil {
+		return nil, err
+	}
+	branch, err := newBranchKeyring()
 	if err != nil {
 		return nil, err
 	}
@@ -52,7 +57,7 @@ func newEnvelopes() (*envelopes, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &envelopes{cache: keys, inHand: oneKey{key}, official: official, dataKey: make([]byte, 32)}, nil
+	return &envelopes{cache: keys, branch: branch, inHand: oneKey{key}, official: official, dataKey: make([]byte, 32)}, nil
 }
 
 // oneKey has one data key, and no work with it.
@@ -137,6 +142,44 @@ func (e *envelopes) opening(size int) ([]operation, error) {
 	return operations, nil
 }
 
+// withBranchKey returns the operations with a data key of KMS and with a branch
+// key, both of them cached, and with that data key and the cryptography of a
+// branch key by hand beside it.
+func (e *envelopes) withBranchKey(size int, opens bool) ([]operation, error) {
+	plaintext := []byte(text(size))
+	var operations []operation
+	for _, keys := range []envelope.Keyring{e.cache, e.branch} {
+		header, body, err := e.seal(keys, plaintext)
+		if err != nil {
+			return nil, err
+		}
+		operations = append(operations, func() error {
+			if opens {
+				return same(plaintext)(e.open(keys, header, body))
+			}
+			_, _, err := e.seal(keys, plaintext)
+			return err
+		})
+	}
+	branchKey, aad := make([]byte, 32), []byte(text(150))
+	wrapped, err := floorWrap(branchKey, aad)
+	if err != nil {
+		return nil, err
+	}
+	return append(operations, func() error {
+		var err error
+		if opens {
+			_, err = floorUnwrap(branchKey, wrapped, aad)
+		} else {
+			_, err = floorWrap(branchKey, aad)
+		}
+		if err != nil {
+			return err
+		}
+		return operations[kmsKeyOp]()
+	}), nil
+}
+
 // same returns a check that costs nothing beside what it checks.
 func same(want []byte) func([]byte, error) error {
 	return func(got []byte, err error) error {
@@ -152,13 +195,14 @@ func same(want []byte) func([]byte, error) error {
 // to carry and a body a third longer, whatever sealed it.
 type clients struct {
 	sealer        *sqsx.Sealer
+	branchSealer  *sqsx.Sealer // the same, with a branch key
 	noDigests     *sqsx.Sealer // the same, with Policy.NoDigests
 	plain, sealed *sqs.Client  // in memory
 	queue         *queue
 	dataKey       []byte
 }
 
-func newSealer(s *keyService, optFns ...func(*sqsx.Options)) (*sqsx.Sealer, error) {
+func newSealer(s envelope.Keyring, optFns ...func(*sqsx.Options)) (*sqsx.Sealer, error) {
 	return sqsx.New(s, append(optFns, func(o *sqsx.Options) {
 		o.Logger = slog.New(slog.DiscardHandler)
 		o.Region = region
@@ -174,9 +218,17 @@ func newClients() (*clients, error) {
 	if err != nil {
 		return nil, err
 	}
+	branch, err := newBranchKeyring()
+	if err != nil {
+		return nil, err
+	}
+	branchSealer, err := newSealer(branch)
+	if err != nil {
+		return nil, err
+	}
 	q := &queue{}
 	return &clients{
-		sealer: sealer, noDigests: noDigests, queue: q, dataKey: make([]byte, 32),
+		sealer: sealer, branchSealer: branchSealer, noDigests: noDigests, queue: q, dataKey: make([]byte, 32),
 		plain: q.client(), sealed: q.client(sealer.Install),
 	}, nil
 }
@@ -205,6 +257,12 @@ func (c *clients) sendingBy(plain, sealed *sqs.Client, size int) []operation {
 			return send(plain, &sqs.SendMessageInput{QueueUrl: in.QueueUrl, MessageBody: &body, MessageAttributes: header(h)})
 		},
 	}
+}
+
+// sendingWithBranchKey returns the operations with a data key of KMS and with a
+// branch key, both of them cached.
+func (c *clients) sendingWithBranchKey(size int) []operation {
+	return []operation{c.sending(size)[sealedOp], c.sendingBy(c.plain, c.queue.client(c.branchSealer.Install), size)[sealedOp]}
 }
 
 // sealingOnly returns what sealq does of a send, without the SDK around it.
@@ -267,58 +325,91 @@ func (c *clients) sendingBatches(size int) []operation {
 // receiving returns the operations plain, sealq, floor, sealq without digests
 // for ten messages.
 func (c *clients) receiving(size int) ([]operation, error) {
-	var plain, sealed, floor []types.Message
+	sealed, err := sealedMessages(c.sealer, size)
+	if err != nil {
+		return nil, err
+	}
+	var plain, floor []types.Message
 	for range 10 {
-		in := &sqs.SendMessageInput{MessageBody: aws.String(text(size))}
-		plain = append(plain, types.Message{Body: in.MessageBody})
-		out, err := c.sealer.SealMessage(context.Background(), queueARN, in)
+		plaintext := text(size)
+		plain = append(plain, types.Message{Body: &plaintext})
+		h, body, err := floorSeal(c.dataKey, []byte(plaintext))
 		if err != nil {
 			return nil, err
 		}
-		h, body, err := floorSeal(c.dataKey, []byte(*in.MessageBody))
+		floor = append(floor, types.Message{Body: &body, MessageAttributes: header(h)})
+	}
+	body := func(m *types.Message) (int, error) { return len(*m.Body), nil }
+	operations := make([]operation, 4)
+	var errs [4]error
+	operations[0], errs[0] = receiver(size, plain, body)
+	operations[1], errs[1] = receiver(size, sealed, body, c.sealer.Install)
+	operations[2], errs[2] = receiver(size, floor, func(m *types.Message) (int, error) {
+		plaintext, err := floorOpen(c.dataKey, m.MessageAttributes["sealq"].BinaryValue, *m.Body)
+		return len(string(plaintext)), err
+	})
+	operations[noDigestsOp], errs[noDigestsOp] = receiver(size, sealed, body, c.noDigests.Install)
+	return operations, errors.Join(errs[:]...)
+}
+
+// receiver returns the operation that receives messages, ten of size, and has
+// each look at their plaintext.
+func receiver(size int, messages []types.Message, each func(*types.Message) (int, error), optFns ...func(*sqs.Options)) (operation, error) {
+	answer, err := received(messages)
+	if err != nil {
+		return nil, err
+	}
+	client := (&queue{messages: answer}).client(optFns...)
+	in := &sqs.ReceiveMessageInput{QueueUrl: aws.String(queueURL), MaxNumberOfMessages: 10}
+	return func() error {
+		out, err := client.ReceiveMessage(context.Background(), in)
+		if err != nil {
+			return err
+		}
+		total := 0
+		for i := range out.Messages {
+			n, err := each(&out.Messages[i])
+			if err != nil {
+				return err
+			}
+			total += n
+		}
+		if want := 10 * size; total != want {
+			return fmt.Errorf("received %d bytes, want %d", total, want)
+		}
+		return nil
+	}, nil
+}
+
+// receivingWithBranchKey returns the operations with a data key of KMS and with
+// a branch key, both of them cached.
+func (c *clients) receivingWithBranchKey(size int) ([]operation, error) {
+	var operations []operation
+	for _, sealer := range []*sqsx.Sealer{c.sealer, c.branchSealer} {
+		messages, err := sealedMessages(sealer, size)
+		if err != nil {
+			return nil, err
+		}
+		operation, err := receiver(size, messages, func(m *types.Message) (int, error) { return len(*m.Body), nil }, sealer.Install)
+		if err != nil {
+			return nil, err
+		}
+		operations = append(operations, operation)
+	}
+	return operations, nil
+}
+
+// sealedMessages returns ten messages as a queue has them.
+func sealedMessages(sealer *sqsx.Sealer, size int) ([]types.Message, error) {
+	var messages []types.Message
+	for range 10 {
+		out, err := sealer.SealMessage(context.Background(), queueARN, &sqs.SendMessageInput{MessageBody: aws.String(text(size))})
 		if err != nil {
 			return nil, err
 		}
 		// sealq asks for these two; a queue has them for every message.
 		system := map[string]string{"ApproximateReceiveCount": "1", "SentTimestamp": "1789000000000"}
-		sealed = append(sealed, types.Message{Body: out.MessageBody, MessageAttributes: out.MessageAttributes, Attributes: system})
-		floor = append(floor, types.Message{Body: &body, MessageAttributes: header(h)})
+		messages = append(messages, types.Message{Body: out.MessageBody, MessageAttributes: out.MessageAttributes, Attributes: system})
 	}
-	receive := func(messages []types.Message, each func(*types.Message) (int, error), optFns ...func(*sqs.Options)) (operation, error) {
-		answer, err := received(messages)
-		if err != nil {
-			return nil, err
-		}
-		client := (&queue{messages: answer}).client(optFns...)
-		in := &sqs.ReceiveMessageInput{QueueUrl: aws.String(queueURL), MaxNumberOfMessages: 10}
-		return func() error {
-			out, err := client.ReceiveMessage(context.Background(), in)
-			if err != nil {
-				return err
-			}
-			total := 0
-			for i := range out.Messages {
-				n, err := each(&out.Messages[i])
-				if err != nil {
-					return err
-				}
-				total += n
-			}
-			if want := 10 * size; total != want {
-				return fmt.Errorf("received %d bytes, want %d", total, want)
-			}
-			return nil
-		}, nil
-	}
-	body := func(m *types.Message) (int, error) { return len(*m.Body), nil }
-	operations := make([]operation, 4)
-	var errs [4]error
-	operations[0], errs[0] = receive(plain, body)
-	operations[1], errs[1] = receive(sealed, body, c.sealer.Install)
-	operations[2], errs[2] = receive(floor, func(m *types.Message) (int, error) {
-		plaintext, err := floorOpen(c.dataKey, m.MessageAttributes["sealq"].BinaryValue, *m.Body)
-		return len(string(plaintext)), err
-	})
-	operations[noDigestsOp], errs[noDigestsOp] = receive(sealed, body, c.noDigests.Install)
-	return operations, errors.Join(errs[:]...)
+	return messages, nil
 }

@@ -61,6 +61,7 @@ const (
 	floorOp, sealqOp, officialOp, inHandOp = 0, 1, 2, 3
 	plainOp, sealedOp, byHandOp            = 0, 1, 2
 	noDigestsOp                            = 3 // of receives
+	kmsKeyOp, branchKeyOp, wrappedByHandOp = 0, 1, 2
 )
 
 const (
@@ -69,6 +70,7 @@ const (
 	inMemory = "plain SDK, in-memory transport"
 	loopback = "plain SDK, loopback HTTP server"
 	carried  = "plain SDK that carries what was sealed by hand"
+	kmsKey   = "sealq with a cached data key of KMS"
 )
 
 func groups(e *envelopes, c *clients) []group {
@@ -104,6 +106,14 @@ func groups(e *envelopes, c *clients) []group {
 	noDigests := func(target, limit float64) row {
 		return row{what: "— the same with `NoDigests`", baseline: carried, subject: noDigestsOp, base: byHandOp, target: target, limit: limit}
 	}
+	// floor is the limit of the operation by hand; 0 leaves it out.
+	branchKey := func(what string, target, limit, floor float64) []row {
+		rows := []row{{what: what + ", branch key", baseline: kmsKey, subject: branchKeyOp, base: kmsKeyOp, target: target, limit: limit}}
+		if floor > 0 {
+			rows = append(rows, row{what: "— unavoidable part", baseline: kmsKey, subject: wrappedByHandOp, base: kmsKeyOp, limit: floor})
+		}
+		return rows
+	}
 	return []group{
 		{name: "seal 1 KiB", cores: 1, rows: envelopeRows("Seal 1 KiB", 17, 1.10), make: sealing(1 << 10)},
 		{name: "open 1 KiB", cores: 1, rows: envelopeRows("Open 1 KiB", 25, 1.10), make: opening(1 << 10)},
@@ -121,6 +131,14 @@ func groups(e *envelopes, c *clients) []group {
 			make: func() ([]operation, func(), error) { return without(c.receiving(1 << 10)) }},
 		{name: "receive 10 x 64 KiB", cores: 1, rows: call("ReceiveMessage 10 × 64 KiB", inMemory, 0, 1.4, 1.1, own(0, 1.4), noDigests(1.15, 0)),
 			make: func() ([]operation, func(), error) { return without(c.receiving(64 << 10)) }},
+		{name: "branch key: seal 1 KiB", cores: 1, rows: branchKey("Seal 1 KiB", 1.25, 1.3, 1.2),
+			make: func() ([]operation, func(), error) { return without(e.withBranchKey(1<<10, false)) }},
+		{name: "branch key: open 1 KiB", cores: 1, rows: branchKey("Open 1 KiB", 1.05, 1.25, 1.2),
+			make: func() ([]operation, func(), error) { return without(e.withBranchKey(1<<10, true)) }},
+		{name: "branch key: send 1 KiB", cores: 1, rows: branchKey("SendMessage 1 KiB", 1.25, 0, 0),
+			make: func() ([]operation, func(), error) { return without(c.sendingWithBranchKey(1<<10), nil) }},
+		{name: "branch key: receive 10 x 1 KiB", cores: 1, rows: branchKey("ReceiveMessage 10 × 1 KiB", 1.05, 1.15, 0),
+			make: func() ([]operation, func(), error) { return without(c.receivingWithBranchKey(1 << 10)) }},
 	}
 }
 
