@@ -214,7 +214,9 @@ func (s *Sealer) CheckSeal(ctx context.Context, queue string) error {
 // it with KMS: messages under its active version open. If the Sealer opens both
 // data keys of AWS KMS and those under branch keys, both must open: a step of a
 // migration may go on when CheckOpen succeeds everywhere. (The hold goes on
-// receiving if one of the two opens.)
+// receiving if the kind opens that the last opened message of the queue had.
+// If only the other kind opens, it holds once a message did not open, and lets
+// single messages through.)
 //
 // CheckOpen is safe for concurrent use.
 func (s *Sealer) CheckOpen(ctx context.Context, queue string) error {
