@@ -95,6 +95,9 @@ func (c *codec) note(q middleware.Queue, policy *compiledPolicy, messages []type
 			stops := classify(o.Err) == keyRefused || mixed && errors.Is(o.Err, envelope.ErrUnavailable)
 			r.Refused = r.Refused || stops && lookups[i].own && !policy.opensOtherNames()
 		}
+		if errors.Is(o.Err, envelope.ErrNoMatchingKey) && lookups[i].own && !policy.opensOtherNames() {
+			r.Unmatched = true
+		}
 		if o.Err != nil || behind != nil {
 			m := holdMessage(&messages[i], o.Err, o.Temporary)
 			if held {

@@ -94,6 +94,41 @@ func TestHoldOfBothKinds(t *testing.T) {
 	}
 }
 
+// TestHoldOfAMissingBranchKey: a process whose branch key ID is misspelt moves
+// no message of a FIFO queue to the dead-letter queue, although it receives
+// before the others do. After one receive it sees that the messages are under
+// another branch key than its own, which does not exist.
+func TestHoldOfAMissingBranchKey(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		k := w.keyStore("orders")
+		url, dlq := w.withDLQ("orders.fifo", 3, "VisibilityTimeout", "30")
+		healthy := k.client()
+		k.conf.BranchKeyID = "odrers"
+		misspelt := k.client()
+		var sent, got []string
+		for i := range 15 * 60 {
+			if i < 600 {
+				sent = append(sent, fmt.Sprintf("%04d", i))
+				sendTo(t, healthy, url, sent[i])
+			}
+			_, err := consume(t, misspelt, url)
+			if i > 0 && (!errors.Is(err, sqsx.ErrHeld) || !strings.Contains(err.Error(), `"odrers"`)) {
+				t.Fatalf("second %d: got %v, want ErrHeld with the ID", i, err)
+			}
+			bodies, err := consume(t, healthy, url)
+			noError(t, err)
+			got = append(got, bodies...)
+			time.Sleep(time.Second)
+		}
+		slices.Sort(got)
+		if dead := len(w.server.Stored(dlq)); !slices.Equal(got, sent) || dead > 0 {
+			t.Errorf("%d of %d messages delivered, %d dead-lettered, want all and none", len(got), len(sent), dead)
+		}
+	})
+}
+
 // TestHoldOfTheKindThatIsLeft: while messages of a queue open, messages of the
 // other kind, which this process may not open any more, hold nothing.
 func TestHoldOfTheKindThatIsLeft(t *testing.T) {

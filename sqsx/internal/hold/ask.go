@@ -33,6 +33,10 @@ const (
 	// It is also the answer of a process that opens data keys of two kinds, if one
 	// kind does not open, and messages of this queue are not known to be of the
 	// other.
+	//
+	// And it is the answer if the configured key does not exist as far as new
+	// messages go. A process that has opened nothing, and receives a message under
+	// another key, then has the wrong key configured: see Response.Unmatched.
 	Elsewhere
 )
 

@@ -126,6 +126,7 @@ type Response struct {
 	Cause      error     // of one that did not open, one because of the key service if there is any; nil: all opened
 	KeyService bool      // Cause is an error of the key service
 	Refused    bool      // a message under exactly the context that this process seals with supports the answer Elsewhere
+	Unmatched  bool      // a message under that context has no data key of a configured key
 	Messages   []Message // those that did not open; of a FIFO queue all
 }
 
@@ -344,7 +345,12 @@ func (b *Breaker) Note(name string, r Response) {
 	if r.Cause != nil {
 		q.cause = r.Cause
 	}
-	if r.KeyService {
+	// If the configured key is missing, that a message has another one shows that
+	// the wrong key is configured.
+	if r.Unmatched && q.opened.IsZero() && q.asking.answer == Elsewhere {
+		r.Refused = true
+	}
+	if r.KeyService || r.Refused {
 		q.asking.failed(r, now)
 	}
 	q.wrong.note(r, q.opened.IsZero(), now)
