@@ -111,6 +111,7 @@ var statements = []statement{
 	{"docs/cost.md", "in every `AliasPeriod` ({kmskeyring.DefaultAliasPeriod}) in which it opens a message"},
 	{"docs/cost.md", "at most {kmskeyring.failuresPerSecond} calls a second, after the first {kmskeyring.failureBurst}."},
 	{"docs/cost.md", "at its default of {cache.DefaultMaxMessages} it renews no data key."},
+	{"docs/cost.md", "two `GetItem` for each, at most {branchkey.maxLookUps}, and no call of KMS. All such messages together look up at most {branchkey.failuresPerSecond} versions a second, after the first {branchkey.failureBurst}."},
 	{"docs/key-gone.md", "{cache.DefaultReusePeriod} is the default `ReusePeriod`."},
 	{"docs/key-gone.md", "sends go on within {cache.maxRefusal} and held receives within {hold.maxPause}, without a restart."},
 	{"docs/key-gone.md", "| how soon | sends within {cache.maxRefusal} (…), held receives within {hold.maxPause},"},
