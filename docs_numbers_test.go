@@ -98,7 +98,7 @@ var statements = []statement{
 	{"docs/security.md", "| memory for a flood | the cache's bounds: {cache.DefaultNegativeEntries} failures"},
 	{"docs/security.md", "it is parked, at most {hold.maxParked} by each process."},
 	{"docs/security.md", "after {hold.stepBackAfter} junk messages in a row that were sent in the last {hold.justSent}, until it receives older messages"},
-	{"docs/security.md", "for at most {branchkey.maxLookUps} versions of a message, and no call of KMS. A process looks up {branchkey.failuresPerSecond} such versions a second, after the first {branchkey.failureBurst}, and remembers each for {cache.minRefusal}, doubling to {cache.maxRefusal}. A version beyond that waits for its turn, up to {branchkey.turnPatience};"},
+	{"docs/security.md", "for at most {branchkey.maxLookUps} versions of a message, and no call of KMS. A process looks up {branchkey.failuresPerSecond} such versions a second, after the first {branchkey.failureBurst}, and remembers each for {cache.minRefusal}, doubling to {cache.maxRefusal}. A version beyond that waits for its turn, up to {branchkey.turnPatience}; then the message is withheld as `Temporary`. So is one whose version the first read did not find, if {branchkey.confirmsPerSecond} others a second, after the first {branchkey.confirmBurst}, had the second, consistent read."},
 	{"docs/operations.md", "it names more than {branchkey.maxLookUps} versions"},
 	{"docs/branch-keys.md", "within `ReusePeriod` ({cache.DefaultReusePeriod})."},
 	{"docs/branch-keys.md", "The ID names the branch key for ever: 1 to {branchkey.maxID} bytes."},

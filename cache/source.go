@@ -31,9 +31,9 @@ type Source interface {
 	envelope.Purger
 
 	// TryDecryptDataKey is DecryptDataKey for callers that have other work to do
-	// first: it never waits. It returns the data key if DecryptDataKey would return
-	// it without waiting for the key service, and starts a refresh that is due. It
-	// reports false if DecryptDataKey would ask the key service or fail.
+	// first: it never waits. It returns the data key if DecryptDataKey would
+	// return it without waiting for the key service, and starts a refresh that is
+	// due. It reports false if DecryptDataKey would ask the key service or fail.
 	TryDecryptDataKey(ctx context.Context, edks []envelope.EncryptedDataKey, ec envelope.EncryptionContext) (*envelope.DataKey, bool)
 
 	// Cached reports whether DecryptDataKey would now return a data key for any

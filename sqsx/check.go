@@ -210,8 +210,8 @@ func (s *Sealer) CheckSeal(ctx context.Context, queue string) error {
 // ([envelope.ErrCheckUnsupported]; an emulator may not support dry runs),
 // CheckOpen generates a data key and decrypts it, both through the cache.
 //
-// With a key store, CheckOpen reads the branch key from DynamoDB and decrypts it
-// with KMS: messages under its active version open. If the Sealer opens both
+// With a key store, CheckOpen reads the branch key from DynamoDB and decrypts
+// it with KMS: messages under its active version open. If the Sealer opens both
 // data keys of AWS KMS and those under branch keys, both must open: a step of a
 // migration may go on when CheckOpen succeeds everywhere. (The hold goes on
 // receiving if one of the two opens.)

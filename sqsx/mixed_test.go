@@ -284,9 +284,9 @@ func TestMixedSourceCheck(t *testing.T) {
 	}{
 		"both":                     {nil, nil, nil},
 		"branch keys":              {nil, entry, nil},
-		"branch keys, KMS away":    {nil, down, nil},
+		"branch keys, KMS down":    {nil, down, nil},
 		"KMS":                      {entry, nil, nil},
-		"KMS, DynamoDB away":       {down, nil, nil},
+		"KMS, DynamoDB down":       {down, nil, nil},
 		"neither":                  {entry, key, []error{entry, key}},
 		"neither, one without say": {envelope.ErrCheckUnsupported, down, []error{envelope.ErrCheckUnsupported, down}},
 	} {

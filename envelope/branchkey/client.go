@@ -24,15 +24,15 @@ type DynamoDB interface {
 }
 
 // KMS is what a [Store] calls of AWS KMS. A *kms.Client has it. The rules for
-// implementations are those of [DynamoDB]; the store overwrites the plaintext in
-// outputs.
+// implementations are those of [DynamoDB]; the store overwrites the plaintext
+// in outputs.
 type KMS interface {
 	// Decrypt decrypts a branch key. A Store that only reads calls nothing else.
 	Decrypt(context.Context, *kms.DecryptInput, ...func(*kms.Options)) (*kms.DecryptOutput, error)
 	// GenerateDataKeyWithoutPlaintext makes a branch key, encrypted.
 	GenerateDataKeyWithoutPlaintext(context.Context, *kms.GenerateDataKeyWithoutPlaintextInput, ...func(*kms.Options)) (*kms.GenerateDataKeyWithoutPlaintextOutput, error)
-	// ReEncrypt encrypts a branch key under the encryption context of another item,
-	// and verifies the active item before a rotation.
+	// ReEncrypt encrypts a branch key under the encryption context of another
+	// item, and verifies the active item before a rotation.
 	ReEncrypt(context.Context, *kms.ReEncryptInput, ...func(*kms.Options)) (*kms.ReEncryptOutput, error)
 }
 

@@ -75,8 +75,8 @@ func (d *decryption) fromStore(ctx context.Context, edks []envelope.EncryptedDat
 		}
 		if at < 0 {
 			branchKey, err := d.keyring.keys.DecryptDataKey(ctx, versionsOf(edk), nil)
-			// The end of the caller's context is no verdict: do not join it with those on
-			// other versions.
+			// The end of the caller's context is no verdict: do not join it with those
+			// on other versions.
 			if ended := ctx.Err(); err != nil && ended != nil {
 				return nil, ended
 			}

@@ -38,11 +38,12 @@
 //     under it, of all queues.
 //   - KMS sees no queue. It sees the branch key's id, its version, its custom
 //     context and the logical name of the key store, so key policies can tell
-//     branch keys apart, by kms:EncryptionContext:branch-key-id, but not queues.
-//     Give tenants that must not read each other's messages a branch key each.
-//   - The table is needed to open messages. Back it up (point-in-time recovery),
-//     and keep every version for as long as messages under it exist, in
-//     dead-letter queues too: a version item that is lost is lost messages.
+//     branch keys apart, by kms:EncryptionContext:branch-key-id, but not
+//     queues. Give tenants that must not read each other's messages a branch
+//     key each.
+//   - The table is needed to open messages. Back it up (point-in-time
+//     recovery), and keep every version for as long as messages under it exist,
+//     in dead-letter queues too: a version item that is lost is lost messages.
 //   - Who may write to the table and use the KMS key can put a branch key of
 //     their own in place of another. Only administrators of the key store need
 //     write access.
@@ -76,8 +77,8 @@
 // # Deadlines and secrets
 //
 // A call of DynamoDB or KMS ends after [kmskeyring.CallTimeout], and makes two
-// attempts of [kmskeyring.AttemptTimeout]. Calls never log the body of a request
-// or response, whatever the client's log mode is.
+// attempts of [kmskeyring.AttemptTimeout]. Calls never log the body of a
+// request or response, whatever the client's log mode is.
 //
 // # What it does not do
 //

@@ -136,8 +136,8 @@ func (it *item) parseVersion(q question) error {
 	return nil
 }
 
-// admit finds the KMS key to ask. An item names it, and whoever can write items
-// could name one of their own.
+// admit finds the KMS key to ask. An item names it, and anyone who can write
+// items could name one of their own.
 func (s *Store) admit(q question, it *item) error {
 	named, err := awsname.ParseKeyARN(it.context[attrKMSARN])
 	switch {

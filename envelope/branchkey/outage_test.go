@@ -75,8 +75,8 @@ func TestOneFetch(t *testing.T) {
 	})
 }
 
-// TestOutage: while DynamoDB or KMS is away, what is cached stays in use up to
-// MaxStale, and no message waits for a refresh.
+// TestOutage: while DynamoDB or KMS cannot be reached, what is cached stays in
+// use up to MaxStale, and no message waits for a refresh.
 func TestOutage(t *testing.T) {
 	t.Parallel()
 	for name, cut := range map[string]func(w *world) (restore func()){

@@ -332,8 +332,8 @@ func TestRegions(t *testing.T) {
 	w.mustOpen(w.keyring(noRegion, "orders"), sealed)
 }
 
-// TestMultiRegionKey: an item may name any relative of the key, and the calls go
-// to the configured one.
+// TestMultiRegionKey: an item may name any relative of the key, and the calls
+// go to the configured one.
 func TestMultiRegionKey(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

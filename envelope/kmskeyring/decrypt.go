@@ -27,8 +27,8 @@ const (
 	// migration.
 	maxDecryptCalls = 3
 
-	// branchKeyProvider is the provider ID of package branchkey, which imports this
-	// one.
+	// branchKeyProvider is the provider ID of package branchkey, which imports
+	// this one.
 	branchKeyProvider = "aws-kms-hierarchy"
 
 	// maxSuggested bounds the keys that an error suggests to add.

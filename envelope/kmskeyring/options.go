@@ -118,7 +118,7 @@ func (d Discovery) used() bool { return d.scope().Named() }
 
 func (d Discovery) check() error {
 	if err := d.scope().Check(); err != nil {
-		return fmt.Errorf("kmskeyring: Options.Discovery.%w", err)
+		return fmt.Errorf("kmskeyring: Options.Discovery%w", err)
 	}
 	return nil
 }

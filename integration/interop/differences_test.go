@@ -2,6 +2,7 @@ package interop_test
 
 import (
 	"bytes"
+	"sync/atomic"
 	"testing"
 	"unicode/utf8"
 
@@ -9,6 +10,7 @@ import (
 
 	"github.com/sealq/sealq/envelope"
 	"github.com/sealq/sealq/integration/interop/drivers"
+	"github.com/sealq/sealq/sqsx/sqsxtest"
 )
 
 // The tests of this file hold what other implementations do differently. Each
@@ -109,6 +111,48 @@ func TestLocaleSorting(t *testing.T) {
 		}
 		check(t, k.keys(t, id, "first version"))
 	})
+}
+
+// Of two rotations of a branch key at once, the one that writes last must fail,
+// or the other's version is active no more. The libraries that Go, Java, Python
+// and Rust share do not look whether somebody else has rotated meanwhile.
+// Nothing is lost by that: the items of all versions stay.
+func TestRotationsAtOnce(t *testing.T) {
+	t.Parallel()
+	guarded := map[string]bool{"javascript": true, "go": false, "java": false, "python": false, "rust": false}
+	for id, guarded := range guarded {
+		t.Run(id, func(t *testing.T) {
+			t.Parallel()
+			d := find(t, id).running(t)
+			server := sqsxtest.New(t)
+			k := newKeyStore(t, service{"sqsxtest", server.URL(), server.Config()}, "interop-at-once")
+			k.createTable(t)
+			branchKey, err := sealqSide(t, k).create("", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var between atomic.Bool
+			server.Intercept(func(r *sqsxtest.Request) error {
+				if r.Action == "dynamodb:TransactWriteItems" && between.CompareAndSwap(false, true) {
+					if _, err := k.sealq.Rotate(t.Context(), branchKey); err != nil {
+						t.Errorf("sealq: rotate: %v", err)
+					}
+				}
+				return nil
+			})
+			if err := d.RotateBranchKey(k.KeyStore, branchKey); guarded != refused(err) || !guarded && err != nil {
+				t.Errorf("%s rotates after sealq has: got %v, want an error: %v", id, err, guarded)
+			}
+			if !between.Load() {
+				t.Fatal("the SDK has written nothing")
+			}
+			versions := 3
+			if guarded {
+				versions = 2
+			}
+			k.checkItems(t, branchKey, nil, versions)
+		})
+	}
 }
 
 // The SDKs compare the key they are configured with to the ARN in the message,

@@ -18,20 +18,20 @@ func (s KeyScope) Named() bool {
 	return s.Partition != "" || s.Region != "" || len(s.Accounts) > 0
 }
 
-// Check reports what is wrong with s. The error begins with the name of a
-// field.
+// Check reports what is wrong with s. The error continues the name of what
+// holds s, by a dot and a field.
 func (s KeyScope) Check() error {
 	switch {
 	case !IsPartition(s.Partition):
-		return fmt.Errorf("Partition is %q, want one like \"aws\"", s.Partition)
+		return fmt.Errorf(".Partition is %q, want one like \"aws\"", s.Partition)
 	case !IsRegion(s.Region):
-		return fmt.Errorf("Region is %q, want one like \"eu-west-1\"", s.Region)
+		return fmt.Errorf(".Region is %q, want one like \"eu-west-1\"", s.Region)
 	case len(s.Accounts) == 0:
-		return errors.New("Accounts is empty: name the accounts whose keys you trust")
+		return errors.New(".Accounts is empty: name the accounts whose keys you trust")
 	}
 	for _, account := range s.Accounts {
 		if !IsAccount(account) {
-			return fmt.Errorf("Accounts has %q, want accounts of %d digits", account, AccountLength)
+			return fmt.Errorf(".Accounts has %q, want accounts of %d digits", account, AccountLength)
 		}
 	}
 	return nil

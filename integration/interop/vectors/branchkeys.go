@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -102,7 +103,8 @@ func branchKeysOf(ctx context.Context, moto *launch.Instance, id, file string) (
 		return err
 	}
 	k.sdk = drivers.KeyStore{
-		Table: "branch-keys-" + id, LogicalName: "sealq-vectors, " + id, Key: aws.ToString(key.KeyMetadata.Arn),
+		Table:       "branch-keys-" + rand.Text(), // moto can outlive a run
+		LogicalName: "sealq-vectors, " + id, Key: aws.ToString(key.KeyMetadata.Arn),
 		Endpoint: moto.Endpoint, Region: moto.Config().Region,
 	}
 	if p.CreatesNoTable {
