@@ -116,7 +116,6 @@ const manyConsumers, overSSE = 14, 1.062
 // fleets has one queue and no rotation: the first table.
 var fleets = []fleet{
 	{producers: 1, consumers: 1, period: 5 * time.Minute, messages: 1},
-	{producers: 1, consumers: 100, period: 5 * time.Minute, messages: 20},
 	{producers: 10, consumers: 20, period: 5 * time.Minute, messages: 10},
 	{producers: 10, consumers: 20, period: time.Hour, messages: 10},
 	{producers: 100, consumers: 100, period: 5 * time.Minute, messages: 20},
@@ -329,7 +328,7 @@ func (tab *costTable) simulated(t *testing.T) string {
 				want := f.branchKeys(span)
 				within(t, "active", branch.seal, want.seal, tolerance)
 				within(t, "version", branch.open, want.open, tolerance)
-				f.underSSE(t, branch.total(), span, tolerance)
+				f.underSSE(t, branch.total(), span)
 			})
 		})
 		scale := float64(month) / float64(span)
@@ -339,16 +338,11 @@ func (tab *costTable) simulated(t *testing.T) string {
 }
 
 // underSSE requires that calls for branch keys are no more than SSE's formula
-// has. With one queue and many consumers for each producer it allows a little
-// more, which the page says.
-func (f fleet) underSSE(t *testing.T, calls float64, span time.Duration, tolerance float64) {
+// has.
+func (f fleet) underSSE(t *testing.T, calls float64, span time.Duration) {
 	t.Helper()
-	limit := f.sse(span)
-	if f.queues <= 1 && f.consumers > manyConsumers*f.producers {
-		limit *= overSSE + tolerance
-	}
-	if calls > limit {
-		t.Errorf("%v: %.0f calls for branch keys, want at most %.0f, for SSE's formula has %.0f", f, calls, limit, f.sse(span))
+	if limit := f.sse(span); calls > limit {
+		t.Errorf("%v: %.0f calls for branch keys, want at most %.0f, which SSE's formula has", f, calls, limit)
 	}
 }
 
@@ -371,7 +365,7 @@ func (tab *costTable) compare(t *testing.T, f fleet, line string) {
 	}
 	within(t, f.String()+", data keys, in the table", sums[0], f.dataKeys(month).total(), costTolerance)
 	within(t, f.String()+", branch keys, in the table", sums[1], f.branchKeys(month).total(), costTolerance)
-	f.underSSE(t, sums[1], month, 0)
+	f.underSSE(t, sums[1], month)
 }
 
 // TestBranchKeysAgainstSSE holds what docs/cost.md says of branch keys and

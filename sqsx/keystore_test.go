@@ -748,7 +748,7 @@ func TestJunkVersions(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				const (
-					burst, perSecond, seconds = 100, 40, 35
+					burst, perSecond, seconds = 500, 400, 12
 					limit                     = 2 * time.Second
 					receives                  = 3 // of each, until it is dead-lettered
 				)

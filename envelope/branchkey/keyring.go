@@ -160,11 +160,13 @@ func (k *Keyring) wrap(ctx context.Context, secret []byte, ec envelope.Encryptio
 // the other versions it reads at most 3, one after the other.
 //
 // A version that cannot be read is a refusal that reaches the messages under it
-// only, and is remembered for 1 second, doubling to 10. Such reads are limited
-// to 100 a second, after the first 100: beyond that they wait for their turn,
-// up to 750 milliseconds. A version that has no turn in that time is not read,
-// and the error is [envelope.ErrUnavailable]. Versions that this keyring has
-// read before are exempt.
+// only, and is remembered for 1 second, doubling to 10. Such look-ups are
+// limited to 1,000 a second, after the first 1,000: beyond that they wait for
+// their turn, up to 750 milliseconds. A version that has no turn in that time
+// is not read, and the error is [envelope.ErrUnavailable]. A version that an
+// eventually consistent read does not find gets the same error, if 100 others a
+// second, after the first 100, had a consistent read. Versions that this
+// keyring has read before are exempt.
 func (k *Keyring) DecryptDataKey(ctx context.Context, edks []envelope.EncryptedDataKey, ec envelope.EncryptionContext) (*envelope.DataKey, error) {
 	if err := k.ready(ctx); err != nil {
 		return nil, err

@@ -15,13 +15,21 @@ import (
 
 const (
 	// failuresPerSecond and failureBurst bound the look-ups of versions that fail
-	// and are no outage. Anyone who may send can cause them, by a new version in
-	// each message. One takes 1.5 read units, of the 3,000 a second that DynamoDB
-	// serves from one partition (Amazon DynamoDB Developer Guide, partition key
-	// design), where all items of a branch key are: 20 processes under a flood at
-	// once use up one partition.
-	failuresPerSecond = 100
-	failureBurst      = 100
+	// and are no outage, as those of package kmskeyring bound failing calls of KMS.
+	// Anyone who may send can cause them, by a new version in each message. They
+	// must be many: messages wait for their turn together with those received
+	// with them.
+	failuresPerSecond = 1000
+	failureBurst      = 1000
+
+	// confirmsPerSecond and confirmBurst bound the consistent reads among them. An
+	// eventually consistent read takes 0.5 and a consistent one 1 of the 3,000
+	// read units a second that DynamoDB serves from one partition (Amazon DynamoDB
+	// Developer Guide, partition key design), where all items of a branch key are.
+	// So a process under a flood takes 600 at most. A consistent read is needed
+	// for a version that was made a moment ago, and does not wait for a turn.
+	confirmsPerSecond = 100
+	confirmBurst      = 100
 
 	// turnPatience is how long a look-up waits for its turn. It is below one
 	// second, after which package cache treats a wrapping key without an answer as
@@ -42,8 +50,9 @@ const branchKeyProvider = "branch-key"
 // to read the active version, of the branch key that the encryption context
 // names.
 type source struct {
-	store   *Store
-	lookUps budget.Budget
+	store    *Store
+	lookUps  budget.Budget
+	confirms budget.Budget // the consistent reads of lookUps
 
 	mu     sync.Mutex
 	exists map[lookUp]struct{} // versions that were read
@@ -57,9 +66,10 @@ type lookUp struct {
 
 func newSource(s *Store) *source {
 	return &source{
-		store:   s,
-		lookUps: budget.Budget{PerSecond: failuresPerSecond, Burst: failureBurst},
-		exists:  make(map[lookUp]struct{}),
+		store:    s,
+		lookUps:  budget.Budget{PerSecond: failuresPerSecond, Burst: failureBurst},
+		confirms: budget.Budget{PerSecond: confirmsPerSecond, Burst: confirmBurst},
+		exists:   make(map[lookUp]struct{}),
 	}
 }
 
@@ -96,20 +106,37 @@ func (s *source) DecryptDataKey(ctx context.Context, edks []envelope.EncryptedDa
 		return nil, errors.New("branchkey: not the name of one version")
 	}
 	id, v := string(edks[0].ProviderInfo), version(edks[0].Ciphertext)
-	at := lookUp{id, v}
+	at, q := lookUp{id, v}, s.store.question(id, v.itemType())
 	if s.known(at) {
 		return s.store.read(ctx, id, v.itemType())
 	}
-	if !s.lookUps.Turn(ctx, time.Now().Add(turnPatience)) {
-		return nil, keyerr.NotAsked(fmt.Errorf("branchkey: %s: %w: not looked up now: %d messages a second name versions that cannot be read, and it had no turn among them; see who sends them",
-			s.store.question(id, v.itemType()), envelope.ErrUnavailable, failuresPerSecond))
+	notNow := func(perSecond int) error {
+		return keyerr.NotAsked(fmt.Errorf("branchkey: %s: %w: not looked up now: %d messages a second name versions that cannot be read, and it had no turn among them; see who sends them",
+			q, envelope.ErrUnavailable, perSecond))
 	}
-	key, err := s.store.read(ctx, id, v.itemType())
+	if !s.lookUps.Turn(ctx, time.Now().Add(turnPatience)) {
+		return nil, notNow(failuresPerSecond)
+	}
+	it, found, err := s.store.find(ctx, q, false)
+	confirm := !found && err == nil
+	if confirm {
+		if !s.confirms.Turn(ctx, time.Now()) {
+			return nil, notNow(confirmsPerSecond)
+		}
+		it, err = s.store.findConsistently(ctx, q)
+	}
+	var key *envelope.DataKey
+	if err == nil {
+		key, err = s.store.decrypt(ctx, q, it)
+	}
 	if err == nil {
 		s.learn(at)
 	}
 	if _, refused := errors.AsType[*envelope.RefusedError](err); !refused {
 		s.lookUps.Refund()
+		if confirm {
+			s.confirms.Refund()
+		}
 	}
 	return key, err
 }
@@ -119,7 +146,7 @@ func (s *source) DecryptDataKey(ctx context.Context, edks []envelope.EncryptedDa
 // it is, and need not be decrypted for that.
 func (s *source) CheckDecrypt(ctx context.Context, ec envelope.EncryptionContext) error {
 	id := ec[attrID]
-	active, err := s.store.find(ctx, id, typeActive)
+	active, err := s.store.findNew(ctx, s.store.question(id, typeActive))
 	if err == nil {
 		_, err = s.store.read(ctx, id, active.version.itemType())
 	}

@@ -224,28 +224,41 @@ func (s *Store) askKMS(ctx context.Context, q question, key awsname.KeyARN, call
 // read returns the branch key of an item, encrypted form and all: see
 // branchKeyOf.
 func (s *Store) read(ctx context.Context, id, itemType string) (*envelope.DataKey, error) {
-	it, err := s.find(ctx, id, itemType)
+	q := s.question(id, itemType)
+	it, err := s.findNew(ctx, q)
 	if err != nil {
 		return nil, err
 	}
-	return s.decrypt(ctx, s.question(id, itemType), it)
+	return s.decrypt(ctx, q, it)
 }
 
-// find returns an item that is not decrypted, and so not authenticated.
-func (s *Store) find(ctx context.Context, id, itemType string) (item, error) {
-	q := s.question(id, itemType)
-	attributes, err := s.get(ctx, q, false)
-	if err == nil && len(attributes) == 0 {
-		// It may be new: a read is eventually consistent unless it says otherwise.
-		attributes, err = s.get(ctx, q, true)
+// findNew returns an item that may be new: a read is eventually consistent
+// unless it says otherwise. The item is not decrypted, and so not
+// authenticated.
+func (s *Store) findNew(ctx context.Context, q question) (item, error) {
+	it, found, err := s.find(ctx, q, false)
+	if !found && err == nil {
+		return s.findConsistently(ctx, q)
 	}
-	if err != nil {
-		return item{}, err
+	return it, err
+}
+
+// findConsistently is findNew with a consistent read only.
+func (s *Store) findConsistently(ctx context.Context, q question) (item, error) {
+	it, found, err := s.find(ctx, q, true)
+	if !found && err == nil {
+		err = q.notFound()
 	}
-	if len(attributes) == 0 {
-		return item{}, q.notFound()
+	return it, err
+}
+
+func (s *Store) find(ctx context.Context, q question, consistent bool) (it item, found bool, err error) {
+	attributes, err := s.get(ctx, q, consistent)
+	if err != nil || len(attributes) == 0 {
+		return item{}, false, err
 	}
-	return s.parse(q, attributes)
+	it, err = s.parse(q, attributes)
+	return it, true, err
 }
 
 // get reads an item. Without an item, the attributes are empty.
