@@ -22,8 +22,8 @@ import (
 type Source interface {
 	envelope.Keyring
 
-	// CheckDecrypt asks the key service, and never answers from memory. An error
-	// for which nobody was asked is [envelope.ErrCheckUnsupported].
+	// CheckDecrypt asks the key service, and never answers from memory. If there
+	// is nothing to ask about, the error is [envelope.ErrCheckUnsupported].
 	envelope.DecryptChecker
 
 	// Purge forgets every key and every failure. Calls that wait for a fetch start

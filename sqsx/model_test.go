@@ -326,8 +326,8 @@ func (s *system) invariants() {
 		fetches += stats.Cache.Fetches
 		asked += stats.Asked
 	}
-	// A question counts when it has its answer. A process may have one out for each
-	// of the two queues.
+	// A question counts when it has its answer. A process may have one out for
+	// each of the two queues.
 	asked += 2 * uint64(len(all))
 	// One fetch asks about at most three data keys, each in at most two attempts;
 	// making junk asks besides.

@@ -21,9 +21,10 @@ import (
 )
 
 // Sealer seals what SQS clients send and opens what they receive. Make one with
-// [NewFromConfig], [NewFromKeyStore], [NewFromEnv] or [New], and share it between all clients of a
-// process, so that they share its data keys. A Sealer is safe for concurrent
-// use, holds no goroutine while idle, and needs no closing.
+// [NewFromConfig], [NewFromKeyStore], [NewFromEnv] or [New], and share it
+// between all clients of a process, so that they share its data keys. A Sealer
+// is safe for concurrent use, holds no goroutine while idle, and needs no
+// closing.
 //
 // The clients of a nil or zero Sealer refuse to send and to receive, so that no
 // plaintext is sent if the program ignores the error of a constructor.

@@ -34,8 +34,8 @@
 // # What to know before
 //
 //   - Producers become readers. They need kms:Decrypt and dynamodb:GetItem, as
-//     consumers do, and who has a branch key opens and forges every message
-//     under it, of all queues.
+//     consumers do, and anyone who has a branch key can open and forge every
+//     message under it, of all queues.
 //   - KMS sees no queue. It sees the branch key's id, its version, its custom
 //     context and the logical name of the key store, so key policies can tell
 //     branch keys apart, by kms:EncryptionContext:branch-key-id, but not
@@ -43,10 +43,10 @@
 //     key each.
 //   - The table is needed to open messages. Back it up (point-in-time
 //     recovery), and keep every version for as long as messages under it exist,
-//     in dead-letter queues too: a version item that is lost is lost messages.
-//   - Who may write to the table and use the KMS key can put a branch key of
-//     their own in place of another. Only administrators of the key store need
-//     write access.
+//     in dead-letter queues too: without its version, no message opens.
+//   - Anyone who may write to the table and use the KMS key can put a branch
+//     key of their own in place of another. Only administrators of the key
+//     store need write access.
 //
 // Readers and writers need kms:Decrypt on the key and dynamodb:GetItem on the
 // table. Administrators also need dynamodb:PutItem,

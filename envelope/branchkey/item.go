@@ -49,33 +49,33 @@ type item struct {
 func (s *Store) parse(q question, attributes map[string]types.AttributeValue) (item, error) {
 	it := item{context: map[string]string{contextTable: s.opts.LogicalName}}
 	for _, name := range slices.Sorted(maps.Keys(attributes)) {
-		text, isText, wrong := "", false, ""
+		text, isText, kind := "", false, "" // kind is DynamoDB's name of the type
 		switch a := attributes[name].(type) {
 		case *types.AttributeValueMemberS:
-			text, isText, wrong = a.Value, true, "S"
+			text, isText, kind = a.Value, true, "S"
 		case *types.AttributeValueMemberN:
-			text, wrong = a.Value, "N"
+			text, kind = a.Value, "N"
 		case *types.AttributeValueMemberB:
 			if name == attrEnc {
 				it.enc = a.Value
 				continue
 			}
-			wrong = "B"
+			kind = "B"
 		default:
-			wrong = strings.TrimPrefix(fmt.Sprintf("%T", a), "*types.AttributeValueMember")
+			kind = strings.TrimPrefix(fmt.Sprintf("%T", a), "*types.AttributeValueMember")
 		}
 		switch name {
 		case contextTable:
 			return item{}, q.damaged("it has an attribute %q, which an item must not have: it is the name under which KMS gets the logical name of the key store", name)
 		case attrEnc:
-			return item{}, q.damaged("attribute %q has type %s, want B: %s", name, wrong, restoreRemedy)
+			return item{}, q.damaged("attribute %q has type %s, want B: %s", name, kind, restoreRemedy)
 		case attrHierarchy:
-			if wrong != "N" {
-				return item{}, q.damaged("attribute %q has type %s, want N: %s", name, wrong, restoreRemedy)
+			if kind != "N" {
+				return item{}, q.damaged("attribute %q has type %s, want N: %s", name, kind, restoreRemedy)
 			}
 		default:
 			if !isText {
-				return item{}, q.damaged("attribute %q has type %s, want S: an item has no attributes but those of its branch key; remove it if it was added, or %s", awscall.Shorten(name), wrong, restoreRemedy)
+				return item{}, q.damaged("attribute %q has type %s, want S: an item has no attributes but those of its branch key; remove it if it was added, or %s", awscall.Shorten(name), kind, restoreRemedy)
 			}
 		}
 		it.context[name] = text

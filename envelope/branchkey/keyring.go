@@ -239,8 +239,9 @@ func (k *Keyring) Purge() {
 }
 
 // CheckDecrypt implements [envelope.DecryptChecker]: it reads from DynamoDB
-// which version of the branch key for ec is active, and then that version, which
-// it decrypts with KMS. So it fails if messages that are sealed now do not open.
+// which version of the branch key for ec is active, and then that version,
+// which it decrypts with KMS. So it fails if messages that are sealed now do
+// not open.
 func (k *Keyring) CheckDecrypt(ctx context.Context, ec envelope.EncryptionContext) error {
 	if err := k.ready(ctx); err != nil {
 		return err
@@ -294,7 +295,7 @@ func (k *Keyring) branchKeyID(ec envelope.EncryptionContext) (string, error) {
 	if k.ids == nil {
 		return k.id, nil
 	}
-	return k.call(ec)
+	return k.chooseID(ec)
 }
 
 // cachedAs is the encryption context that the active version of a branch key is
@@ -306,8 +307,8 @@ func (k *Keyring) cachedAs(id string) envelope.EncryptionContext {
 	return sourceContext(id)
 }
 
-// call calls the user's function.
-func (k *Keyring) call(ec envelope.EncryptionContext) (id string, err error) {
+// chooseID calls Options.BranchKeyIDs.
+func (k *Keyring) chooseID(ec envelope.EncryptionContext) (id string, err error) {
 	contain.Run("branchkey: Options.BranchKeyIDs", "the function", func() (err error) {
 		id, err = k.ids(ec)
 		return err

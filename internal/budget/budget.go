@@ -47,12 +47,12 @@ func (b *Budget) Refund() {
 	b.spent = max(0, b.spent-1)
 }
 
-// Turn waits until a call may be made, at most until patient, and leaves half
-// of ctx's time for the call. It reports whether it took a token: it does not
-// if there is none in time, or if ctx ends.
-func (b *Budget) Turn(ctx context.Context, patient time.Time) bool {
+// Turn waits until a call may be made, at most until the time limit, and leaves
+// half of ctx's time for the call. It reports whether it took a token: it does
+// not if there is none in time, or if ctx ends.
+func (b *Budget) Turn(ctx context.Context, limit time.Time) bool {
 	now := time.Now()
-	patience := patient.Sub(now)
+	patience := limit.Sub(now)
 	if deadline, ok := ctx.Deadline(); ok {
 		patience = min(patience, deadline.Sub(now)/2)
 	}

@@ -10,8 +10,8 @@ import (
 	"github.com/sealq/sealq/internal/budget"
 )
 
-// TestTurns: calls that fail are paced, calls that succeed are free, and nobody
-// waits longer than he wants to.
+// TestTurns: calls that fail are paced, calls that succeed are free, and no
+// caller waits longer than its limit.
 func TestTurns(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
