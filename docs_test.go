@@ -336,7 +336,8 @@ func settings() map[string]map[string]reflect.Type {
 
 // hasSetting reports whether a name means a field that exists. Without a
 // package it is one of the package where it is written or, in all other places,
-// of sqsx; "o" may be the options of any.
+// of sqsx, or of the only package that has such a struct; "o" may be the
+// options of any.
 func hasSetting(where, pkg, structure, field string) bool {
 	structs := settings()[structure]
 	if structs == nil { // o, co, ko
@@ -353,7 +354,12 @@ func hasSetting(where, pkg, structure, field string) bool {
 	if typ == nil {
 		typ = structs["sqsx"]
 	}
-	return hasField(typ, field)
+	if typ == nil && pkg == "" {
+		for _, only := range structs {
+			typ = only
+		}
+	}
+	return typ != nil && hasField(typ, field)
 }
 
 // hasField follows a path of fields, "KMSKeyring.DecryptKeys", as far as they
