@@ -190,13 +190,13 @@ func Example_toBranchKeys() {
 		return sealer, err
 	}
 	second := func() (*sqsx.Sealer, error) {
-		store := sqsx.KeyStore{
+		keyStore := sqsx.KeyStore{
 			Table:       "sealq-branch-keys",
 			LogicalName: "sealq-branch-keys",
 			BranchKeyID: "orders",
 			KeyID:       storeKeyARN,
 		}
-		sealer, err := sqsx.NewFromKeyStore(cfg, store, func(o *sqsx.Options) {
+		sealer, err := sqsx.NewFromKeyStore(cfg, keyStore, func(o *sqsx.Options) {
 			o.KMSKeyring.DecryptKeys = []string{oldKeyARN}
 		})
 		return sealer, err
