@@ -116,7 +116,7 @@ func (e *CheckError) Unwrap() []error {
 }
 
 // errOpenUnchecked is the cause of an Open half that could not be tried.
-var errOpenUnchecked = errors.New("not checked: this role cannot generate a data key to decrypt")
+var errOpenUnchecked = errors.New("not checked: no data key could be generated to decrypt")
 
 // Check reports whether this process can seal messages to queue and open
 // messages from it. queue is an ARN, or, if [Options.Region] is known, a URL

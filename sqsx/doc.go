@@ -61,17 +61,26 @@
 // not move all messages to the dead-letter queue. Policy.NoHold switches that
 // off.
 //
+// # Branch keys
+//
+// [NewFromKeyStore] wraps data keys under a branch key of a DynamoDB table, and
+// not with AWS KMS: large fleets call KMS less often, and everyone who can seal
+// can open. [Options.OpenKeyStore] opens such messages during a migration.
+// docs/branch-keys.md says when to use them. What this page says of KMS then
+// holds for KMS and DynamoDB together.
+//
 // # Permissions
 //
 // Sending needs kms:GenerateDataKey, receiving kms:Decrypt, and receiving with
 // a key that is named by alias or key ID also kms:DescribeKey. Receiving also
 // needs sqs:ChangeMessageVisibility and sqs:GetQueueAttributes, for messages
-// that do not open.
+// that do not open. With branch keys, both need kms:Decrypt and
+// dynamodb:GetItem in place of the permissions of KMS above.
 //
 // # Tests
 //
-// Package sqsx/sqsxtest is SQS and KMS in memory, for tests of services that
-// use sealq and of those that do not.
+// Package sqsx/sqsxtest is SQS, KMS, SNS and DynamoDB in memory, for tests of
+// services that use sealq and of those that do not.
 //
 // # Policy
 //
