@@ -18,7 +18,7 @@ import (
 // KeyStore names a branch key in a key store: a DynamoDB table whose branch
 // keys an AWS KMS key protects. Package branchkey describes both. Each field is
 // required, except that exactly one of BranchKeyID and BranchKeyIDs is set.
-// Errors name a field by its name in branchkey.StoreOptions.
+// An error may call a field by its name in branchkey.StoreOptions.
 type KeyStore struct {
 	// Table is the name of the table, or its ARN.
 	Table string
