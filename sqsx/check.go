@@ -45,8 +45,8 @@ func (e *CheckError) Error() string {
 
 // sameCause reports whether two errors have one cause, so that one text is
 // enough: they are equal, or the key service gave the same answer to both
-// questions, or no answer to either. A missing permission concerns one question
-// only.
+// questions, or no answer to either. A missing permission concerns one
+// operation only.
 func sameCause(a, b error) bool {
 	if a == nil || b == nil {
 		return false
@@ -57,28 +57,47 @@ func sameCause(a, b error) bool {
 	x, y := answers(a), answers(b)
 	switch {
 	case len(x) == 0 && len(y) == 0:
-		return errors.Is(a, envelope.ErrUnavailable) && errors.Is(b, envelope.ErrUnavailable)
+		down, alsoDown := errors.Is(a, envelope.ErrUnavailable), errors.Is(b, envelope.ErrUnavailable)
+		return down && alsoDown || !down && !alsoDown && sameRefusal(a, b)
 	case len(x) != 1 || len(y) != 1:
 		return false
 	}
 	return x[0].ErrorCode() == y[0].ErrorCode() && x[0].ErrorMessage() == y[0].ErrorMessage() &&
-		!strings.HasPrefix(x[0].ErrorCode(), "AccessDenied")
+		(!strings.HasPrefix(x[0].ErrorCode(), "AccessDenied") || sameOperation(a, b))
+}
+
+// sameRefusal reports whether two errors hold one refusal each, of the same
+// text. A remembered one has the time of the next attempt in front of it.
+func sameRefusal(a, b error) bool {
+	x, y := allOf[*envelope.RefusedError](a), allOf[*envelope.RefusedError](b)
+	return len(x) == 1 && len(y) == 1 && x[0].Error() == y[0].Error()
+}
+
+// sameOperation reports whether two errors are of the same operation of one
+// service.
+func sameOperation(a, b error) bool {
+	x, ok := errors.AsType[*smithy.OperationError](a)
+	y, okay := errors.AsType[*smithy.OperationError](b)
+	return ok && okay && x.ServiceID == y.ServiceID && x.OperationName == y.OperationName
 }
 
 // answers returns the answers of services in the tree of err.
-func answers(err error) []smithy.APIError {
-	if answer, ok := err.(smithy.APIError); ok {
-		return []smithy.APIError{answer}
+func answers(err error) []smithy.APIError { return allOf[smithy.APIError](err) }
+
+// allOf returns the outermost errors of type E in the tree of err.
+func allOf[E error](err error) []E {
+	if found, ok := err.(E); ok {
+		return []E{found}
 	}
 	switch u := err.(type) {
 	case interface{ Unwrap() error }:
 		if inner := u.Unwrap(); inner != nil {
-			return answers(inner)
+			return allOf[E](inner)
 		}
 	case interface{ Unwrap() []error }:
-		var found []smithy.APIError
+		var found []E
 		for _, inner := range u.Unwrap() {
-			found = append(found, answers(inner)...)
+			found = append(found, allOf[E](inner)...)
 		}
 		return found
 	}
@@ -214,7 +233,9 @@ func (s *Sealer) CheckSeal(ctx context.Context, queue string) error {
 // it with KMS: messages under its active version open. If the Sealer opens both
 // data keys of AWS KMS and those under branch keys, both must open: a step of a
 // migration may go on when CheckOpen succeeds everywhere. (The hold goes on
-// receiving if one of the two opens.)
+// receiving if the kind opens that the last opened message of the queue had.
+// If only the other kind opens, it holds once a message did not open, and lets
+// single messages through.)
 //
 // CheckOpen is safe for concurrent use.
 func (s *Sealer) CheckOpen(ctx context.Context, queue string) error {

@@ -1,6 +1,8 @@
 package sqsx
 
 import (
+	"context"
+
 	"github.com/sealq/sealq/cache"
 	"github.com/sealq/sealq/envelope"
 	"github.com/sealq/sealq/middleware"
@@ -55,4 +57,10 @@ const (
 // both.
 func NewMixedSource(seals, branch, kms cache.Source) cache.Source {
 	return &mixedSource{seals: seals, branch: branch, kms: kms}
+}
+
+// CheckAfter asks a Source of NewMixedSource for a queue whose last opened
+// message was of that kind.
+func CheckAfter(ctx context.Context, mixed cache.Source, last string) error {
+	return mixed.(*mixedSource).checkAfter(ctx, nil, last)
 }

@@ -76,6 +76,7 @@ func (c *codec) note(q middleware.Queue, policy *compiledPolicy, messages []type
 		behind = fifo.HeldBehind(messages, func(i int) bool { return opened[i].Err != nil })
 	}
 	binding, _ := policy.bindingName(q)
+	_, mixed := policy.keyring.(*mixedSource)
 	var r hold.Response
 	for i, o := range opened {
 		held := behind != nil && behind[i] >= 0
@@ -91,7 +92,11 @@ func (c *codec) note(q middleware.Queue, policy *compiledPolicy, messages []type
 			if r.Cause == nil || o.Temporary && !r.KeyService {
 				r.Cause, r.KeyService = o.Err, o.Temporary
 			}
-			r.Refused = r.Refused || classify(o.Err) == keyRefused && lookups[i].own && !policy.opensOtherNames()
+			stops := classify(o.Err) == keyRefused || mixed && errors.Is(o.Err, envelope.ErrUnavailable)
+			r.Refused = r.Refused || stops && lookups[i].own && !policy.opensOtherNames()
+		}
+		if errors.Is(o.Err, envelope.ErrNoMatchingKey) && lookups[i].own && !policy.opensOtherNames() {
+			r.Unmatched = true
 		}
 		if o.Err != nil || behind != nil {
 			m := holdMessage(&messages[i], o.Err, o.Temporary)
@@ -147,12 +152,16 @@ type heldQueue struct {
 }
 
 // Ask implements [hold.Queue].
-func (h *heldQueue) Ask(ctx context.Context) (hold.Answer, error) {
+func (h *heldQueue) Ask(ctx context.Context, last envelope.EncryptedDataKey) (hold.Answer, error) {
 	ec, err := h.codec.sendContext(h.policy, h.queue)
 	if err != nil {
 		return hold.Unknown, err
 	}
-	err = h.policy.keyring.CheckDecrypt(ctx, ec)
+	if m, ok := h.policy.keyring.(*mixedSource); ok {
+		err = m.checkAfter(ctx, ec, last.ProviderID)
+	} else {
+		err = h.policy.keyring.CheckDecrypt(ctx, ec)
+	}
 	if !errors.Is(err, keyerr.ErrNotAsked) {
 		h.codec.counters.asked.add(ctx, h.queue, 1)
 	}

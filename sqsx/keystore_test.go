@@ -518,8 +518,8 @@ func TestCheckWithAKeyStore(t *testing.T) {
 		"need not generate":  {"kms:GenerateDataKey", func(k *keyStore) *sqsx.Sealer { return k.sealer(k.openKMS) }, nil, nil},
 		"of no such table":   {"", func(k *keyStore) *sqsx.Sealer { k.conf.Table = "missing"; return k.sealer() }, []string{`"missing"`}, []string{`"missing"`}},
 		"of no such branch":  {"", func(k *keyStore) *sqsx.Sealer { k.conf.BranchKeyID = "missing"; return k.sealer() }, []string{`"missing"`}, []string{`"missing"`}},
-		"of another name":    {"", func(k *keyStore) *sqsx.Sealer { k.conf.LogicalName = "missing"; return k.sealer() }, []string{"LogicalName"}, []string{"LogicalName"}},
-		"of another KMS key": {"", func(k *keyStore) *sqsx.Sealer { k.conf.KeyID = k.w.key; return k.sealer() }, []string{"KeyID"}, []string{"KeyID"}},
+		"of another name":    {"", func(k *keyStore) *sqsx.Sealer { k.conf.LogicalName = "missing"; return k.sealer() }, []string{"another logical name"}, []string{"another logical name"}},
+		"of another KMS key": {"", func(k *keyStore) *sqsx.Sealer { k.conf.KeyID = k.w.key; return k.sealer() }, []string{"not under", "which is configured"}, []string{"not under", "which is configured"}},
 		"other kind's key is not allowed": {"", func(k *keyStore) *sqsx.Sealer {
 			gone := k.w.newKey()
 			if _, err := k.w.kms.DisableKey(k.w.t.Context(), &kms.DisableKeyInput{KeyId: &gone}); err != nil {
@@ -558,6 +558,11 @@ func TestCheckWithAKeyStore(t *testing.T) {
 			}
 			hold("Check, seal", failed.Seal, tc.seal)
 			hold("Check, open", failed.Open, tc.open)
+			// One cause is told once, although the same question was asked twice.
+			once := strings.Contains(fmt.Sprint(err), "cannot seal or open: ")
+			if want := slices.Equal(tc.seal, tc.open) && tc.seal != nil; once != want {
+				t.Errorf("got %v, want one text for both halves %t", err, want)
+			}
 		})
 	}
 }

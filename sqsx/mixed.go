@@ -2,6 +2,8 @@ package sqsx
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -183,9 +185,7 @@ func (m *mixedSource) Cached(edks []envelope.EncryptedDataKey, ec envelope.Encry
 }
 
 // CheckDecrypt implements [envelope.DecryptChecker]. A yes about one kind is a
-// yes: while a fleet changes from one to the other, messages of the other kind
-// may never arrive, and its permissions may be gone. Those that do arrive are
-// withheld one by one.
+// yes. The hold asks with checkAfter.
 func (m *mixedSource) CheckDecrypt(ctx context.Context, ec envelope.EncryptionContext) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -193,6 +193,54 @@ func (m *mixedSource) CheckDecrypt(ctx context.Context, ec envelope.EncryptionCo
 	return envelope.CheckAny(ctx,
 		func(ctx context.Context) error { return m.branch.CheckDecrypt(ctx, ec) },
 		func(ctx context.Context) error { return m.kms.CheckDecrypt(ctx, ec) })
+}
+
+// checkAfter asks on behalf of a queue whose last opened message was of kind
+// last, a provider ID; empty: none is known. It returns nil if both kinds open,
+// or if last opens: while a fleet changes from one kind to the other, messages
+// of the other may never arrive, and its permissions may be gone. Those that do
+// arrive are withheld one by one.
+//
+// If only the other kind opens, the error is a refusal of some messages, and
+// not of all, also in an outage. Most messages of the queue may be of the kind
+// that does not open, and receiving them would raise their receive counts for
+// as long as that lasts.
+func (m *mixedSource) checkAfter(ctx context.Context, ec envelope.EncryptionContext, last string) error {
+	kinds := [...]struct {
+		source         cache.Source
+		provider, name string
+	}{
+		{m.branch, branchkey.ProviderID, "branch keys"},
+		{m.kms, kmskeyring.ProviderID, "data keys of AWS KMS"},
+	}
+	var errs [len(kinds)]error
+	asking, enough := context.WithCancel(ctx)
+	defer enough()
+	var workers sync.WaitGroup
+	for i, k := range kinds {
+		workers.Go(func() {
+			// CheckAny of one is for its handling of panics.
+			errs[i] = envelope.CheckAny(asking, func(ctx context.Context) error { return k.source.CheckDecrypt(ctx, ec) })
+			if errs[i] == nil && k.provider == last {
+				enough()
+			}
+		})
+	}
+	workers.Wait()
+	for i, k := range kinds {
+		other := 1 - i
+		switch {
+		case errs[i] != nil:
+		case errs[other] == nil, k.provider == last, errors.Is(errs[other], envelope.ErrCheckUnsupported):
+			return nil
+		default:
+			return &envelope.RefusedError{Reach: envelope.ReachEntry, Err: fmt.Errorf("sqsx: messages under %s do not open: %w", kinds[other].name, errs[other])}
+		}
+	}
+	// Neither opens.
+	return envelope.CheckAny(ctx,
+		func(context.Context) error { return errs[0] },
+		func(context.Context) error { return errs[1] })
 }
 
 // ForgetFailures implements [cache.Source].

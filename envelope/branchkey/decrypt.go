@@ -157,7 +157,7 @@ func (d *decryption) failure(edks []envelope.EncryptedDataKey) error {
 		case named == 0:
 			d.fault("the message has no encrypted data key of provider %q: it was sealed with another kind of keyring, and opens with one of that kind", ProviderID)
 		case ofKey == 0:
-			d.fault("the message is under another branch key than %q, which is the one for its encryption context", d.id)
+			d.fault("the message is under another branch key than %q, which is the one for its encryption context: if it is yours, see which branch key id its producer has", d.id)
 		default:
 			d.fault("an encrypted data key under branch key %q is not %d bytes", d.id, wrappedSize)
 		}

@@ -114,9 +114,9 @@ func classifyDynamoDB(q question, err error) error {
 	case "ProvisionedThroughputExceededException", "TransactionInProgressException", "ReplicatedWriteConflictException":
 		return q.unavailable(err, "")
 	case "ResourceNotFoundException", "TableNotFoundException":
-		return q.refused(err, "the table does not exist in this account and Region: check StoreOptions.Table, and the Region and account of the DynamoDB client")
+		return q.refused(err, "the table does not exist in this account and Region: check the name of the table, and the Region and account of the DynamoDB client")
 	case "ValidationException":
-		return q.refused(err, "a key store's table has the partition key \"branch-key-id\" and the sort key \"type\", both of type S: check StoreOptions.Table")
+		return q.refused(err, "a key store's table has the partition key \"branch-key-id\" and the sort key \"type\", both of type S: check the name of the table")
 	}
 	if awscall.IsFailure(err, code) {
 		return q.unavailable(err, service.WrongEndpoint(err))
@@ -164,7 +164,7 @@ func classifyKMS(q question, err error) error {
 	case "NotFoundException":
 		return q.keyRefused(err, "check the key, its account and its Region")
 	case "InvalidGrantTokenException", "InvalidGrantIdException":
-		return q.refused(err, "give StoreOptions.GrantTokens of grants on this key that still exist")
+		return q.refused(err, "give grant tokens of grants on this key that still exist")
 	}
 	if awscall.IsFailure(err, code) {
 		return q.unavailable(err, service.WrongEndpoint(err))
@@ -178,7 +178,7 @@ func (q question) alteredRemedy() string {
 	if len(q.unknown) > 0 {
 		return fmt.Sprintf("the item has the attribute %q, which a branch key does not have: remove it if it was added", awscall.Shorten(q.unknown[0]))
 	}
-	return fmt.Sprintf("the item was altered, or was made under another logical name than StoreOptions.LogicalName, %q: set the name that the key store was created with, or %s", q.logical, restoreRemedy)
+	return fmt.Sprintf("the item was altered, or was made under another logical name than %q, which is configured: set the name that the key store was created with, or %s", q.logical, restoreRemedy)
 }
 
 func (q question) kmsPermission() string {

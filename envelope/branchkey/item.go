@@ -66,7 +66,7 @@ func (s *Store) parse(q question, attributes map[string]types.AttributeValue) (i
 		}
 		switch name {
 		case contextTable:
-			return item{}, q.damaged("it has an attribute %q, which an item must not have: it is the name under which KMS gets StoreOptions.LogicalName", name)
+			return item{}, q.damaged("it has an attribute %q, which an item must not have: it is the name under which KMS gets the logical name of the key store", name)
 		case attrEnc:
 			return item{}, q.damaged("attribute %q has type %s, want B: %s", name, wrong, restoreRemedy)
 		case attrHierarchy:
@@ -149,7 +149,7 @@ func (s *Store) admit(q question, it *item) error {
 		}
 		it.key = named.In(s.scope.Region)
 	case !named.SameKey(s.key):
-		return q.refused(fmt.Errorf("it is under the KMS key %q, and not under StoreOptions.KeyID, %q", named, s.key), "if the key is yours, configure its ARN; while a key store changes from one key to another, use StoreOptions.Discovery")
+		return q.refused(fmt.Errorf("it is under the KMS key %q, and not under %q, which is configured", named, s.key), "if the key is yours, configure its ARN; while a key store changes from one key to another, use branchkey.StoreOptions.Discovery")
 	default:
 		it.key = s.key
 	}

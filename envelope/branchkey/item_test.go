@@ -33,7 +33,7 @@ func edits(otherKey string) map[string]struct {
 	set := func(name string, v types.AttributeValue, want string) edit {
 		return edit{func(a attributes) { a[name] = v }, want}
 	}
-	const altered = "the item was altered, or was made under another logical name than StoreOptions.LogicalName"
+	const altered = "the item was altered, or was made under another logical name than"
 	all := map[string]edit{
 		"enc, a bit": {func(a attributes) {
 			enc := slices.Clone(a["enc"].(*types.AttributeValueMemberB).Value)
@@ -319,9 +319,9 @@ func TestLogicalName(t *testing.T) {
 	w.create(w.store(), "orders")
 	wrong := w.store(func(o *branchkey.StoreOptions) { o.LogicalName = "orders-restored" })
 	_, err := w.keyring(wrong, "orders").GenerateDataKey(t.Context(), ec)
-	wantDamaged(t, err, `another logical name than StoreOptions.LogicalName, "orders-restored": set the name that the key store was created with`)
+	wantDamaged(t, err, `another logical name than "orders-restored", which is configured: set the name that the key store was created with`)
 	_, err = wrong.Rotate(t.Context(), "orders")
-	wantDamaged(t, err, "StoreOptions.LogicalName")
+	wantDamaged(t, err, "another logical name than")
 	if refused, ok := errors.AsType[*envelope.RefusedError](err); !ok || refused.Err == nil {
 		t.Errorf("got %v, want a RefusedError", err)
 	}

@@ -286,7 +286,7 @@ func (s *Store) get(ctx context.Context, q question, consistent bool) (map[strin
 
 func (q question) notFound() error {
 	if q.itemType == typeActive {
-		return q.refused(errors.New("there is no such branch key"), "check the id and StoreOptions.Table, or create the branch key with Store.Create")
+		return q.refused(errors.New("there is no such branch key"), "check the id and the name of the table, or create the branch key with branchkey.Store.Create")
 	}
 	return q.refused(errors.New("there is no such item, also by a consistent read"),
 		"a version made in another Region arrives with the replication of the global table; one that was deleted must be restored from a backup of the table, because messages under it open with nothing else")

@@ -99,7 +99,7 @@ func TestErrorClasses(t *testing.T) {
 		{"dynamodb:GetItem", answer(400, "UnrecognizedClientException"), unavailable, "the AWS credentials of this process are wrong"},
 		{"dynamodb:GetItem", errors.New("connection reset"), unavailable, ""},
 		{"dynamodb:GetItem", answer(400, "AccessDeniedException"), entry, "the permission dynamodb:GetItem on the table is missing"},
-		{"dynamodb:GetItem", answer(400, "ResourceNotFoundException"), entry, "the table does not exist in this account and Region: check StoreOptions.Table"},
+		{"dynamodb:GetItem", answer(400, "ResourceNotFoundException"), entry, "the table does not exist in this account and Region: check the name of the table"},
 		{"dynamodb:GetItem", answer(400, "ValidationException"), entry, `the partition key "branch-key-id" and the sort key "type"`},
 		{"dynamodb:GetItem", answer(400, "UnknownOperationException"), entry, "answered, and not as Amazon DynamoDB does"},
 		{"dynamodb:GetItem", answer(400, "SomethingNew"), entry, "SomethingNew"},
@@ -113,7 +113,7 @@ func TestErrorClasses(t *testing.T) {
 		{"kms:Decrypt", answer(400, "AccessDeniedException"), entry, "the permission kms:Decrypt is missing"},
 		{"kms:Decrypt", answer(400, "InvalidCiphertextException"), entry, "the item was altered"},
 		{"kms:Decrypt", answer(400, "IncorrectKeyException"), entry, "the item was altered"},
-		{"kms:Decrypt", answer(400, "InvalidGrantTokenException"), entry, "StoreOptions.GrantTokens"},
+		{"kms:Decrypt", answer(400, "InvalidGrantTokenException"), entry, "give grant tokens"},
 		{"kms:Decrypt", answer(400, "DisabledException"), key, "enable the key"},
 		{"kms:Decrypt", answer(400, "KMSInvalidStateException"), key, "pending deletion"},
 		{"kms:Decrypt", answer(400, "InvalidKeyUsageException"), key, "SYMMETRIC_DEFAULT"},
@@ -162,7 +162,7 @@ func TestRealRefusals(t *testing.T) {
 	}{
 		"no such table":     {w.store(func(o *branchkey.StoreOptions) { o.Table = "no-such-table" }), "", "refused: entry", "the table does not exist in this account and Region"},
 		"no key store":      {w.store(func(o *branchkey.StoreOptions) { o.Table = "other-table" }), "", "refused: entry", `the partition key "branch-key-id"`},
-		"no such key":       {w.store(func(o *branchkey.StoreOptions) { o.KeyID = strings.Replace(w.keyARN, "key/", "key/f", 1) }), "", "refused: entry", "and not under StoreOptions.KeyID"},
+		"no such key":       {w.store(func(o *branchkey.StoreOptions) { o.KeyID = strings.Replace(w.keyARN, "key/", "key/f", 1) }), "", "refused: entry", ", which is configured"},
 		"GetItem is denied": {store, "dynamodb:GetItem", "refused: entry", "dynamodb:GetItem on the table"},
 		"Decrypt is denied": {store, "kms:Decrypt", "refused: entry", "kms:EncryptionContext:branch-key-id"},
 	} {

@@ -335,7 +335,7 @@ func TestMutation(t *testing.T) {
 	})
 	strict := w.keyring(store, "orders")
 	err := w.open(strict, old)
-	if class(err) != "refused: entry" || !strings.Contains(err.Error(), terminal) || !strings.Contains(err.Error(), "use StoreOptions.Discovery") {
+	if class(err) != "refused: entry" || !strings.Contains(err.Error(), terminal) || !strings.Contains(err.Error(), "use branchkey.StoreOptions.Discovery") {
 		t.Errorf("got %q (%v), want a refusal with the remedy", class(err), err)
 	}
 	w.mustOpen(strict, current)

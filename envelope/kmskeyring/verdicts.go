@@ -187,14 +187,17 @@ func (v *verdicts) answer(s subject, q question, now time.Time) error {
 
 // begin is called right before a call, and returns a failure that has become
 // known since. If there is none, this call asks on behalf of all that the
-// denial concerns, and the others are answered from memory meanwhile.
+// denial concerns, and the others are answered from memory meanwhile. After a
+// denial that is over for longer than denials last, all ask: the messages of
+// one receive that follows a repair would otherwise be refused because one of
+// them is being asked about.
 func (v *verdicts) begin(s subject, q question, now time.Time) error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if err := v.answer(s, q, now); err != nil {
 		return err
 	}
-	if denied, ok := v.denied.get(s.scope); ok {
+	if denied, ok := v.denied.get(s.scope); ok && now.Sub(denied.until) <= maxDenial {
 		denied.until = now.Add(minDenial)
 		v.denied.set(s.scope, denied)
 	}

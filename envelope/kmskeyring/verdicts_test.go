@@ -354,6 +354,45 @@ func TestDenialIsRemembered(t *testing.T) {
 	})
 }
 
+// TestOldDenialIsOfNoMessage: the messages of the first receive after a repair
+// all open. That one of them is being asked about is no reason to refuse the
+// others, if the denial is minutes old.
+func TestOldDenialIsOfNoMessage(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var granted atomic.Bool
+		w, kr, producer := deniedWorld(t, func(envelope.EncryptionContext) bool {
+			time.Sleep(50 * time.Millisecond) // side by side
+			return !granted.Load()
+		})
+		var keys [10]*envelope.DataKey
+		for i := range keys {
+			keys[i] = w.generate(producer)
+		}
+		decrypt := func() (failed int64) {
+			var failures atomic.Int64
+			var receive sync.WaitGroup
+			for _, key := range keys {
+				receive.Go(func() {
+					if _, err := kr.DecryptDataKey(t.Context(), key.EncryptedDataKeys(), ec); err != nil {
+						failures.Add(1)
+					}
+				})
+			}
+			receive.Wait()
+			return failures.Load()
+		}
+		if n := decrypt(); n != 10 {
+			t.Fatalf("%d of 10 failed, want all", n)
+		}
+		time.Sleep(30 * time.Minute)
+		granted.Store(true)
+		if n := decrypt(); n != 0 {
+			t.Errorf("%d of 10 failed half an hour later, want none", n)
+		}
+	})
+}
+
 // TestCheckDecryptEndsDenial: what the key service says now counts, also for
 // messages that were denied again and again.
 func TestCheckDecryptEndsDenial(t *testing.T) {

@@ -29,6 +29,14 @@ const (
 	// decrypts under the name of the source queue only. It
 	// still may be after that, because anyone who may send can write such a
 	// message: see doubtful.
+	//
+	// It is also the answer of a process that opens data keys of two kinds, if one
+	// kind does not open, and messages of this queue are not known to be of the
+	// other.
+	//
+	// And it is the answer if the configured key does not exist as far as new
+	// messages go. A process that has opened nothing, and receives a message under
+	// another key, then has the wrong key configured: see Response.Unmatched.
 	Elsewhere
 )
 
@@ -124,13 +132,13 @@ func (a *asking) refused(err error, now time.Time) {
 // was parked in vain. It is called with b.mu held.
 func (b *Breaker) ask(ctx context.Context, q *state) {
 	q.asking.out, q.asking.doubt = true, false
-	queue, held := q.queue, q.asking.hold != nil
+	queue, held, last := q.queue, q.asking.hold != nil, q.lastKey.encrypted
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTimeout)
 	go func() {
 		defer cancel()
 		answer := No // if the keyring panics, as if it is unreachable
 		contain.Run("sqsx: CheckDecrypt", "the keyring", func() (err error) {
-			answer, err = queue.Ask(ctx)
+			answer, err = queue.Ask(ctx, last)
 			return err
 		}, func(err error) {
 			if answer == Yes && held {

@@ -20,7 +20,7 @@ type breaking struct {
 	asked atomic.Int32
 }
 
-func (q *breaking) Ask(context.Context) (hold.Answer, error) {
+func (q *breaking) Ask(context.Context, envelope.EncryptedDataKey) (hold.Answer, error) {
 	if q.asked.Add(1) == 1 {
 		q.do()
 	}
@@ -70,7 +70,9 @@ func TestKeyringBreaksWhenAsked(t *testing.T) {
 // under its own context.
 type elsewhere struct{ breaking }
 
-func (*elsewhere) Ask(context.Context) (hold.Answer, error) { return hold.Elsewhere, errRefused }
+func (*elsewhere) Ask(context.Context, envelope.EncryptedDataKey) (hold.Answer, error) {
+	return hold.Elsewhere, errRefused
+}
 func (*elsewhere) Attributes(context.Context) (hold.Attributes, error) {
 	return hold.Attributes{VisibilityTimeout: 30 * time.Second, Retention: 4 * 24 * time.Hour, MaxReceives: 3}, nil
 }

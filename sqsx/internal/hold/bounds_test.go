@@ -30,7 +30,7 @@ type wroteQueue struct {
 	recovered int
 }
 
-func (q *wroteQueue) Ask(ctx context.Context) (hold.Answer, error) {
+func (q *wroteQueue) Ask(ctx context.Context, _ envelope.EncryptedDataKey) (hold.Answer, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	deadline, _ := ctx.Deadline()

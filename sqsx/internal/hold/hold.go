@@ -63,8 +63,9 @@ const (
 // safe for concurrent use.
 type Queue interface {
 	// Ask asks the key service whether this process may decrypt messages that are
-	// sealed for the queue. The error is the reason of any answer but Yes.
-	Ask(ctx context.Context) (Answer, error)
+	// sealed for the queue. last is the data key of the last message that opened,
+	// or zero if that is not known. The error is the reason of any answer but Yes.
+	Ask(ctx context.Context, last envelope.EncryptedDataKey) (Answer, error)
 
 	// Cached reports whether messages under the data key open without the key
 	// service. It does not wait.
@@ -124,7 +125,8 @@ type Response struct {
 	Foreign    bool      // one opened under another context than this process seals with
 	Cause      error     // of one that did not open, one because of the key service if there is any; nil: all opened
 	KeyService bool      // Cause is an error of the key service
-	Refused    bool      // a message was refused under exactly the context that this process seals with
+	Refused    bool      // a message under exactly the context that this process seals with supports the answer Elsewhere
+	Unmatched  bool      // a message under that context has no data key of a configured key
 	Messages   []Message // those that did not open; of a FIFO queue all
 }
 
@@ -343,7 +345,12 @@ func (b *Breaker) Note(name string, r Response) {
 	if r.Cause != nil {
 		q.cause = r.Cause
 	}
-	if r.KeyService {
+	// If the configured key is missing, that a message has another one shows that
+	// the wrong key is configured.
+	if r.Unmatched && q.opened.IsZero() && q.asking.answer == Elsewhere {
+		r.Refused = true
+	}
+	if r.KeyService || r.Refused {
 		q.asking.failed(r, now)
 	}
 	q.wrong.note(r, q.opened.IsZero(), now)

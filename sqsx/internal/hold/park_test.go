@@ -24,7 +24,9 @@ type slowQueue struct {
 	parking                     time.Duration // how long it takes
 }
 
-func (*slowQueue) Ask(context.Context) (hold.Answer, error)                          { return hold.Yes, nil }
+func (*slowQueue) Ask(context.Context, envelope.EncryptedDataKey) (hold.Answer, error) {
+	return hold.Yes, nil
+}
 func (*slowQueue) Cached(envelope.EncryptedDataKey, envelope.EncryptionContext) bool { return false }
 func (*slowQueue) Recovered()                                                        {}
 

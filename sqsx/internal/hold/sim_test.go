@@ -339,7 +339,7 @@ type process struct {
 }
 
 // Ask implements hold.Queue.
-func (p *process) Ask(context.Context) (hold.Answer, error) {
+func (p *process) Ask(context.Context, envelope.EncryptedDataKey) (hold.Answer, error) {
 	k := p.f.service
 	k.mu.Lock()
 	state, askable := k.state, k.askable
