@@ -241,8 +241,9 @@ func (k *Keyring) Purge() {
 }
 
 // CheckDecrypt implements [envelope.DecryptChecker]: it reads from DynamoDB
-// which version of the branch key for ec is active, and then that version, which
-// it decrypts with KMS. So it fails if messages that are sealed now do not open.
+// which version of the branch key for ec is active, and then that version,
+// which it decrypts with KMS. So it fails if messages that are sealed now do
+// not open.
 func (k *Keyring) CheckDecrypt(ctx context.Context, ec envelope.EncryptionContext) error {
 	if err := k.ready(ctx); err != nil {
 		return err

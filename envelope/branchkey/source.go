@@ -15,9 +15,9 @@ import (
 
 const (
 	// failuresPerSecond and failureBurst bound the look-ups of versions that fail
-	// and are no outage, as those of package kmskeyring bound failing calls of KMS.
-	// Anyone who may send can cause them, by a new version in each message. They
-	// must be many: messages wait for their turn together with those received
+	// and are no outage, as those of package kmskeyring bound failing calls of
+	// KMS. Anyone who may send can cause them, by a new version in each message.
+	// They must be many: messages wait for their turn together with those received
 	// with them.
 	failuresPerSecond = 1000
 	failureBurst      = 1000
