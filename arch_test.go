@@ -80,7 +80,7 @@ func TestArrows(t *testing.T) {
 		"internal/optfn":        {},
 		"internal/outgoing":     {sdk},
 		"middleware":            {module + "/internal/awsname", module + "/internal/fifo", module + "/internal/optfn", module + "/internal/outgoing", sdk, smithy},
-		"sqsx":                  {module + "/envelope", module + "/envelope/branchkey", module + "/envelope/kmskeyring", module + "/cache", module + "/middleware", module + "/internal/awsname", module + "/internal/fifo", module + "/internal/keyerr", module + "/internal/optfn", module + "/internal/outgoing", module + "/sqsx/internal/content", module + "/sqsx/internal/hold", sdk, smithy},
+		"sqsx":                  {module + "/envelope", module + "/envelope/branchkey", module + "/envelope/kmskeyring", module + "/cache", module + "/middleware", module + "/internal/awsname", module + "/internal/fifo", module + "/internal/keyerr", module + "/internal/keytrace", module + "/internal/optfn", module + "/internal/outgoing", module + "/sqsx/internal/content", module + "/sqsx/internal/hold", sdk, smithy},
 		"sqsx/internal/content": {module + "/envelope"},
 		"sqsx/internal/hold":    {module + "/envelope", module + "/internal/backoff", module + "/internal/contain"},
 		"sqsx/lambdax":          {module + "/sqsx", module + "/internal/awsname", module + "/internal/optfn", sdk, smithy},

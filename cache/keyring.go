@@ -270,6 +270,9 @@ func (k *Keyring) get(ctx context.Context, ids []identity, q *query) (*envelope.
 			missed = true
 			k.stats.Misses++
 		}
+		if used := keytrace.Used(ctx); used.After(k.wrapping.used) {
+			k.wrapping.used = used
+		}
 		f, known := k.join(ctx, ids, q, now)
 		if f == nil {
 			if !q.part {
@@ -331,6 +334,9 @@ func (k *Keyring) fromCache(ctx context.Context, ids []identity, q *query, now t
 		stage := e.stage(now, &k.opts)
 		if stage == spent {
 			s.keys.delete(id)
+			if s.opens {
+				k.wrapping.used = time.Time{} // cached keys do not bridge the outage any more
+			}
 		}
 		// Of the usable stages, an earlier one is better.
 		if stage.usable() && (best < 0 || stage < bestStage) {
@@ -349,7 +355,9 @@ func (k *Keyring) fromCache(ctx context.Context, ids []identity, q *query, now t
 	if bestStage == stale {
 		k.stats.StaleUses++
 	}
-	if !s.opens {
+	if s.opens {
+		k.wrapping.used = now
+	} else {
 		if found.uses++; found.uses >= k.opts.MaxMessages {
 			s.keys.delete(id)
 		}

@@ -30,8 +30,8 @@ func (k *Keyring) Cached(edks []envelope.EncryptedDataKey, ec envelope.Encryptio
 // ForgetFailures forgets the remembered refusals and outages of data keys for
 // opening, for a caller that has just learned that the next keyring answers:
 // the next call for each data key asks again. Invalid messages stay remembered,
-// and so does an outage of one wrapping key among several, which ends when that
-// key answers. It does not wait, and is safe for concurrent use.
+// and so does an outage of one wrapping key while another one answered, which
+// ends when that key answers. It does not wait, and is safe for concurrent use.
 func (k *Keyring) ForgetFailures() {
 	if k == nil || k.next == nil {
 		return
@@ -44,4 +44,5 @@ func (k *Keyring) ForgetFailures() {
 		}
 	}
 	k.refused.clear()
+	k.wrapping.forgetBridged()
 }

@@ -24,8 +24,9 @@ import (
 // that key: messages under it fail at once, and one at a time asks again, the
 // probe. No further message waits for a question that has had no answer for
 // patience. This holds only while another wrapping key is known to answer, by a
-// data key or by a yes to CheckDecrypt. Otherwise the outage is general, and
-// data keys are paced instead (failure.go), so that its end is noticed sooner.
+// data key or by a yes to CheckDecrypt, or while messages open with cached
+// keys. Otherwise the outage is general, and data keys are paced instead
+// (failure.go), so that its end is noticed sooner.
 //
 // Several wrapping keys in one message. They are one question, because that
 // costs one call if the first of them opens the message. But its result says
@@ -46,6 +47,10 @@ const (
 	// maxAnswered bounds the memory of which wrapping keys answered. Two are
 	// enough to know, for any key, that another one answered.
 	maxAnswered = 64
+
+	// maxUsed is for how long the use of a cached key says that others will open
+	// with cached keys. It is longer than a receive that waits for all its keys.
+	maxUsed = time.Minute
 )
 
 // wrappingKeys is what opening knows of wrapping keys.
@@ -53,13 +58,15 @@ type wrappingKeys struct {
 	answered *lru[string, time.Time] // when the last question that it answered began
 	outages  *lru[string, *keyOutage]
 	out      map[string][]*flight // questions about it alone, the oldest first
+	used     time.Time            // when a message last opened with a cached key
 }
 
 // keyOutage is the outage of one wrapping key.
 type keyOutage struct {
 	outage
-	err   error
-	probe *flight // in flight; nil if there is none
+	err    error
+	probe  *flight // in flight; nil if there is none
+	bridge bool    // recorded for cached keys in use alone: no other wrapping key answered
 }
 
 func newWrappingKeys(limit int) wrappingKeys {
@@ -70,11 +77,29 @@ func (w *wrappingKeys) clear() {
 	w.answered.clear()
 	w.outages.clear()
 	w.out = make(map[string][]*flight)
+	w.used = time.Time{}
 }
 
-// alone reports whether an outage of info would be its own: another wrapping
-// key answered in the last reuse period, and has not failed since.
+// forgetBridged forgets the outages that were recorded for cached keys in use
+// alone. They may be of the whole key service, which answers again.
+func (w *wrappingKeys) forgetBridged() {
+	for info, known := range w.outages.all() {
+		if known.bridge {
+			w.outages.delete(info)
+		}
+	}
+}
+
+// alone reports whether other messages are known to open while info has an
+// outage, so that they must not wait for questions about it: by a cached key in
+// the last minute, or under another wrapping key that answers.
 func (w *wrappingKeys) alone(info string, now time.Time, period time.Duration) bool {
+	return !w.used.IsZero() && clock.Elapsed(w.used, now) < min(period, maxUsed) || w.otherAnswers(info, now, period)
+}
+
+// otherAnswers reports whether another wrapping key answered in the last reuse
+// period, and has not failed since.
+func (w *wrappingKeys) otherAnswers(info string, now time.Time, period time.Duration) bool {
 	for other, at := range w.answered.all() {
 		if other != info {
 			return clock.Elapsed(at, now) < period // the latest of them
@@ -194,6 +219,7 @@ func (w *wrappingKeys) fail(f *flight, out *outcome, now time.Time, period time.
 	}
 	known.note(f.began, now)
 	known.err = out.err
+	known.bridge = !w.otherAnswers(f.info, now, period)
 }
 
 // checked notes what came of a CheckDecrypt that began at asked. A yes does not

@@ -549,3 +549,43 @@ func TestOutageErrorsTellMore(t *testing.T) {
 		}
 	})
 }
+
+// TestOutageBesideCachedKeys: while messages open with cached keys, those that
+// need the key service wait for it one at a time, although no other wrapping
+// key answers. Otherwise anyone who may send could delay, in an outage,
+// messages that do not need the key service. ForgetFailures ends that.
+func TestOutageBesideCachedKeys(t *testing.T) {
+	t.Parallel()
+	for name, beside := range map[string]bool{"of this cache": false, "of another cache": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				s := newTwoKeys(t)
+				cached := s.message(keyA)
+				ctx := t.Context()
+				if beside {
+					ctx = keytrace.WithUsed(ctx, time.Now())
+				} else {
+					s.want("a message", cached, 0, nil, 1)
+					s.want("another one under its data key", cached, 0, nil, 0)
+				}
+				open := func(name string, takes time.Duration, calls int) {
+					t.Helper()
+					before, began := s.count(), time.Now()
+					_, err := s.k.DecryptDataKey(ctx, s.message(keyA), orders)
+					if took := time.Since(began); !errors.Is(err, envelope.ErrUnavailable) || took != takes || s.count()-before != calls {
+						t.Errorf("%s: got %v after %v and %d calls, want unavailable after %v and %d", name, err, took, s.count()-before, takes, calls)
+					}
+				}
+				s.fault(keyA, 0, nil)
+				open("the first that needs the service", cache.DefaultFetchTimeout, 1)
+				for range 20 {
+					open("the next", 0, 0)
+				}
+				s.k.ForgetFailures()
+				s.then(nil)
+				s.want("after the outage", s.message(keyA), 0, nil, 1)
+			})
+		})
+	}
+}

@@ -12,6 +12,7 @@ import (
 	"github.com/sealq/sealq/envelope"
 	"github.com/sealq/sealq/envelope/branchkey"
 	"github.com/sealq/sealq/envelope/kmskeyring"
+	"github.com/sealq/sealq/internal/keytrace"
 )
 
 // mixedSource is a [cache.Source] of two others: it opens data keys that branch
@@ -25,6 +26,48 @@ type mixedSource struct {
 	seals  cache.Source // one of the following
 	branch cache.Source // for provider ID "aws-kms-hierarchy"
 	kms    cache.Source // for provider ID "aws-kms"
+
+	// When each last opened a message: the other one then lets no message wait for
+	// a key service that does not answer.
+	branchUsed, kmsUsed lastUse
+}
+
+// lastUse is a time that only grows. It is safe for concurrent use.
+type lastUse struct {
+	mu sync.Mutex
+	at time.Time
+}
+
+// note notes the use of a key, if there is one.
+func (l *lastUse) note(key *envelope.DataKey) {
+	if key == nil {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.at = time.Now()
+}
+
+// beside returns a context that says it.
+func (l *lastUse) beside(ctx context.Context) context.Context {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.at.IsZero() {
+		return ctx
+	}
+	return keytrace.WithUsed(ctx, l.at)
+}
+
+func (m *mixedSource) openBranch(ctx context.Context, edks []envelope.EncryptedDataKey, ec envelope.EncryptionContext) (*envelope.DataKey, error) {
+	key, err := m.branch.DecryptDataKey(m.kmsUsed.beside(ctx), edks, ec)
+	m.branchUsed.note(key)
+	return key, err
+}
+
+func (m *mixedSource) openKMS(ctx context.Context, edks []envelope.EncryptedDataKey, ec envelope.EncryptionContext) (*envelope.DataKey, error) {
+	key, err := m.kms.DecryptDataKey(m.branchUsed.beside(ctx), edks, ec)
+	m.kmsUsed.note(key)
+	return key, err
 }
 
 var _ cache.Source = (*mixedSource)(nil)
@@ -52,9 +95,9 @@ func (m *mixedSource) DecryptDataKey(ctx context.Context, edks []envelope.Encryp
 		}
 		return nil, errOtherKind()
 	case len(kms) == 0:
-		return m.branch.DecryptDataKey(ctx, branch, ec)
+		return m.openBranch(ctx, branch, ec)
 	case len(branch) == 0:
-		return m.kms.DecryptDataKey(ctx, kms, ec)
+		return m.openKMS(ctx, kms, ec)
 	}
 	if key, ok := m.try(ctx, branch, kms, ec); ok {
 		return key, nil
@@ -79,13 +122,13 @@ func (m *mixedSource) decryptBoth(ctx context.Context, branch, kms []envelope.En
 	var workers sync.WaitGroup
 	defer workers.Wait() // they end with asking
 	defer cancel()
-	ask := func(kind int, source cache.Source, edks []envelope.EncryptedDataKey) {
+	ask := func(kind int, open func(context.Context, []envelope.EncryptedDataKey, envelope.EncryptionContext) (*envelope.DataKey, error), edks []envelope.EncryptedDataKey) {
 		workers.Go(func() {
-			key, err := source.DecryptDataKey(asking, edks, ec)
+			key, err := open(asking, edks, ec)
 			answers <- answer{kind, key, err}
 		})
 	}
-	ask(0, m.branch, branch)
+	ask(0, m.openBranch, branch)
 	slow := time.NewTimer(patience)
 	defer slow.Stop()
 
@@ -107,7 +150,7 @@ func (m *mixedSource) decryptBoth(ctx context.Context, branch, kms []envelope.En
 			return nil, err
 		}
 		if asked == 1 {
-			ask(1, m.kms, kms)
+			ask(1, m.openKMS, kms)
 			asked++
 		}
 	}
@@ -123,11 +166,14 @@ func (m *mixedSource) TryDecryptDataKey(ctx context.Context, edks []envelope.Enc
 func (m *mixedSource) try(ctx context.Context, branch, kms []envelope.EncryptedDataKey, ec envelope.EncryptionContext) (*envelope.DataKey, bool) {
 	if len(branch) > 0 {
 		if key, ok := m.branch.TryDecryptDataKey(ctx, branch, ec); ok {
+			m.branchUsed.note(key)
 			return key, true
 		}
 	}
 	if len(kms) > 0 {
-		return m.kms.TryDecryptDataKey(ctx, kms, ec)
+		key, ok := m.kms.TryDecryptDataKey(ctx, kms, ec)
+		m.kmsUsed.note(key)
+		return key, ok
 	}
 	return nil, false
 }

@@ -2,6 +2,7 @@ package branchkey
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -60,7 +61,9 @@ func (d *decryption) fromCache(ctx context.Context, edks []envelope.EncryptedDat
 	return nil
 }
 
-// fromStore tries the others. It reads at most maxLookUps versions.
+// fromStore tries the others. It reads at most maxLookUps versions, and none
+// after one about which the key store could not be asked: a sender chooses how
+// many versions a message names, and the messages received with it wait.
 func (d *decryption) fromStore(ctx context.Context, edks []envelope.EncryptedDataKey) (*envelope.DataKey, error) {
 	var versions []version // each once
 	var branchKeys []*envelope.DataKey
@@ -74,7 +77,11 @@ func (d *decryption) fromStore(ctx context.Context, edks []envelope.EncryptedDat
 			continue
 		}
 		if at < 0 {
-			branchKey, err := d.keyring.keys.DecryptDataKey(ctx, versionsOf(edk), nil)
+			asking := ctx
+			if len(versions) > 0 {
+				asking = withoutTurn(ctx)
+			}
+			branchKey, err := d.keyring.keys.DecryptDataKey(asking, versionsOf(edk), nil)
 			// The end of the caller's context is no verdict: do not join it with those
 			// on other versions.
 			if ended := ctx.Err(); err != nil && ended != nil {
@@ -82,6 +89,10 @@ func (d *decryption) fromStore(ctx context.Context, edks []envelope.EncryptedDat
 			}
 			if err != nil {
 				d.errs = append(d.errs, err)
+			}
+			// The next one would wait for the same services.
+			if errors.Is(err, envelope.ErrUnavailable) {
+				break
 			}
 			at = len(versions)
 			versions, branchKeys = append(versions, v), append(branchKeys, branchKey)

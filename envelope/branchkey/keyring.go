@@ -166,7 +166,9 @@ func (k *Keyring) wrap(ctx context.Context, secret []byte, ec envelope.Encryptio
 // is not read, and the error is [envelope.ErrUnavailable]. A version that an
 // eventually consistent read does not find gets the same error, if 100 others a
 // second, after the first 100, had a consistent read. Versions that this
-// keyring has read before are exempt.
+// keyring has read before are exempt. A second and a third version of one
+// message do not wait for a turn, and are not read after one that was
+// unavailable.
 func (k *Keyring) DecryptDataKey(ctx context.Context, edks []envelope.EncryptedDataKey, ec envelope.EncryptionContext) (*envelope.DataKey, error) {
 	if err := k.ready(ctx); err != nil {
 		return nil, err

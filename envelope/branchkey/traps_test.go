@@ -414,3 +414,41 @@ func TestCheckDecrypt(t *testing.T) {
 		}
 	})
 }
+
+// TestSecondVersionOfAMessage: what a message names beside its first version
+// takes no turn of other messages, and no time while the key store does not
+// answer.
+func TestSecondVersionOfAMessage(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		store := w.store()
+		w.create(store, "orders")
+		kr := w.keyring(store, "orders")
+		const flood = 1200 // of messages with 3 versions; 1,000 look-ups are free
+		begin := time.Now()
+		var wg sync.WaitGroup
+		for i := range flood {
+			wg.Go(func() {
+				kr.DecryptDataKey(t.Context(), []envelope.EncryptedDataKey{forged("orders", 3*i), forged("orders", 3*i+1), forged("orders", 3*i+2)}, ec)
+			})
+		}
+		wg.Wait()
+		if d := time.Since(begin); d > 300*time.Millisecond {
+			t.Errorf("%d messages took %v, want the time of as many versions, 200ms", flood, d)
+		}
+
+		time.Sleep(time.Minute)
+		w.srv.Intercept(hang)
+		one := func(n int, edks ...envelope.EncryptedDataKey) time.Duration {
+			begin := time.Now()
+			if _, err := kr.DecryptDataKey(t.Context(), append(edks, forged("orders", n)), ec); class(err) != "unavailable" {
+				t.Errorf("got %v, want unavailable", err)
+			}
+			return time.Since(begin)
+		}
+		if alone, three := one(5000), one(5001, forged("orders", 5002), forged("orders", 5003)); three > alone {
+			t.Errorf("a message with 3 versions took %v, want at most %v, the time of one", three, alone)
+		}
+	})
+}

@@ -98,6 +98,7 @@ func (m *workspace) load(key *envelope.DataKey) {
 	}
 	plaintext := key.Plaintext()
 	defer clear(plaintext)
+	m.source = nil // if this panics, nothing of m passes for key's
 	if m.mac == nil || subtle.ConstantTimeCompare(m.branchKey[:], plaintext) == 0 {
 		copy(m.branchKey[:], plaintext)
 		m.mac = hmac.New(sha256.New, plaintext)

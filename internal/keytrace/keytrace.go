@@ -4,7 +4,10 @@
 // keyrings.
 package keytrace
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // Func is called when the key service was asked whether this process may
 // decrypt under the wrapping key that messages name keyInfo (their
@@ -26,4 +29,19 @@ func Checked(ctx context.Context, keyInfo string, err error) {
 	if f, ok := ctx.Value(contextKey{}).(Func); ok && keyInfo != "" && ctx.Err() == nil {
 		f(keyInfo, err)
 	}
+}
+
+type usedKey struct{}
+
+// WithUsed returns a context that says when messages last opened beside the
+// cache that is asked: by a data key that another cache holds. The cache then
+// does not let messages wait for a key service that does not answer.
+func WithUsed(ctx context.Context, at time.Time) context.Context {
+	return context.WithValue(ctx, usedKey{}, at)
+}
+
+// Used returns that time, or zero.
+func Used(ctx context.Context) time.Time {
+	at, _ := ctx.Value(usedKey{}).(time.Time)
+	return at
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/sealq/sealq/internal/keytrace"
 )
@@ -29,5 +30,16 @@ func TestChecked(t *testing.T) {
 
 	if want := []report{{"a", nil}, {"b", errNo}}; !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+func TestUsed(t *testing.T) {
+	t.Parallel()
+	at := time.Now()
+	if got := keytrace.Used(t.Context()); !got.IsZero() {
+		t.Errorf("got %v of a context that does not say it", got)
+	}
+	if got := keytrace.Used(keytrace.WithUsed(t.Context(), at)); got != at {
+		t.Errorf("got %v, want %v", got, at)
 	}
 }
