@@ -208,7 +208,10 @@ func (w *wrappingKeys) fail(f *flight, out *outcome, now time.Time, period time.
 		return
 	}
 	w.answered.delete(f.info)
-	if !w.alone(f.info, now, period) {
+	// Cached keys in use count only if the question hung: one that fails at once
+	// delays no other message, and is asked again sooner as a general outage.
+	hung := now.Sub(f.began) >= patience
+	if !w.otherAnswers(f.info, now, period) && !(hung && w.alone(f.info, now, period)) {
 		w.outages.delete(f.info)
 		return
 	}
