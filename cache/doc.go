@@ -27,10 +27,10 @@
 //   - Unavailable: cached keys stay in use, up to MaxStale. Without a cached
 //     key the callers get the error; from the second failure in a row, it is
 //     remembered for 100 ms, doubling to 1 s.
-//   - Unavailable, while another wrapping key answers or messages open with
-//     cached keys (opening only): the outage is remembered by wrapping key. One
-//     caller at a time asks again, for 3 s at most, after 1 s, doubling to 30
-//     s; all others that have no other key to try get the error at once. After
+//   - Unavailable, while another wrapping key answers, or without an answer for
+//     1 s while messages open with cached keys (opening only): the outage is
+//     remembered by wrapping key. One caller at a time asks again, for 3 s at
+//     most, after 1 s, doubling to 30 s; all others that have no other key to try get the error at once. After
 //     1 s, no further caller waits for a question that has no answer. So an
 //     unreachable Region does not delay messages under keys of other Regions,
 //     and messages that need a key service in an outage do not delay those

@@ -24,9 +24,10 @@ import (
 // that key: messages under it fail at once, and one at a time asks again, the
 // probe. No further message waits for a question that has had no answer for
 // patience. This holds only while another wrapping key is known to answer, by a
-// data key or by a yes to CheckDecrypt, or while messages open with cached
-// keys. Otherwise the outage is general, and data keys are paced instead
-// (failure.go), so that its end is noticed sooner.
+// data key or by a yes to CheckDecrypt, or while messages open with cached keys
+// and the question had no answer for patience. Otherwise the outage is general,
+// and data keys are paced instead (failure.go), so that its end is noticed
+// sooner.
 //
 // Several wrapping keys in one message. They are one question, because that
 // costs one call if the first of them opens the message. But its result says
