@@ -95,7 +95,12 @@ func (w *wrappingKeys) forgetBridged() {
 // outage, so that they must not wait for questions about it: by a cached key in
 // the last minute, or under another wrapping key that answers.
 func (w *wrappingKeys) alone(info string, now time.Time, period time.Duration) bool {
-	return !w.used.IsZero() && clock.Elapsed(w.used, now) < min(period, maxUsed) || w.otherAnswers(info, now, period)
+	return w.cachedInUse(now, period) || w.otherAnswers(info, now, period)
+}
+
+// cachedInUse reports whether a message opened with a cached key lately.
+func (w *wrappingKeys) cachedInUse(now time.Time, period time.Duration) bool {
+	return !w.used.IsZero() && clock.Elapsed(w.used, now) < min(period, maxUsed)
 }
 
 // otherAnswers reports whether another wrapping key answered in the last reuse
@@ -212,7 +217,8 @@ func (w *wrappingKeys) fail(f *flight, out *outcome, now time.Time, period time.
 	// Cached keys in use count only if the question hung: one that fails at once
 	// delays no other message, and is asked again sooner as a general outage.
 	hung := now.Sub(f.began) >= patience
-	if !w.otherAnswers(f.info, now, period) && !(hung && w.alone(f.info, now, period)) {
+	bridge := !w.otherAnswers(f.info, now, period)
+	if bridge && !(hung && w.cachedInUse(now, period)) {
 		w.outages.delete(f.info)
 		return
 	}
@@ -223,7 +229,7 @@ func (w *wrappingKeys) fail(f *flight, out *outcome, now time.Time, period time.
 	}
 	known.note(f.began, now)
 	known.err = out.err
-	known.bridge = !w.otherAnswers(f.info, now, period)
+	known.bridge = bridge
 }
 
 // checked notes what came of a CheckDecrypt that began at asked. A yes does not

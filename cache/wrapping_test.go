@@ -589,3 +589,25 @@ func TestOutageBesideCachedKeys(t *testing.T) {
 		})
 	}
 }
+
+// TestShortOutageBesideCachedKeys: a failure that the key service answers at
+// once is not remembered beside cached keys, so that messages which come back
+// after a short outage all open, and none is withheld while another one asks.
+func TestShortOutageBesideCachedKeys(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newTwoKeys(t)
+		cached := s.message(keyA)
+		s.want("a message", cached, 0, nil, 1)
+		s.want("another one under its data key", cached, 0, nil, 0)
+		s.fault(keyA, time.Millisecond, errDown)
+		for range 3 {
+			s.want("in the outage", s.message(keyA), time.Millisecond, envelope.ErrUnavailable, 1)
+		}
+		s.then(func(call) error { time.Sleep(time.Millisecond); return nil })
+		for range 3 {
+			s.startOpen(s.message(keyA))
+		}
+		s.want("beside others, after the outage", s.message(keyA), time.Millisecond, nil, 1)
+	})
+}
