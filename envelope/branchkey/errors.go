@@ -95,24 +95,16 @@ const restoreRemedy = "restore it from a backup of the table"
 // classifyDynamoDB says what an error of the DynamoDB client means.
 func classifyDynamoDB(q question, err error) error {
 	service := awscall.DynamoDB()
-	cause, code := service.Cause(err)
+	cause, code, hint := service.Cause(err)
 	switch cause {
-	case awscall.NoAnswer:
-		return q.unavailable(err, service.WrongEndpoint(err))
-	case awscall.Failing:
-		return q.unavailable(err, "")
-	case awscall.Credentials:
-		return q.unavailable(err, awscall.CredentialsRemedy)
-	case awscall.Clock:
-		return q.unavailable(err, awscall.ClockRemedy)
+	case awscall.Unavailable:
+		return q.unavailable(err, hint)
 	case awscall.Denied:
 		return q.refused(err, q.dynamoDBPermission())
 	case awscall.NoOperation:
-		return q.refused(err, service.WrongEndpoint(err))
+		return q.refused(err, hint)
 	}
 	switch code {
-	case "ProvisionedThroughputExceededException", "TransactionInProgressException", "ReplicatedWriteConflictException":
-		return q.unavailable(err, "")
 	case "ResourceNotFoundException", "TableNotFoundException":
 		return q.refused(err, "the table does not exist in this account and Region: check the name of the table, and the Region and account of the DynamoDB client")
 	case "ValidationException":
@@ -135,24 +127,16 @@ func (q question) dynamoDBPermission() string {
 // classifyKMS says what an error of the KMS client means.
 func classifyKMS(q question, err error) error {
 	service := awscall.KMS()
-	cause, code := service.Cause(err)
+	cause, code, hint := service.Cause(err)
 	switch cause {
-	case awscall.NoAnswer:
-		return q.unavailable(err, service.WrongEndpoint(err))
-	case awscall.Failing:
-		return q.unavailable(err, "")
-	case awscall.Credentials:
-		return q.unavailable(err, awscall.CredentialsRemedy)
-	case awscall.Clock:
-		return q.unavailable(err, awscall.ClockRemedy)
+	case awscall.Unavailable:
+		return q.unavailable(err, hint)
 	case awscall.Denied:
 		return q.refused(err, q.kmsPermission())
 	case awscall.NoOperation:
-		return q.refused(err, service.WrongEndpoint(err))
+		return q.refused(err, hint)
 	}
 	switch code {
-	case "KMSInternalException", "KeyUnavailableException", "DependencyTimeoutException":
-		return q.unavailable(err, "")
 	case "InvalidCiphertextException", "IncorrectKeyException":
 		return q.refused(err, q.alteredRemedy())
 	case "DisabledException":

@@ -39,7 +39,7 @@ type question struct {
 // the documented ones.
 func classify(q question, err error) error {
 	service := awscall.KMS()
-	cause, code := service.Cause(err)
+	cause, code, hint := service.Cause(err)
 	// An emulator may fail because it wants the ciphertext that a dry run does not
 	// have. That is no outage.
 	if status, answered := service.Status(err); q.dryRun && !q.understood && answered &&
@@ -47,25 +47,16 @@ func classify(q question, err error) error {
 		return q.checkUnsupported(err)
 	}
 	switch cause {
-	case awscall.NoAnswer:
-		return q.unavailable(err, service.WrongEndpoint(err))
-	case awscall.Failing:
-		return q.unavailable(err, "")
-	case awscall.Credentials:
-		return q.unavailable(err, awscall.CredentialsRemedy)
-	case awscall.Clock:
-		return q.unavailable(err, awscall.ClockRemedy)
+	case awscall.Unavailable:
+		return q.unavailable(err, hint)
 	case awscall.Denied:
 		return q.refused(err, &envelope.RefusedError{Reach: envelope.ReachEntry}, q.permissionRemedy())
 	case awscall.NoOperation:
 		if !q.dryRun {
-			return q.refused(err, &envelope.RefusedError{}, service.WrongEndpoint(err))
+			return q.refused(err, &envelope.RefusedError{}, hint)
 		}
 	}
 	switch code {
-	case "KMSInternalException", "KeyUnavailableException", "DependencyTimeoutException":
-		return q.unavailable(err, "")
-
 	case "InvalidCiphertextException", "IncorrectKeyException", "ValidationException":
 		if q.dryRun {
 			return q.checkUnsupported(err) // it asks for the ciphertext

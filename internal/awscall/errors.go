@@ -33,40 +33,31 @@ type Cause int
 const (
 	// Particular is an answer whose code means something to that service.
 	Particular Cause = iota
-	// NoAnswer: the service was not reached, or its answer not understood.
-	NoAnswer
-	// Failing: the service is throttling or failing.
-	Failing
-	// Credentials: the service does not accept those of this process.
-	Credentials
-	// Clock: the clock of this machine is wrong.
-	Clock
+	// Unavailable: the service was not reached, is failing or throttling, or does
+	// not accept the credentials or the clock of this process.
+	Unavailable
 	// Denied: this process has no permission.
 	Denied
 	// NoOperation: what answered does not have the operation.
 	NoOperation
 )
 
-// What to do about some causes.
-const (
-	CredentialsRemedy = "the AWS credentials of this process are wrong, not the key"
-	ClockRemedy       = "the clock of this machine is wrong"
-)
-
-// Cause goes by the service's error code alone. The SDK has no Go types for
-// some of the most important codes, and statuses differ from the documented
-// ones.
-func (s Service) Cause(err error) (cause Cause, code string) {
+// Cause also returns the service's error code, by which alone it goes, and what
+// to do about the cause, if it knows. The SDK has no Go types for some of the
+// most important codes, and statuses differ from the documented ones.
+func (s Service) Cause(err error) (cause Cause, code, remedy string) {
 	code, ok := s.code(err)
 	if !ok {
-		return NoAnswer, ""
+		return Unavailable, "", s.WrongEndpoint(err)
 	}
 	switch code {
 	case "InternalFailure", "InternalError", "InternalServerError", "InternalException",
 		"ServiceUnavailable", "ServiceUnavailableException", "RequestTimeout", "RequestTimeoutException",
 		"Throttling", "ThrottlingException", "ThrottledException", "RequestThrottled", "RequestThrottledException",
-		"TooManyRequestsException", "RequestLimitExceeded", "SlowDown", "LimitExceededException":
-		return Failing, code
+		"TooManyRequestsException", "RequestLimitExceeded", "SlowDown", "LimitExceededException",
+		"KMSInternalException", "KeyUnavailableException", "DependencyTimeoutException", // of KMS
+		"ProvisionedThroughputExceededException", "TransactionInProgressException", "ReplicatedWriteConflictException": // of DynamoDB
+		return Unavailable, code, ""
 
 	case "ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired",
 		"UnrecognizedClientException", "InvalidClientTokenId", "InvalidAccessKeyId",
@@ -74,7 +65,7 @@ func (s Service) Cause(err error) (cause Cause, code string) {
 		"IncompleteSignature", "IncompleteSignatureException",
 		"InvalidSignatureException", "SignatureDoesNotMatch",
 		"RequestExpired", "RequestTimeTooSkewed", "AuthFailure":
-		return Credentials, code
+		return Unavailable, code, "the AWS credentials of this process are wrong, not the key"
 
 	case "AccessDeniedException", "AccessDenied":
 		// A service says this too if a clock is wrong, and the SDK marks that case.
@@ -82,14 +73,14 @@ func (s Service) Cause(err error) (cause Cause, code string) {
 			error
 			RetryableError() bool
 		}](err); ok && skewed.RetryableError() {
-			return Clock, code
+			return Unavailable, code, "the clock of this machine is wrong"
 		}
-		return Denied, code
+		return Denied, code, ""
 
 	case "UnknownOperationException", "UnknownOperation", "InvalidAction":
-		return NoOperation, code
+		return NoOperation, code, s.WrongEndpoint(err)
 	}
-	return Particular, code
+	return Particular, code, ""
 }
 
 // IsFailure reports whether an error whose code the caller does not know either
