@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -77,6 +78,22 @@ func contextSize(ec EncryptionContext) int {
 		n += 2 + len(k) + 2 + len(v)
 	}
 	return n
+}
+
+// AppendBinary implements [encoding.BinaryAppender]. It appends the form of ec
+// that the message format has: in headers, and in what raw AES and branch keys
+// bind data keys to. The error is for lengths that do not fit their fields of
+// 16 bits: more than 65,535 pairs, or bytes of a name or a value.
+func (ec EncryptionContext) AppendBinary(b []byte) ([]byte, error) {
+	if len(ec) > math.MaxUint16 {
+		return b, fmt.Errorf("envelope: encryption context has %d pairs, and its form has room for 65,535", len(ec))
+	}
+	for k, v := range ec {
+		if len(k) > math.MaxUint16 || len(v) > math.MaxUint16 {
+			return b, errors.New("envelope: encryption context has a name or value of more than 65,535 bytes")
+		}
+	}
+	return appendContext(b, ec), nil
 }
 
 // appendContext appends the serialized form of ec, which must be within the

@@ -22,9 +22,6 @@ type decryption struct {
 }
 
 func (k *Keyring) begin(ec envelope.EncryptionContext) (decryption, error) {
-	if err := checkContext(ec); err != nil {
-		return decryption{}, fmt.Errorf("branchkey: %w: %w", envelope.ErrUnsupported, err)
-	}
 	id, err := k.branchKeyID(ec)
 	if err != nil {
 		return decryption{}, opening(err)
@@ -116,7 +113,10 @@ func (d *decryption) open(edk *envelope.EncryptedDataKey, branchKey *envelope.Da
 	m := d.keyring.workspace()
 	defer d.keyring.workspaces.Put(m)
 	m.load(branchKey) // of the version that edk names: the cache has it under that name
-	m.bind(d.id, d.ec)
+	if err := m.bind(d.id, d.ec); err != nil {
+		d.errs = append(d.errs, fmt.Errorf("branchkey: %w: %w", envelope.ErrUnsupported, err))
+		return nil
+	}
 	secret, err := m.unwrap(make([]byte, 0, envelope.DataKeySize), w)
 	defer clear(secret)
 	if err != nil {

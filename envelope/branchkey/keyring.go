@@ -132,9 +132,6 @@ func (k *Keyring) WrapDataKey(ctx context.Context, key *envelope.DataKey, ec env
 
 func (k *Keyring) wrap(ctx context.Context, secret []byte, ec envelope.EncryptionContext) (envelope.EncryptedDataKey, error) {
 	var none envelope.EncryptedDataKey
-	if err := checkContext(ec); err != nil {
-		return none, fmt.Errorf("branchkey: %w", err)
-	}
 	id, err := k.branchKeyID(ec)
 	if err != nil {
 		return none, sealing(err)
@@ -146,7 +143,9 @@ func (k *Keyring) wrap(ctx context.Context, secret []byte, ec envelope.Encryptio
 	m := k.workspace()
 	defer k.workspaces.Put(m)
 	m.load(key)
-	m.bind(id, ec)
+	if err := m.bind(id, ec); err != nil {
+		return none, fmt.Errorf("branchkey: %w", err)
+	}
 	saltIV := hedged(randomSaltIV, &k.store.draws, secret, m.aad)
 	ciphertext, err := m.wrap(saltIV[:saltSize+ivSize], secret)
 	if err != nil {

@@ -6,13 +6,8 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"crypto/subtle"
-	"encoding/binary"
 	"encoding/hex"
-	"errors"
-	"fmt"
 	"hash"
-	"math"
-	"slices"
 	"strings"
 
 	"github.com/sealq/sealq/envelope"
@@ -107,9 +102,14 @@ func (m *workspace) load(key *envelope.DataKey) {
 	m.source = key
 }
 
-// bind sets what the next data key is bound to.
-func (m *workspace) bind(id string, ec envelope.EncryptionContext) {
-	m.aad = appendAAD(m.aad[:0], id, m.version, ec)
+// bind sets what the next data key is bound to: the branch key, its version,
+// and the encryption context.
+func (m *workspace) bind(id string, ec envelope.EncryptionContext) (err error) {
+	m.aad = append(m.aad[:0], ProviderID...)
+	m.aad = append(m.aad, id...)
+	m.aad = append(m.aad, m.version[:]...)
+	m.aad, err = ec.AppendBinary(m.aad)
+	return err
 }
 
 // wrap encrypts a data key. saltIV is salt and IV.
@@ -150,43 +150,4 @@ func (m *workspace) wrappingCipher(salt []byte) (cipher.AEAD, error) {
 		return nil, err
 	}
 	return cipher.NewGCM(block)
-}
-
-// appendAAD appends what a data key under version v of a branch key is bound
-// to: both, and its encryption context.
-func appendAAD(dst []byte, id string, v version, ec envelope.EncryptionContext) []byte {
-	dst = append(dst, ProviderID...)
-	dst = append(dst, id...)
-	dst = append(dst, v[:]...)
-	if len(ec) == 0 {
-		return dst
-	}
-	var few [8]string // most contexts fit, and cost no allocation
-	names := few[:0]
-	for name := range ec {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	dst = binary.BigEndian.AppendUint16(dst, uint16(len(ec)))
-	for _, name := range names {
-		dst = binary.BigEndian.AppendUint16(dst, uint16(len(name)))
-		dst = append(dst, name...)
-		dst = binary.BigEndian.AppendUint16(dst, uint16(len(ec[name])))
-		dst = append(dst, ec[name]...)
-	}
-	return dst
-}
-
-// checkContext reports whether the lengths of ec fit their fields of 16 bits.
-// Two contexts would have one additional data otherwise.
-func checkContext(ec envelope.EncryptionContext) error {
-	if len(ec) > math.MaxUint16 {
-		return fmt.Errorf("the encryption context has %d pairs, want at most %d", len(ec), math.MaxUint16)
-	}
-	for name, value := range ec {
-		if len(name) > math.MaxUint16 || len(value) > math.MaxUint16 {
-			return errors.New("the encryption context has a name or value of more than 65,535 bytes")
-		}
-	}
-	return nil
 }
