@@ -30,13 +30,14 @@
 //   - Unavailable, while another wrapping key answers, or without an answer for
 //     1 s while messages open with cached keys (opening only): the outage is
 //     remembered by wrapping key. One caller at a time asks again, for 3 s at
-//     most, after 1 s, doubling to 30 s; all others that have no other key to try get the error at once. After
-//     1 s, no further caller waits for a question that has no answer. So an
-//     unreachable Region does not delay messages under keys of other Regions,
-//     and messages that need a key service in an outage do not delay those
-//     under cached keys. A wrapping key counts as answering if it returned a
-//     data key, or if CheckDecrypt said yes and the keyring says which key that
-//     was about, as the AWS KMS keyring does.
+//     most, after 1 s, doubling to 30 s; all others that have no other key to
+//     try get the error at once. After 1 s, no further caller waits for a
+//     question that has no answer. So an unreachable Region does not delay
+//     messages under keys of other Regions, and messages that need a key
+//     service in an outage do not delay those under cached keys. A wrapping key
+//     counts as answering if it returned a data key, or if CheckDecrypt said
+//     yes and the keyring says which key that was about, as the AWS KMS keyring
+//     does.
 //   - No answer to a question about several wrapping keys within 1 s, or
 //     unavailable while another wrapping key answers: each is asked about alone
 //     as well, and the first data key is used.
