@@ -13,6 +13,8 @@ import (
 	ddbtypes "github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/sealq/sealq/integration/launch"
 )
 
 // tableCases use the plain SDK, and fix what key stores rely on, for targets
@@ -39,21 +41,10 @@ type tables struct {
 func (s *suite) tables(t *testing.T) *tables {
 	t.Helper()
 	tb := &tables{suite: s, Client: dynamodb.NewFromConfig(s.target.KMS), name: "conformance-" + unique()}
-	out, err := tb.CreateTable(t.Context(), &dynamodb.CreateTableInput{
-		TableName: &tb.name, BillingMode: ddbtypes.BillingModePayPerRequest,
-		AttributeDefinitions: []ddbtypes.AttributeDefinition{
-			{AttributeName: aws.String("branch-key-id"), AttributeType: ddbtypes.ScalarAttributeTypeS},
-			{AttributeName: aws.String("type"), AttributeType: ddbtypes.ScalarAttributeTypeS},
-		},
-		KeySchema: []ddbtypes.KeySchemaElement{
-			{AttributeName: aws.String("branch-key-id"), KeyType: ddbtypes.KeyTypeHash},
-			{AttributeName: aws.String("type"), KeyType: ddbtypes.KeyTypeRange},
-		},
-	})
-	if err != nil {
+	var err error
+	if tb.arn, err = launch.CreateKeyStoreTable(t.Context(), tb.Client, tb.name); err != nil {
 		t.Fatal(err)
 	}
-	tb.arn = *out.TableDescription.TableArn
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), patience)
 		defer cancel()

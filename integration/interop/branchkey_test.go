@@ -24,6 +24,7 @@ import (
 	"github.com/sealq/sealq/envelope"
 	"github.com/sealq/sealq/envelope/branchkey"
 	"github.com/sealq/sealq/integration/interop/drivers"
+	"github.com/sealq/sealq/integration/launch"
 	"github.com/sealq/sealq/sqsx"
 	"github.com/sealq/sealq/sqsx/sqsxtest"
 )
@@ -97,20 +98,7 @@ func (k keyStore) configured(t *testing.T, s drivers.KeyStore) keyStore {
 
 func (k keyStore) createTable(t *testing.T) {
 	t.Helper()
-	id, sort := aws.String("branch-key-id"), aws.String("type")
-	_, err := k.ddb.CreateTable(t.Context(), &dynamodb.CreateTableInput{
-		TableName:   &k.Table,
-		BillingMode: types.BillingModePayPerRequest,
-		AttributeDefinitions: []types.AttributeDefinition{
-			{AttributeName: id, AttributeType: types.ScalarAttributeTypeS},
-			{AttributeName: sort, AttributeType: types.ScalarAttributeTypeS},
-		},
-		KeySchema: []types.KeySchemaElement{
-			{AttributeName: id, KeyType: types.KeyTypeHash},
-			{AttributeName: sort, KeyType: types.KeyTypeRange},
-		},
-	})
-	if err != nil {
+	if _, err := launch.CreateKeyStoreTable(t.Context(), k.ddb, k.Table); err != nil {
 		t.Fatal(err)
 	}
 }

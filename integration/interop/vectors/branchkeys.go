@@ -108,7 +108,7 @@ func branchKeysOf(ctx context.Context, moto *launch.Instance, id, file string) (
 		Endpoint: moto.Endpoint, Region: moto.Config().Region,
 	}
 	if p.CreatesNoTable {
-		err = k.createTable(ctx)
+		_, err = launch.CreateKeyStoreTable(ctx, k.ddb, k.sdk.Table)
 	} else {
 		err = k.driver.CreateKeyStore(k.sdk)
 	}
@@ -142,23 +142,6 @@ func branchKeysOf(ctx context.Context, moto *launch.Instance, id, file string) (
 		return err
 	}
 	return k.write(file)
-}
-
-func (k *keyStore) createTable(ctx context.Context) error {
-	id, sort := aws.String("branch-key-id"), aws.String("type")
-	_, err := k.ddb.CreateTable(ctx, &dynamodb.CreateTableInput{
-		TableName:   &k.sdk.Table,
-		BillingMode: types.BillingModePayPerRequest,
-		AttributeDefinitions: []types.AttributeDefinition{
-			{AttributeName: id, AttributeType: types.ScalarAttributeTypeS},
-			{AttributeName: sort, AttributeType: types.ScalarAttributeTypeS},
-		},
-		KeySchema: []types.KeySchemaElement{
-			{AttributeName: id, KeyType: types.KeyTypeHash},
-			{AttributeName: sort, KeyType: types.KeyTypeRange},
-		},
-	})
-	return err
 }
 
 // seal makes a message under the newest version. A failure is kept, and stops
