@@ -59,7 +59,7 @@ func remedy(text string) string {
 }
 
 func (q question) unavailable(err error, hint string) error {
-	return fmt.Errorf("branchkey: %s: %w: %w%s", q, envelope.ErrUnavailable, awscall.Own(err), remedy(hint))
+	return fmt.Errorf("branchkey: %s: %w: %w%s", q, envelope.ErrUnavailable, awscall.Redact(err), remedy(hint))
 }
 
 // badAnswer is the error of an answer that does not fit the question.
@@ -72,7 +72,7 @@ func (q question) badAnswer(why string) error {
 func (q question) refused(err error, hint string) error {
 	return &envelope.RefusedError{
 		KeyInfo: q.id, Reach: envelope.ReachEntry,
-		Err: fmt.Errorf("branchkey: %s: %w%s", q, awscall.Own(err), remedy(hint)),
+		Err: fmt.Errorf("branchkey: %s: %w%s", q, awscall.Redact(err), remedy(hint)),
 	}
 }
 

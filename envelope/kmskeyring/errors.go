@@ -130,11 +130,11 @@ func remedy(text string) string {
 }
 
 func (q question) unavailable(err error, hint string) error {
-	return fmt.Errorf("kmskeyring: %s: %w: %w%s", q, envelope.ErrUnavailable, awscall.Own(err), remedy(hint))
+	return fmt.Errorf("kmskeyring: %s: %w: %w%s", q, envelope.ErrUnavailable, awscall.Redact(err), remedy(hint))
 }
 
 func (q question) invalidMessage(err error, hint string) error {
-	return fmt.Errorf("kmskeyring: %s: %w: %w%s", q, envelope.ErrNoMatchingKey, awscall.Own(err), remedy(hint))
+	return fmt.Errorf("kmskeyring: %s: %w: %w%s", q, envelope.ErrNoMatchingKey, awscall.Redact(err), remedy(hint))
 }
 
 // notAsked reports an encrypted data key that KMS is not asked about now. It is
@@ -145,7 +145,7 @@ func (q question) notAsked(why string) error {
 
 // checkUnsupported is the error of an endpoint that does not support dry runs.
 func (q question) checkUnsupported(err error) error {
-	return fmt.Errorf("kmskeyring: %s: %w: the endpoint does not answer dry runs: %w", q, envelope.ErrCheckUnsupported, awscall.Own(err))
+	return fmt.Errorf("kmskeyring: %s: %w: the endpoint does not answer dry runs: %w", q, envelope.ErrCheckUnsupported, awscall.Redact(err))
 }
 
 // remembered is the error of an encrypted data key that KMS did not decrypt
@@ -183,7 +183,7 @@ func (q question) refused(err error, r *envelope.RefusedError, hint string) erro
 	if q.sealOnly && r.KeyInfo != "" {
 		r.Reach = envelope.ReachSeal
 	}
-	r.Err = fmt.Errorf("kmskeyring: %s: %w%s", q, awscall.Own(err), remedy(hint))
+	r.Err = fmt.Errorf("kmskeyring: %s: %w%s", q, awscall.Redact(err), remedy(hint))
 	return r
 }
 

@@ -141,12 +141,12 @@ func (s Service) WrongEndpoint(err error) string {
 // isCut reports whether the answer was lost in transit.
 func isCut(err error) bool { return keyerr.IsNetwork(err) || keyerr.IsCut(err) }
 
-// Own removes from an error what callers must not get. The end of a deadline of
-// ours, or of the HTTP client's, must not look like the end of the caller's
+// Redact removes from an error what callers must not get. The end of a deadline
+// of ours, or of the HTTP client's, must not look like the end of the caller's
 // context. An error of decoding holds the answer, and so a key. And an answer
 // holds its request, with the context of its caller: a cache remembers errors
 // and returns them to other callers.
-func Own(err error) error {
+func Redact(err error) error {
 	if refusal, ok := errors.AsType[*smithyhttp.ResponseError](err); ok && refusal.Response != nil && refusal.Response.Response != nil {
 		answer := *refusal.Response.Response
 		answer.Request, answer.Body = nil, http.NoBody
