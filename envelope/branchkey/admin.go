@@ -93,14 +93,7 @@ func (s *Store) Rotate(ctx context.Context, id string) (version string, err erro
 		return "", fmt.Errorf("branchkey: the branch key id %w", err)
 	}
 	q := s.question(id, typeActive)
-	attributes, err := s.get(ctx, q, true)
-	if err != nil {
-		return "", err
-	}
-	if len(attributes) == 0 {
-		return "", q.notFound()
-	}
-	old, err := s.parse(q, attributes)
+	old, err := s.findConsistently(ctx, q)
 	if err != nil {
 		return "", err
 	}
